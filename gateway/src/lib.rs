@@ -1,0 +1,3 @@
+//! placeholder until the base lands
+pub mod breaker;
+mod window;
