@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use http::{Extensions, HeaderValue, StatusCode, header};
-use metrics::{counter, histogram};
-use reqwest::{Request, Response, ResponseBuilderExt};
+use metrics::{Unit, counter, describe_counter, describe_histogram, histogram};
+use reqwest::{Request, Response};
 use reqwest_middleware::{Error, Middleware, Next, Result};
 use reqwest_retry::RetryError;
 use shared::{http::EXPECTED_TIMEOUT, problem::Problem, telemetry::RequestContext};
@@ -17,6 +17,9 @@ use crate::breaker::{Breaker, Refused, Verdict};
 /// and a broken upstream must not fill our memory.
 const LARGEST_BODY: usize = 16 * 1024 * 1024;
 
+const REQUESTS: &str = "upstream_requests_total";
+const DURATION: &str = "upstream_request_duration_seconds";
+
 /// What every layer must know of the call that it serves: in the request's extensions.
 #[derive(Clone, Copy)]
 pub(crate) struct Call {
@@ -24,8 +27,9 @@ pub(crate) struct Call {
     pub(crate) route: &'static str,
     /// Nobody waits for an answer after this.
     pub(crate) deadline: Instant,
-    /// Whether the body of a 200 is what this route answers.
-    pub(crate) understands: fn(&[u8]) -> bool,
+    /// Reads the body of a 200 into the extensions of its response; `false` if it is not what this route answers.
+    /// This happens within the attempt, so that nonsense is the attempt's failure.
+    pub(crate) parse: fn(&[u8], &mut Extensions) -> bool,
 }
 
 impl Call {
@@ -47,6 +51,25 @@ pub(crate) enum Failure {
     Nonsense { status: StatusCode, what: &'static str },
     #[error("aux-service answered with the problem {}", .0.code)]
     Problem(Box<Problem>),
+}
+
+/// Unwraps it from what the layers have wrapped it in.
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let error = match error {
+            Error::Reqwest(error) => return Self::Unreachable(Error::Reqwest(error.without_url())),
+            Error::Middleware(error) => error,
+        };
+        match error.downcast() {
+            Ok(RetryError::Error(inner) | RetryError::WithRetries { err: inner, .. }) => {
+                inner.into()
+            }
+            Err(error) => match error.downcast() {
+                Ok(failure) => failure,
+                Err(error) => Self::Unreachable(Error::Middleware(error)),
+            },
+        }
+    }
 }
 
 impl Failure {
@@ -192,46 +215,52 @@ async fn exchange(
     next: Next<'_>,
     call: Call,
 ) -> std::result::Result<Response, Failure> {
-    let mut response = next.run(request, extensions).await.map_err(Failure::Unreachable)?;
+    let mut response = next
+        .run(request, extensions)
+        .await
+        .map_err(|error| Failure::Unreachable(error.without_url()))?;
     let status = response.status();
     let nonsense = |what| Failure::Nonsense { status, what };
+    if status == StatusCode::NOT_MODIFIED {
+        return Ok(response);
+    }
     let body = read(&mut response).await?.ok_or_else(|| nonsense("a body that is too large"))?;
     let media_type = media_type(&response);
-    match status {
-        StatusCode::OK if media_type != "application/json" => {
-            Err(nonsense("a body that is not JSON"))
+    if status == StatusCode::OK {
+        if media_type != "application/json" {
+            return Err(nonsense("a body that is not JSON"));
         }
-        StatusCode::OK if !(call.understands)(&body) => {
-            Err(nonsense("a body that is not what this route answers"))
+        let understood = (call.parse)(&body, response.extensions_mut());
+        return if understood { Ok(response) } else { Err(nonsense("a body of another kind")) };
+    }
+    if media_type != "application/problem+json" {
+        return Err(nonsense("a body that is no problem"));
+    }
+    match serde_json::from_slice::<Problem>(&body) {
+        // Where aux-service refuses our token, nothing is wrong with the client's.
+        Ok(problem) if problem.status != status.as_u16() || status == StatusCode::UNAUTHORIZED => {
+            Err(nonsense("a problem that is not the client's"))
         }
-        StatusCode::OK | StatusCode::NOT_MODIFIED => Ok(rebuild(response, body)),
-        _ if media_type != "application/problem+json" => {
-            Err(nonsense("a body that is not a problem"))
-        }
-        _ => match serde_json::from_slice::<Problem>(&body) {
-            Ok(problem) if problem.status == status.as_u16() && problem.status >= 400 => {
-                Err(Failure::Problem(Box::new(with_headers(problem, &response))))
-            }
-            _ => Err(nonsense("a problem that cannot be read")),
-        },
+        Ok(problem) => Err(Failure::Problem(Box::new(problem.with_headers(response.headers())))),
+        Err(_) => Err(nonsense("a problem that cannot be read")),
     }
 }
 
 /// The whole body, or nothing if it is too large.
-async fn read(response: &mut Response) -> std::result::Result<Option<Bytes>, Failure> {
+async fn read(response: &mut Response) -> std::result::Result<Option<BytesMut>, Failure> {
     let announced = response.content_length().unwrap_or(0);
     if announced > LARGEST_BODY as u64 {
         return Ok(None);
     }
     let mut body = BytesMut::with_capacity(announced as usize);
-    let broken = |error| Failure::Unreachable(Error::Reqwest(error));
+    let broken = |error: reqwest::Error| Failure::Unreachable(Error::Reqwest(error.without_url()));
     while let Some(chunk) = response.chunk().await.map_err(broken)? {
         if body.len() + chunk.len() > LARGEST_BODY {
             return Ok(None);
         }
         body.extend_from_slice(&chunk);
     }
-    Ok(Some(body.freeze()))
+    Ok(Some(body))
 }
 
 /// Without its parameters, and empty where there is none.
@@ -239,23 +268,6 @@ fn media_type(response: &Response) -> String {
     let value = response.headers().get(header::CONTENT_TYPE);
     let text = value.and_then(|value| value.to_str().ok()).unwrap_or_default();
     text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
-}
-
-/// What a problem says outside of its body.
-fn with_headers(mut problem: Problem, response: &Response) -> Problem {
-    let seconds = |text: &str| text.trim().parse().ok().map(Duration::from_secs);
-    let text = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
-    problem.retry_after = text(header::RETRY_AFTER).and_then(seconds);
-    problem
-}
-
-fn rebuild(mut response: Response, body: Bytes) -> Response {
-    let mut rebuilt =
-        http::Response::builder().status(response.status()).url(response.url().clone());
-    if let Some(headers) = rebuilt.headers_mut() {
-        *headers = std::mem::take(response.headers_mut());
-    }
-    rebuilt.body(body).expect("a status and headers that were received are valid").into()
 }
 
 /// Records an attempt when it ends, however it ends.
@@ -268,11 +280,24 @@ struct Measured {
 impl Drop for Measured {
     fn drop(&mut self) {
         requests(self.route, self.outcome).increment(1);
-        histogram!("upstream_request_duration_seconds", "route" => self.route, "outcome" => self.outcome)
+        histogram!(DURATION, "route" => self.route, "outcome" => self.outcome)
             .record(self.started.elapsed());
     }
 }
 
+/// What the metrics of this file and of no other are.
+pub(crate) fn describe() {
+    describe_counter!(
+        REQUESTS,
+        "Attempts to ask aux-service, and those that the circuit breaker refused"
+    );
+    describe_histogram!(
+        DURATION,
+        Unit::Seconds,
+        "Time from the begin of an attempt to the end of its answer"
+    );
+}
+
 fn requests(route: &'static str, outcome: &'static str) -> metrics::Counter {
-    counter!("upstream_requests_total", "route" => route, "outcome" => outcome)
+    counter!(REQUESTS, "route" => route, "outcome" => outcome)
 }

@@ -1,0 +1,8 @@
+//! main-api through its public surface, in front of an aux-service that misbehaves on cue.
+#![allow(clippy::unwrap_used)]
+
+mod aux_double;
+mod gateway;
+mod faults;
+mod propagation;
+mod outage;
