@@ -69,6 +69,10 @@ pub fn app(config: &Config, upstream: Upstream, exporter: &Exporter) -> App {
         too_slow: || Error::UpstreamTimeout.problem(),
     };
     let router = stack(routes, &config.common, exporter, limits);
+    exporter.before_scrape({
+        let gateway = gateway.clone();
+        move || gateway.0.upstream.refresh_metrics()
+    });
     App { router, dependencies: Arc::new(move || gateway.0.upstream.health()) }
 }
 

@@ -156,6 +156,11 @@ impl Upstream {
         })
     }
 
+    /// To be called before each scrape.
+    pub fn refresh_metrics(&self) {
+        self.breaker.publish();
+    }
+
     /// The path is made of segments, so that no name can lead out of its route.
     fn url(&self, route: Route, name: Option<&str>) -> Url {
         let mut url = self.base.clone();

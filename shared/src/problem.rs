@@ -147,12 +147,9 @@ impl Problem {
 impl From<StatusCode> for Problem {
     fn from(status: StatusCode) -> Self {
         match status {
-            StatusCode::NOT_FOUND => Self::new(
-                status,
-                "not-found",
-                "No such route",
-                "There is no such route.",
-            ),
+            StatusCode::NOT_FOUND => {
+                Self::new(status, "not-found", "No such route", "There is no such route.")
+            }
             StatusCode::METHOD_NOT_ALLOWED => Self::new(
                 status,
                 "method-not-allowed",

@@ -3,6 +3,8 @@
 
 mod aux_double;
 mod gateway;
+mod process;
 mod faults;
 mod propagation;
 mod outage;
+mod metrics;

@@ -23,8 +23,8 @@ async fn aux_service_hears_how_long_an_attempt_may_take() {
 #[tokio::test]
 async fn a_caller_in_a_hurry_shortens_it() {
     let aux = Aux::start(healthy).await;
-    let gateway = Gateway::before(&aux, &["--attempt-timeout=700ms"]).await;
-    for (told, bounds) in [("150", 100..=150), ("60000", 700..=700), ("soon", 700..=700)] {
+    let gateway = Gateway::before(&aux, &["--attempt-timeout=3s"]).await;
+    for (told, bounds) in [("1500", 1000..=1500), ("60000", 3000..=3000), ("soon", 3000..=3000)] {
         gateway.get_with("/buckets", &[("x-envoy-expected-rq-timeout-ms", told)]).await;
         let heard = milliseconds(aux.seen().last().unwrap());
         assert!(bounds.contains(&heard), "{told}: {heard}");
@@ -40,13 +40,13 @@ async fn each_attempt_tells_what_remains() {
     let told: Vec<u64> = aux.seen().iter().map(milliseconds).collect();
     assert_eq!(told.len(), 2, "{told:?}");
     assert_eq!(told[0], 300);
-    assert!((100..200).contains(&told[1]), "{told:?}");
+    assert!((1..=200).contains(&told[1]), "{told:?}");
 }
 
 #[tokio::test]
 async fn callers_in_a_hurry_do_not_open_the_circuit() {
     let aux = Aux::start(|_| vec![Act::Stall]).await;
-    let flags = ["--attempt-timeout=1s", "--breaker-consecutive-failures=2"];
+    let flags = ["--breaker-consecutive-failures=2"];
     let gateway = Gateway::before(&aux, &flags).await;
     for _ in 0..10 {
         let answer =
