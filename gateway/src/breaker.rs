@@ -187,6 +187,13 @@ impl Breaker {
         core.phase.state()
     }
 
+    /// Whether there is reason to doubt the upstream: the circuit is not closed, or the last call failed.
+    pub fn is_in_doubt(&self) -> bool {
+        let mut core = self.inner.core.lock();
+        self.settle(&mut core, Instant::now());
+        !matches!(core.phase, Phase::Closed { failures_in_a_row: 0, .. })
+    }
+
     /// Brings `circuit_breaker_state` up to date; to be called before each scrape.
     /// No event marks the end of a pause, so a gauge that only follows events would call a half-open circuit open.
     pub fn publish(&self) {
@@ -355,6 +362,23 @@ mod tests {
         assert_eq!(breaker.state(), State::Closed);
         call(&breaker, Verdict::Failure);
         assert_eq!(breaker.state(), State::Open);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_is_in_doubt_from_a_failure_to_the_next_success() {
+        let breaker = Breaker::new(settings());
+        assert!(!breaker.is_in_doubt());
+        call(&breaker, Verdict::Throttled);
+        assert!(!breaker.is_in_doubt());
+        call(&breaker, Verdict::Failure);
+        assert!(breaker.is_in_doubt());
+        call(&breaker, Verdict::Success);
+        assert!(!breaker.is_in_doubt());
+        calls(&breaker, 5, Verdict::Failure);
+        advance(LONGEST_OPEN).await;
+        assert!(breaker.is_in_doubt(), "half open");
+        call(&breaker, Verdict::Success);
+        assert!(!breaker.is_in_doubt());
     }
 
     #[tokio::test(start_paused = true)]

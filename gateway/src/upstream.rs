@@ -1,13 +1,7 @@
 //! The client of aux-service. From the outside in: the overall deadline, [retry](crate::retry),
 //! then the layers of an [attempt](crate::attempt): circuit breaker, timeout, HTTP.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use http::{Extensions, HeaderMap};
 use reqwest_middleware::{ClientBuilder, ClientWithMiddleware};
@@ -40,7 +34,6 @@ pub struct Upstream {
     client: ClientWithMiddleware,
     base: Url,
     breaker: Breaker,
-    degraded: Arc<AtomicBool>,
 }
 
 /// What aux-service can be asked.
@@ -118,7 +111,6 @@ impl Upstream {
             client: ClientBuilder::new(client).with(retry).with(attempt).build(),
             base: config.aux_url.clone(),
             breaker,
-            degraded: Arc::default(),
         })
     }
 
@@ -131,16 +123,8 @@ impl Upstream {
     ) -> Result<Answer<T>, Error> {
         let call = Call { route: route.template(), deadline, parse: parse::<T> };
         let request = self.client.get(self.url(route, name)).with_extension(call);
-        let result = match timeout_at(deadline, request.send()).await {
-            Ok(result) => result.map_err(|error| Error::from(Failure::from(error))),
-            Err(_) => Err(Error::UpstreamTimeout),
-        };
-        let degraded = matches!(
-            result,
-            Err(Error::UpstreamUnavailable(_) | Error::UpstreamTimeout | Error::CircuitOpen(_))
-        );
-        self.degraded.store(degraded, Relaxed);
-        let mut response = result?;
+        let response = timeout_at(deadline, request.send()).await;
+        let mut response = response.map_err(|_| Error::UpstreamTimeout)?.map_err(Failure::from)?;
         let body = response.extensions_mut().remove::<Arc<T>>().and_then(Arc::into_inner);
         let body = body.expect("the attempt has parsed the body of a 200");
         Ok(Answer { body, headers: std::mem::take(response.headers_mut()) })
@@ -148,11 +132,9 @@ impl Upstream {
 
     /// What `/readyz` tells of aux-service.
     pub fn health(&self) -> serde_json::Value {
-        let state = self.breaker.state();
-        let degraded = self.degraded.load(Relaxed) || state != breaker::State::Closed;
         serde_json::json!({
-            "aux-service": if degraded { "degraded" } else { "ok" },
-            "circuit_breaker": state.as_str(),
+            "aux-service": if self.breaker.is_in_doubt() { "degraded" } else { "ok" },
+            "circuit_breaker": self.breaker.state().as_str(),
         })
     }
 

@@ -147,7 +147,7 @@ async fn a_port_that_nobody_listens_on_is_a_502() {
 async fn nonsense_is_a_502_and_not_asked_for_again() {
     let text = ("content-type", "text/html");
     let good = body("/buckets");
-    let huge = format!("{{\"version\":\"1\",\"buckets\":[\"{}\"]}}", "x".repeat(40 << 20));
+    let huge = format!("{{\"version\":\"1\",\"buckets\":[\"{}\"]}}", "x".repeat(17 << 20));
     for (name, fault) in [
         ("no JSON", response(200, &[JSON], "{\"version\":")),
         ("an empty body", response(200, &[JSON], "")),

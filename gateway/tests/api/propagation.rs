@@ -57,6 +57,17 @@ async fn callers_in_a_hurry_do_not_open_the_circuit() {
 }
 
 #[tokio::test]
+async fn an_upstream_that_hangs_opens_it_for_them_too() {
+    let aux = Aux::start(|_| vec![Act::Stall]).await;
+    let flags = ["--attempt-timeout=400ms", "--breaker-consecutive-failures=2"];
+    let gateway = Gateway::before(&aux, &flags).await;
+    for _ in 0..2 {
+        gateway.get_with("/buckets", &[("x-envoy-expected-rq-timeout-ms", "200")]).await;
+    }
+    assert_eq!(gateway.circuit().await, "open");
+}
+
+#[tokio::test]
 async fn the_identity_of_a_request_goes_with_it() {
     let aux = Aux::start(healthy).await;
     let gateway = Gateway::before(&aux, &[]).await;
