@@ -8,5 +8,7 @@ pub mod problem;
 pub mod config;
 pub mod telemetry;
 pub mod metrics;
+pub mod cache;
+pub mod http_cache;
 pub mod http;
 pub mod server;
