@@ -215,13 +215,14 @@ async fn exchange(
     next: Next<'_>,
     call: Call,
 ) -> std::result::Result<Response, Failure> {
+    let conditional = request.headers().contains_key(header::IF_NONE_MATCH);
     let mut response = next
         .run(request, extensions)
         .await
         .map_err(|error| Failure::Unreachable(error.without_url()))?;
     let status = response.status();
     let nonsense = |what| Failure::Nonsense { status, what };
-    if status == StatusCode::NOT_MODIFIED {
+    if status == StatusCode::NOT_MODIFIED && conditional {
         return Ok(response);
     }
     let body = read(&mut response).await?.ok_or_else(|| nonsense("a body that is too large"))?;

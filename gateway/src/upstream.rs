@@ -1,20 +1,29 @@
-//! The client of aux-service. From the outside in: the overall deadline, [retry](crate::retry),
+//! The client of aux-service. From the outside in: the overall deadline, the cache, [retry](crate::retry),
 //! then the layers of an [attempt](crate::attempt): circuit breaker, timeout, HTTP.
 
 use std::{sync::Arc, time::Duration};
 
-use http::{Extensions, HeaderMap};
+use http::{Extensions, HeaderValue, StatusCode, header};
+use reqwest::Response;
 use reqwest_middleware::{ClientBuilder, ClientWithMiddleware};
-use serde::de::DeserializeOwned;
-use shared::http::Deadline;
-use tokio::time::timeout_at;
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value as JsonValue;
+use shared::{
+    cache::{self, Answer, Cache, Loaded, Mode, Previous, Served},
+    config::Switch,
+    http::Deadline,
+    http_cache::Freshness,
+    telemetry::RequestContext,
+    wire::{Aggregated, Versioned},
+};
+use tokio::time::{Instant, timeout_at};
 use url::Url;
 
 use crate::{
     attempt::{self, Attempt, Call, Failure},
     breaker::{self, Breaker},
     config::Config,
-    error::Error,
+    error::{Error, Refusal},
     retry::{self, Retry},
 };
 
@@ -34,6 +43,11 @@ pub struct Upstream {
     client: ClientWithMiddleware,
     base: Url,
     breaker: Breaker,
+    cache: Cache<Error>,
+    /// What a load may take; `None` while the cache is off, where each call is its caller's alone.
+    load_timeout: Option<Duration>,
+    /// Ours, for the answers.
+    version: Arc<str>,
 }
 
 /// What aux-service can be asked.
@@ -71,13 +85,6 @@ impl Route {
     }
 }
 
-/// A successful answer.
-#[derive(Debug)]
-pub struct Answer<T> {
-    pub body: T,
-    pub headers: HeaderMap,
-}
-
 impl Upstream {
     pub fn new(config: &Config) -> anyhow::Result<Self> {
         let client = reqwest::Client::builder()
@@ -105,29 +112,127 @@ impl Upstream {
             budget: config.retry_budget,
         });
         let attempt = Attempt { breaker: breaker.clone(), timeout: config.attempt_timeout };
+        let caching = config.common.cache == Switch::On;
+        let settings = cache::Settings {
+            name: "upstream",
+            hop: "main-api",
+            max_bytes: config.common.cache_max_bytes.as_u64(),
+        };
+        let cache = if caching { Cache::new(settings) } else { Cache::off(settings) };
         retry::describe(&Route::ALL.map(Route::template));
         attempt::describe();
         Ok(Self {
             client: ClientBuilder::new(client).with(retry).with(attempt).build(),
             base: config.aux_url.clone(),
             breaker,
+            cache,
+            load_timeout: caching.then_some(config.request_timeout),
+            version: config.main_version.as_str().into(),
         })
     }
 
-    /// Asks aux-service. `name` is what follows the route's own segment.
-    pub async fn get<T: DeserializeOwned + Send + Sync + 'static>(
+    /// Asks the cache, and aux-service if need be, for an answer of ours. `name` is what follows the route's own segment.
+    ///
+    /// A load that others may wait for too has the whole of `REQUEST_TIMEOUT`, however little time the caller
+    /// gave that began it; each caller waits until its own deadline.
+    pub async fn answer<T>(
         &self,
         route: Route,
         name: Option<&str>,
         Deadline(deadline): Deadline,
-    ) -> Result<Answer<T>, Error> {
+    ) -> Result<Served, Refusal>
+    where
+        T: Serialize + DeserializeOwned + Send + Sync + 'static,
+    {
+        let key = format!("/{}{}", route.segment(), name.unwrap_or_default());
+        if let Some(served) = self.cache.fresh(&key) {
+            return Ok(served);
+        }
+        let upstream = self.clone();
+        let name = name.map(str::to_owned);
+        let context = RequestContext::current();
+        let load = move |attempt: cache::Attempt| {
+            let deadline =
+                upstream.load_timeout.map_or(deadline, |timeout| Instant::now() + timeout);
+            let load = async move {
+                upstream.load::<T>(route, name.as_deref(), attempt.previous, deadline).await
+            };
+            async move {
+                match context {
+                    Some(context) => context.scope(load).await,
+                    None => load.await,
+                }
+            }
+        };
+        match timeout_at(deadline, self.cache.get(&key, Mode::Normal, load)).await {
+            Ok(result) => result.map_err(Refusal::from),
+            Err(_) => Err(Error::UpstreamTimeout.into()),
+        }
+    }
+
+    /// aux-service's own status, as it is at this moment.
+    pub async fn status(&self, Deadline(deadline): Deadline) -> Result<JsonValue, Error> {
+        let mut response = self.fetch::<JsonValue>(Route::Status, None, None, deadline).await?;
+        Ok(take_parsed(&mut response))
+    }
+
+    /// One answer of aux-service, made into one of ours.
+    async fn load<T>(
+        &self,
+        route: Route,
+        name: Option<&str>,
+        previous: Option<Previous>,
+        deadline: Instant,
+    ) -> Result<Loaded, Error>
+    where
+        T: Serialize + DeserializeOwned + Send + Sync + 'static,
+    {
+        let asked = Instant::now();
+        let validator = previous.as_ref().and_then(|previous| previous.validator.clone());
+        let mut response = self.fetch::<Versioned<T>>(route, name, validator, deadline).await?;
+        let headers = std::mem::take(response.headers_mut());
+        let freshness = Freshness::read(&headers, asked.elapsed());
+        let storable = freshness.is_some();
+        let answer = match previous {
+            Some(previous) if response.status() == StatusCode::NOT_MODIFIED => previous.answer,
+            _ => {
+                let Versioned { version, body } = take_parsed::<Versioned<T>>(&mut response);
+                let main_version = self.version.to_string();
+                let aggregated = Aggregated { main_version, aux_version: version, body };
+                let made = if storable { Answer::json } else { Answer::secret_json };
+                made(&aggregated).map_err(|error| Error::UpstreamUnavailable(Arc::new(error)))?
+            }
+        };
+        Ok(Loaded {
+            answer,
+            freshness: freshness.unwrap_or(Freshness::new(
+                Duration::ZERO,
+                Duration::ZERO,
+                Duration::ZERO,
+            )),
+            storable,
+            validator: headers.get(header::ETAG).cloned(),
+            cache_status: headers.get(header::CACHE_STATUS).cloned(),
+        })
+    }
+
+    /// Asks aux-service: a 200 whose body is a `T`, or a 304 to a `validator`.
+    async fn fetch<T: DeserializeOwned + Send + Sync + 'static>(
+        &self,
+        route: Route,
+        name: Option<&str>,
+        validator: Option<HeaderValue>,
+        deadline: Instant,
+    ) -> Result<Response, Error> {
         let call = Call { route: route.template(), deadline, parse: parse::<T> };
-        let request = self.client.get(self.url(route, name)).with_extension(call);
-        let response = timeout_at(deadline, request.send()).await;
-        let mut response = response.map_err(|_| Error::UpstreamTimeout)?.map_err(Failure::from)?;
-        let body = response.extensions_mut().remove::<Arc<T>>().and_then(Arc::into_inner);
-        let body = body.expect("the attempt has parsed the body of a 200");
-        Ok(Answer { body, headers: std::mem::take(response.headers_mut()) })
+        let mut request = self.client.get(self.url(route, name)).with_extension(call);
+        if let Some(validator) = validator {
+            request = request.header(header::IF_NONE_MATCH, validator);
+        }
+        match timeout_at(deadline, request.send()).await {
+            Ok(result) => Ok(result.map_err(Failure::from)?),
+            Err(_) => Err(Error::UpstreamTimeout),
+        }
     }
 
     /// What `/readyz` tells of aux-service.
@@ -141,6 +246,7 @@ impl Upstream {
     /// To be called before each scrape.
     pub fn refresh_metrics(&self) {
         self.breaker.publish();
+        self.cache.sync();
     }
 
     /// The path is made of segments, so that no name can lead out of its route.
@@ -163,4 +269,9 @@ fn parse<T: DeserializeOwned + Send + Sync + 'static>(
     let Ok(body) = serde_json::from_slice::<T>(body) else { return false };
     parsed.insert(Arc::new(body));
     true
+}
+
+fn take_parsed<T: Send + Sync + 'static>(response: &mut Response) -> T {
+    let parsed = response.extensions_mut().remove::<Arc<T>>().and_then(Arc::into_inner);
+    parsed.expect("the attempt has parsed the body of a 200")
 }

@@ -19,6 +19,11 @@ pub(crate) struct Seen {
 }
 
 impl Seen {
+    /// One that never travelled.
+    pub(crate) fn of(path: &str) -> Self {
+        Self { path: path.to_owned(), headers: Vec::new(), at: Instant::now() }
+    }
+
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }

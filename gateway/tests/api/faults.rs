@@ -177,6 +177,7 @@ async fn nonsense_is_a_502_and_not_asked_for_again() {
         ),
         ("a redirect", response(302, &[("location", "/params")], "")),
         ("no content", response(204, &[], "")),
+        ("no change of what was never asked", response(304, &[], "")),
         ("a token that aux-service refuses", problem(401, "unauthorized", false, &[])),
     ] {
         let aux = Aux::start(always(fault)).await;

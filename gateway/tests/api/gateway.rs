@@ -51,7 +51,10 @@ impl Gateway {
 
     pub(crate) async fn start(aux_url: &str, flags: &[&str]) -> Self {
         let aux_url = format!("--aux-url={aux_url}");
-        let mut arguments = vec!["main-api", &aux_url, "--cache=off"];
+        let mut arguments = vec!["main-api", &aux_url];
+        if !flags.iter().any(|flag| flag.starts_with("--cache=")) {
+            arguments.push("--cache=off");
+        }
         arguments.extend_from_slice(flags);
         let config = Config::try_parse_from(arguments).expect("the flags are right");
         config.check().expect("the flags agree");
@@ -77,17 +80,26 @@ impl Gateway {
     }
 
     pub(crate) async fn get_with(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
-        let mut request = self.client.get(format!("{}{path}", self.url));
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
         let started = Instant::now();
-        let response = request.send().await.expect("main-api always answers");
+        let response = self.send(path, headers).await;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let body = response.bytes().await.expect("main-api's answers are whole");
         let elapsed = started.elapsed();
         let body = serde_json::from_slice(&body).expect("main-api answers JSON");
         Answer { status, headers, body, elapsed }
+    }
+
+    /// The status alone, for answers without a body.
+    pub(crate) async fn status_with(&self, path: &str, headers: &[(&str, &str)]) -> u16 {
+        self.send(path, headers).await.status().as_u16()
+    }
+
+    async fn send(&self, path: &str, headers: &[(&str, &str)]) -> reqwest::Response {
+        let mut request = self.client.get(format!("{}{path}", self.url));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.send().await.expect("main-api always answers")
     }
 
     /// The state that `/readyz` tells.

@@ -7,4 +7,6 @@ mod process;
 mod faults;
 mod propagation;
 mod outage;
+mod inventory;
+mod cache;
 mod metrics;
