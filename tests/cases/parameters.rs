@@ -7,8 +7,7 @@ use serde_json::json;
 async fn any_name_that_ssm_can_hold_is_found() {
     let stack = Stack::start().await;
     let fifteen_levels = "/1/2/3/4/5/6/7/8/9/10/11/12/13/14/15";
-    for name in
-        ["/app.prod/db-host_1.example", "/-._/_.-", "/UPPER/lower", "/one", fifteen_levels]
+    for name in ["/app.prod/db-host_1.example", "/-._/_.-", "/UPPER/lower", "/one", fifteen_levels]
     {
         stack.aws.put(name, "hush").await;
         let path = name.strip_prefix('/').unwrap();
@@ -56,9 +55,13 @@ async fn a_version_or_a_label_chooses_among_old_values() {
         stack.aws.put("/app/key", value).await;
     }
     stack.aws.label("/app/key", 2, "stable").await;
-    for (selector, value) in
-        [("", "hush-3"), (":1", "hush-1"), ("%3A2", "hush-2"), (":3", "hush-3"), (":stable", "hush-2")]
-    {
+    for (selector, value) in [
+        ("", "hush-3"),
+        (":1", "hush-1"),
+        ("%3A2", "hush-2"),
+        (":3", "hush-3"),
+        (":stable", "hush-2"),
+    ] {
         let path = format!("/param/app/key{selector}");
         assert_eq!(stack.ok(&path).await, json!({ "value": value }), "{path}");
     }

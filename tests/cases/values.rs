@@ -15,15 +15,17 @@ async fn everything_below_a_path_comes_at_once() {
     ] {
         stack.aws.put(name, value).await;
     }
-    let values =
-        json!({ "/app/host": "hush 主机", "/app/db/port": "hush 5432", "/app/db/deep/er": "hush\n2" });
+    let values = json!({ "/app/host": "hush 主机", "/app/db/port": "hush 5432", "/app/db/deep/er": "hush\n2" });
     let answer = json!({ "path": "/app", "values": values, "omitted": [] });
     for path in ["/values/app", "/values/%2Fapp"] {
         assert_eq!(stack.ok(path).await, answer);
     }
     let below = stack.ok("/values/app/db").await;
     assert_eq!(below["path"], "/app/db");
-    assert_eq!(below["values"], json!({ "/app/db/port": "hush 5432", "/app/db/deep/er": "hush\n2" }));
+    assert_eq!(
+        below["values"],
+        json!({ "/app/db/port": "hush 5432", "/app/db/deep/er": "hush\n2" })
+    );
 }
 
 #[tokio::test]

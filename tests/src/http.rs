@@ -18,6 +18,10 @@ pub struct Reply {
     pub body: String,
 }
 
+pub async fn get(url: &str) -> Reply {
+    send(Method::GET, url, &[]).await
+}
+
 /// Sends one request, on a connection of its own, and reads the whole answer.
 pub async fn send(method: Method, url: &str, headers: &[(&str, &str)]) -> Reply {
     let client = reqwest::Client::builder()

@@ -8,6 +8,14 @@ use crate::{
     service::{self, Service, Setup},
 };
 
+/// A path of each route that asks AWS, and the operation of AWS that answers it.
+pub const ROUTES: [(&str, &str); 4] = [
+    ("/buckets", "ListBuckets"),
+    ("/params", "DescribeParameters"),
+    ("/param/app/key", "GetParameter"),
+    ("/values/app", "GetParametersByPath"),
+];
+
 pub struct Stack {
     pub main: Service,
     /// Between main-api and aux-service.
@@ -22,10 +30,7 @@ impl Stack {
     }
 
     /// A stack whose services are set up a little differently.
-    pub async fn with(
-        aux: impl FnOnce(Setup) -> Setup,
-        main: impl FnOnce(Setup) -> Setup,
-    ) -> Self {
+    pub async fn with(aux: impl FnOnce(Setup) -> Setup, main: impl FnOnce(Setup) -> Setup) -> Self {
         let aws = Aws::start().await;
         let aux = aux(service::aux(&aws).with("AUX_VERSION", "aux-1")).start().await;
         let between = Proxy::before(&aux.url).await;
@@ -50,7 +55,10 @@ impl Stack {
         let (aux, main) = (self.aux.get(path).await, self.main.get(path).await);
         let (from_aux, from_main) = (aux.problem(status, code), main.problem(status, code));
         for member in ["type", "title", "detail", "error", "retryable"] {
-            assert_eq!(from_main[member], from_aux[member], "{path}: `{member}` changed on its way");
+            assert_eq!(
+                from_main[member], from_aux[member],
+                "{path}: `{member}` changed on its way"
+            );
         }
         from_main
     }
