@@ -6,7 +6,7 @@ use e2e::{
     http::Reply,
     proxy::Fault,
     service::{Service, Setup},
-    stack::{ROUTES, Stack},
+    stack::{Stack, each_route},
 };
 use reqwest::Method;
 use serde_json::json;
@@ -35,16 +35,16 @@ async fn an_aws_that_hangs_is_given_up() {
     stack.aws.create_bucket("deadlines-stall").await;
     stack.aws.put("/app/key", "hush: this is the value").await;
     for fault in [Fault::Hang, Fault::Stall] {
-        stack.aws.proxy.heal();
         stack.aws.proxy.fail_all(fault.clone());
-        for (path, _) in ROUTES {
+        each_route(async |path, _| {
             for service in [&stack.aux, &stack.main] {
                 let (reply, took) = timed(service, path, &[]).await;
                 let problem = reply.problem(504, "aws-timeout");
                 assert_eq!(problem["retryable"], true);
                 assert!(took < Duration::from_secs(1) + SLACK, "{fault:?} {path}: {took:?}");
             }
-        }
+        })
+        .await;
     }
 }
 
@@ -52,11 +52,12 @@ async fn an_aws_that_hangs_is_given_up() {
 async fn one_attempt_that_hangs_is_not_told_at_all() {
     let stack = Stack::with(|aux| aux.with("AWS_ATTEMPT_TIMEOUT", "300ms"), |main| main).await;
     stack.aws.put("/app/key", "hush").await;
-    for (path, operation) in ROUTES {
+    each_route(async |path, operation| {
         stack.aws.proxy.fail_nth(operation, 1, Fault::Hang);
         stack.main.get(path).await.ok();
         assert_eq!(stack.aws.proxy.calls(operation), 2, "{operation}");
-    }
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -82,14 +83,14 @@ async fn an_aux_service_that_hangs_is_given_up() {
     .await;
     stack.aws.put("/app/key", "hush").await;
     for fault in [Fault::Hang, Fault::Stall] {
-        stack.between.heal();
         stack.between.fail_all(fault.clone());
-        for path in ROUTES.map(|(path, _)| path).into_iter().chain(["/inventory"]) {
+        let given_up = async |path| {
             let (reply, took) = timed(&stack.main, path, &[]).await;
             let problem = reply.problem(504, "upstream-timeout");
             assert_eq!(problem["retryable"], true);
             assert!(took < Duration::from_millis(900) + SLACK, "{fault:?} {path}: {took:?}");
-        }
+        };
+        tokio::join!(given_up("/inventory"), each_route(async |path, _| given_up(path).await));
     }
 }
 
@@ -101,12 +102,15 @@ async fn a_part_of_the_inventory_that_hangs_does_not_take_the_other_with_it() {
     )
     .await;
     stack.between.fail("/params", Fault::Hang);
-    let (reply, took) = timed(&stack.main, "/inventory", &[]).await;
-    let inventory = reply.ok();
-    assert_eq!(inventory["buckets"], json!([]));
-    assert_eq!(inventory["parameters"], json!(null));
-    assert_eq!(inventory["errors"]["parameters"]["code"], "upstream-timeout");
-    assert!(took < Duration::from_millis(900) + SLACK, "{took:?}");
+    // Once the attempt runs out of time, and once the whole request does.
+    for headers in [&[][..], &[(DEADLINE, "200")]] {
+        let (reply, took) = timed(&stack.main, "/inventory", headers).await;
+        let inventory = reply.ok();
+        assert_eq!(inventory["buckets"], json!([]));
+        assert_eq!(inventory["parameters"], json!(null));
+        assert_eq!(inventory["errors"]["parameters"]["code"], "upstream-timeout");
+        assert!(took < Duration::from_millis(900) + SLACK, "{took:?}");
+    }
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use e2e::{
     moto::Aws,
     proxy::{Answer, Fault},
     refusals, service,
-    stack::{ROUTES, Stack},
+    stack::{ROUTES, Stack, each_route},
 };
 use serde_json::json;
 
@@ -20,10 +20,11 @@ async fn stocked(bucket: &str) -> Stack {
 async fn a_connection_to_aws_that_is_reset_makes_aws_unavailable() {
     let stack = stocked("faults-reset").await;
     stack.aws.proxy.fail_all(Fault::Reset);
-    for (path, _) in ROUTES {
+    each_route(async |path, _| {
         let problem = stack.refused(path, 502, "aws-unavailable").await;
         assert_eq!(problem["retryable"], true);
-    }
+    })
+    .await;
     stack.aws.proxy.heal();
     for (path, _) in ROUTES {
         stack.ok(path).await;
@@ -33,11 +34,12 @@ async fn a_connection_to_aws_that_is_reset_makes_aws_unavailable() {
 #[tokio::test]
 async fn one_reset_is_not_told_at_all() {
     let stack = stocked("faults-one-reset").await;
-    for (path, operation) in ROUTES {
+    each_route(async |path, operation| {
         stack.aws.proxy.fail_nth(operation, 1, Fault::Reset);
         stack.main.get(path).await.ok();
         assert_eq!(stack.aws.proxy.calls(operation), 2, "{operation}");
-    }
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -45,18 +47,20 @@ async fn an_aws_that_nobody_listens_for_is_unavailable() {
     let aws = Aws::start().await;
     // Nothing listens on the port of the discard protocol.
     let aux = service::aux(&aws).with("AWS_ENDPOINT_URL", "http://127.0.0.1:9").start().await;
-    for (path, _) in ROUTES {
+    each_route(async |path, _| {
         aux.get(path).await.problem(502, "aws-unavailable");
-    }
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn half_an_answer_of_aws_is_none() {
     let stack = stocked("faults-truncated").await;
     stack.aws.proxy.fail_all(Fault::Truncate);
-    for (path, _) in ROUTES {
+    each_route(async |path, _| {
         stack.refused(path, 502, "aws-unavailable").await;
-    }
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -70,11 +74,11 @@ async fn an_answer_in_the_stead_of_aws_is_none() {
         Answer::new(403, "text/html", "<html><body>Blocked by the proxy</body></html>"),
         Answer::new(404, "text/plain", "404 page not found"),
     ] {
-        stack.aws.proxy.heal();
         stack.aws.proxy.fail_all(answer);
-        for (path, _) in ROUTES {
+        each_route(async |path, _| {
             stack.refused(path, 502, "aws-unavailable").await;
-        }
+        })
+        .await;
     }
 }
 
@@ -101,7 +105,6 @@ async fn pages_that_go_in_a_circle_are_a_broken_answer() {
 async fn a_broken_connection_to_aux_service_makes_the_upstream_unavailable() {
     let stack = stocked("faults-upstream").await;
     for fault in [Fault::Reset, Fault::Truncate] {
-        stack.between.heal();
         stack.between.fail_all(fault);
         for (path, _) in ROUTES {
             let problem = stack.main.get(path).await.problem(502, "upstream-unavailable");
@@ -139,7 +142,6 @@ async fn an_answer_in_the_stead_of_aux_service_is_nonsense() {
         Answer::new(302, "text/html", "").header("location", "http://127.0.0.1:9/login"),
         Answer::new(204, "application/json", ""),
     ] {
-        stack.between.heal();
         stack.between.fail_all(answer.clone());
         for (path, _) in ROUTES {
             let reply = stack.main.get(path).await;
@@ -153,7 +155,12 @@ async fn an_answer_in_the_stead_of_aux_service_is_nonsense() {
 async fn more_requests_at_once_than_allowed_are_refused_at_once() {
     let aws = Aws::start().await;
     aws.proxy.fail("ListBuckets", Fault::Hang);
-    let aux = service::aux(&aws).with("MAX_IN_FLIGHT", "1").start().await;
+    let aux = service::aux(&aws)
+        .with("MAX_IN_FLIGHT", "1")
+        .with("AWS_ATTEMPT_TIMEOUT", "600ms")
+        .with("AWS_OPERATION_TIMEOUT", "700ms")
+        .start()
+        .await;
     let main = service::main_api(&aux.url).with("MAX_IN_FLIGHT", "1").start().await;
     for service in [&aux, &main] {
         let asked = aws.proxy.calls("ListBuckets");

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use e2e::{http, proxy::Fault, service::Service, stack::Stack};
+use e2e::{http, proxy::Fault, refusals, service::Service, stack::Stack};
 
 #[tokio::test]
 async fn a_service_lives_and_is_ready_whatever_aws_does() {
@@ -36,6 +36,20 @@ async fn readiness_tells_of_an_outage_and_of_its_end() {
     for service in [&stack.aux, &stack.main] {
         service.get("/buckets").await.ok();
         assert!(!said(service).await.contains("degraded"), "{}", said(service).await);
+    }
+}
+
+#[tokio::test]
+async fn a_callers_mistake_is_no_outage() {
+    let stack = Stack::start().await;
+    let refusal =
+        refusals::ssm(400, "ValidationException", "Parameter name: can't be prefixed with aws");
+    stack.aws.proxy.fail("GetParameter", refusal);
+    stack.refused("/param/aws/key", 400, "invalid-parameter-name").await;
+    stack.refused("/values/with%20space", 400, "invalid-parameter-name").await;
+    for service in [&stack.aux, &stack.main] {
+        let readiness = service.get("/readyz").await.ok().to_string();
+        assert!(!readiness.contains("degraded"), "{}: {readiness}", service.name);
     }
 }
 

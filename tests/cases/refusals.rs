@@ -5,30 +5,30 @@ use e2e::{
     proxy::Answer,
     refusals::{self, s3, ssm},
     service,
-    stack::{ROUTES, Stack},
+    stack::{ROUTES, Stack, each_route},
 };
 
 /// AWS answers like this on every route that it could answer it on; this is what clients hear.
 async fn heard(s3: &[Answer], ssm: &[Answer], status: u16, code: &str, retryable: bool) {
     let stack = Stack::start().await;
-    for (path, operation) in ROUTES {
-        let refusals = if operation == "ListBuckets" { s3 } else { ssm };
-        for refusal in refusals {
-            stack.aws.proxy.heal();
-            stack.aws.proxy.fail(operation, refusal.clone());
+    for round in 0..s3.len().max(ssm.len()) {
+        stack.aws.proxy.fail_all(ssm[round % ssm.len()].clone());
+        stack.aws.proxy.fail("ListBuckets", s3[round % s3.len()].clone());
+        each_route(async |path, _| {
             let problem = stack.refused(path, status, code).await;
             assert_eq!(problem["retryable"], retryable, "{path}: {problem}");
             // Who the service is on AWS, and what its policy lacks, is the operator's to know.
             let text = problem.to_string();
             assert!(!text.contains("arn:") && !text.contains("polic"), "{path}: {problem}");
-        }
+        })
+        .await;
     }
 }
 
 #[tokio::test]
 async fn throttling_is_told_as_such_whatever_status_aws_gives_it() {
     heard(
-        &[refusals::s3_throttled(), s3(503, "ServiceUnavailable", "Reduce your request rate.")],
+        &[refusals::s3_throttled()],
         &[refusals::ssm_throttled(), ssm(429, "TooManyRequestsException", "Slow down")],
         503,
         "aws-throttled",
@@ -74,7 +74,10 @@ async fn credentials_that_do_not_work_are_told_as_such() {
 #[tokio::test]
 async fn an_error_of_aws_itself_is_told_as_such() {
     heard(
-        &[s3(500, "InternalError", "We encountered an internal error. Please try again.")],
+        &[
+            s3(500, "InternalError", "We encountered an internal error. Please try again."),
+            s3(503, "ServiceUnavailable", "Service is unable to handle request."),
+        ],
         &[
             ssm(500, "InternalServerError", "An error occurred on the server side."),
             ssm(503, "ServiceUnavailable", "Try again."),
@@ -136,7 +139,7 @@ async fn a_name_that_only_aws_knows_to_be_wrong_is_the_callers_fault() {
 async fn one_refusal_that_passes_is_not_told_at_all() {
     let stack = Stack::start().await;
     stack.aws.put("/app/key", "hush").await;
-    for (path, operation) in ROUTES {
+    each_route(async |path, operation| {
         let refusal = if operation == "ListBuckets" {
             s3(500, "InternalError", "Please try again.")
         } else {
@@ -145,7 +148,8 @@ async fn one_refusal_that_passes_is_not_told_at_all() {
         stack.aws.proxy.fail_nth(operation, 1, refusal);
         stack.main.get(path).await.ok();
         assert_eq!(stack.aws.proxy.calls(operation), 2, "{operation}");
-    }
+    })
+    .await;
 }
 
 #[tokio::test]

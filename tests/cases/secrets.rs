@@ -47,6 +47,7 @@ async fn the_most_talkative_log_holds_no_value_and_no_credential() {
         stack.main.get("/param/app/key").await;
         stack.main.get("/values/app").await;
     }
+    stack.between.heal();
     for service in [&stack.aux, &stack.main] {
         for path in ["/metrics", "/readyz", "/status", "/healthz"] {
             let reply = service.get(path).await;

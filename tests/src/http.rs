@@ -13,6 +13,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// One answer, read to its end.
 #[derive(Debug)]
 pub struct Reply {
+    /// What was asked: for the messages of failed tests.
+    pub request: String,
     pub status: u16,
     pub headers: HeaderMap,
     pub body: String,
@@ -36,8 +38,8 @@ pub async fn send(method: Method, url: &str, headers: &[(&str, &str)]) -> Reply 
     let answer = request.send().await.unwrap_or_else(|error| panic!("{method} {url}: {error:?}"));
     let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
     let body = answer.text().await.unwrap_or_else(|error| panic!("{method} {url}: {error:?}"));
-    let reply = Reply { status, headers, body };
-    reply.keeps_secrets(&format!("{method} {url}"));
+    let reply = Reply { request: format!("{method} {url}"), status, headers, body };
+    reply.keeps_secrets();
     reply
 }
 
@@ -80,13 +82,12 @@ impl Reply {
     }
 
     /// A value may be in the body of a success only, and never in a header.
-    fn keeps_secrets(&self, request: &str) {
+    fn keeps_secrets(&self) {
         let shown = format!("{:?}", self.headers);
-        assert!(!shown.contains(MARK), "{request}: a header shows a secret: {shown}");
+        assert!(!shown.contains(MARK), "a header shows a secret: {self:?}");
         assert!(
             self.status < 400 || !self.body.contains(MARK),
-            "{request}: an error shows a secret: {}",
-            self.body
+            "an error shows a secret: {self:?}"
         );
     }
 }

@@ -16,6 +16,12 @@ pub const ROUTES: [(&str, &str); 4] = [
     ("/values/app", "GetParametersByPath"),
 ];
 
+/// Does this for all routes at the same time.
+pub async fn each_route(check: impl AsyncFn(&'static str, &'static str)) {
+    let [a, b, c, d] = ROUTES.map(|(path, operation)| check(path, operation));
+    tokio::join!(a, b, c, d);
+}
+
 pub struct Stack {
     pub main: Service,
     /// Between main-api and aux-service.
@@ -41,8 +47,8 @@ impl Stack {
     /// Asks both services, checks that main-api tells what aux-service tells and who they are,
     /// and returns what they told.
     pub async fn ok(&self, path: &str) -> Value {
-        let mut aux = self.aux.get(path).await.ok();
-        let mut main = self.main.get(path).await.ok();
+        let (aux, main) = tokio::join!(self.aux.get(path), self.main.get(path));
+        let (mut aux, mut main) = (aux.ok(), main.ok());
         assert_eq!(taken(&mut aux, "version"), "aux-1", "{path}");
         assert_eq!(taken(&mut main, "aux_version"), "aux-1", "{path}");
         assert_eq!(taken(&mut main, "main_version"), "main-1", "{path}");
@@ -52,7 +58,7 @@ impl Stack {
 
     /// Asks both services, checks that both refuse in the same way, and returns main-api's problem.
     pub async fn refused(&self, path: &str, status: u16, code: &str) -> Value {
-        let (aux, main) = (self.aux.get(path).await, self.main.get(path).await);
+        let (aux, main) = tokio::join!(self.aux.get(path), self.main.get(path));
         let (from_aux, from_main) = (aux.problem(status, code), main.problem(status, code));
         for member in ["type", "title", "detail", "error", "retryable"] {
             assert_eq!(
