@@ -1,1 +1,14 @@
-fn main() {}
+//! The composition root: the one place where every part is named and joined.
+
+use aux_service::{config::Config, inventory, routes};
+use shared::{config, metrics::Exporter, server, telemetry};
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let config: Config = config::load();
+    telemetry::init(config.common.log_format)?;
+    let exporter = Exporter::install("aux-service", &config.aux_version)?;
+    let inventory = inventory::connect(&config).await;
+    let app = routes::app(&config, inventory, &exporter);
+    server::run(&config.common, config.listen_addr, app.router, exporter, app.dependencies).await
+}

@@ -1,1 +1,14 @@
-fn main() {}
+//! The composition root: the one place where every part is named and joined.
+
+use main_api::{config::Config, routes, upstream::Upstream};
+use shared::{config, metrics::Exporter, server, telemetry};
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let config: Config = config::load();
+    telemetry::init(config.common.log_format)?;
+    let exporter = Exporter::install("main-api", &config.main_version)?;
+    let upstream = Upstream::new(&config)?;
+    let app = routes::app(&config, upstream, &exporter);
+    server::run(&config.common, config.listen_addr, app.router, exporter, app.dependencies).await
+}

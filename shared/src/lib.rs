@@ -1,1 +1,12 @@
-//! stub
+//! What both services must agree on, or must do in the same way.
+//!
+//! Read in this order: [`wire`] and [`problem`] are the contract on the network,
+//! [`http`] is the middleware stack, [`server`] is the life of the process.
+
+pub mod wire;
+pub mod problem;
+pub mod config;
+pub mod telemetry;
+pub mod metrics;
+pub mod http;
+pub mod server;

@@ -1,0 +1,140 @@
+//! Configuration: parsed once, checked once, then plain values.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use clap::{ArgAction, Parser, ValueEnum};
+use shared::config::{Checked, Common, ascending, positive_duration};
+
+use crate::name::Prefixes;
+
+/// Answers questions about S3 buckets and SSM parameters, asking AWS as little as possible.
+///
+/// AWS itself is configured by its own variables: AWS_REGION, AWS_ENDPOINT_URL, AWS_PROFILE,
+/// AWS_ACCESS_KEY_ID, AWS_ROLE_ARN and the rest. RUST_LOG chooses what is logged (default: info).
+#[derive(Clone, Debug, Parser)]
+#[command(name = "aux-service", version)]
+pub struct Config {
+    /// Address of the public API
+    #[arg(long, env = "LISTEN_ADDR", value_name = "ADDR", default_value = "0.0.0.0:5000")]
+    pub listen_addr: SocketAddr,
+
+    /// The version that answers tell
+    #[arg(long, env = "AUX_VERSION", value_name = "VERSION", default_value = env!("CARGO_PKG_VERSION"))]
+    pub aux_version: String,
+
+    /// A request that takes longer is answered with 504
+    #[arg(long, env = "REQUEST_TIMEOUT", value_name = "DURATION", default_value = "5s", value_parser = positive_duration)]
+    pub request_timeout: Duration,
+
+    /// Where answers come from: AWS, or memory for trying it out
+    #[arg(long, env = "BACKEND", value_name = "BACKEND", default_value = "aws")]
+    pub backend: Backend,
+
+    /// YAML with the buckets and parameters of the embedded backend [default: one of each]
+    #[arg(long, env = "EMBEDDED_FILE", value_name = "FILE")]
+    pub embedded_file: Option<PathBuf>,
+
+    /// Which parameters may be shown: comma-separated paths, and all that lies below them
+    #[arg(long, env = "PARAMETER_PREFIXES", value_name = "PATHS", default_value = "/")]
+    pub parameter_prefixes: Prefixes,
+
+    /// Whether SecureStrings are decrypted and shown
+    #[arg(long, env = "ALLOW_SECURE_STRINGS", value_name = "BOOL", default_value_t = false,
+          action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    pub allow_secure_strings: bool,
+
+    /// One attempt of one call to AWS may take this long
+    #[arg(long, env = "AWS_ATTEMPT_TIMEOUT", value_name = "DURATION", default_value = "1s", value_parser = positive_duration)]
+    pub aws_attempt_timeout: Duration,
+
+    /// One call to AWS, its retries included, may take this long
+    #[arg(long, env = "AWS_OPERATION_TIMEOUT", value_name = "DURATION", default_value = "3s", value_parser = positive_duration)]
+    pub aws_operation_timeout: Duration,
+
+    /// All pages of a list may take this long
+    #[arg(long, env = "AWS_LIST_TIMEOUT", value_name = "DURATION", default_value = "60s", value_parser = positive_duration)]
+    pub aws_list_timeout: Duration,
+
+    #[command(flatten)]
+    pub common: Common,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Backend {
+    Aws,
+    Embedded,
+}
+
+impl Checked for Config {
+    fn check(&self) -> Result<(), String> {
+        self.common.check(self.listen_addr)?;
+        ascending(&[
+            ("--aws-attempt-timeout", self.aws_attempt_timeout),
+            ("--aws-operation-timeout", self.aws_operation_timeout),
+            ("--request-timeout", self.request_timeout),
+        ])?;
+        ascending(&[
+            ("--aws-operation-timeout", self.aws_operation_timeout),
+            ("--aws-list-timeout", self.aws_list_timeout),
+        ])?;
+        if self.embedded_file.is_some() && self.backend != Backend::Embedded {
+            return Err("--embedded-file is given, but --backend is not embedded; say --backend embedded, or leave the file out".to_owned());
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn check(flags: &[&str]) -> Result<(), String> {
+        let arguments = std::iter::once("aux-service").chain(flags.iter().copied());
+        Config::try_parse_from(arguments).map_err(|error| error.to_string())?.check()
+    }
+
+    #[test]
+    fn the_flags_are_well_formed_and_their_defaults_agree() {
+        Config::command().debug_assert();
+        assert_eq!(check(&[]), Ok(()));
+    }
+
+    #[test]
+    fn values_that_contradict_each_other_are_named() {
+        for (flags, named) in [
+            (
+                &["--aws-attempt-timeout=3s"][..],
+                ["--aws-attempt-timeout", "--aws-operation-timeout"],
+            ),
+            (&["--aws-operation-timeout=5s"], ["--aws-operation-timeout", "--request-timeout"]),
+            (&["--aws-list-timeout=3s"], ["--aws-operation-timeout", "--aws-list-timeout"]),
+            (&["--embedded-file=x.yaml"], ["--embedded-file", "--backend"]),
+            (&["--admin-addr=0.0.0.0:5000"], ["--admin-addr", "--listen-addr"]),
+            (&["--cache-max-bytes=1KiB"], ["--cache-max-bytes", "--cache"]),
+        ] {
+            let reason = check(flags).expect_err("refused");
+            assert!(named.iter().all(|name| reason.contains(name)), "{flags:?}: {reason}");
+        }
+    }
+
+    #[test]
+    fn a_value_that_makes_no_sense_is_named() {
+        for flag in [
+            "--listen-addr=nowhere",
+            "--request-timeout=5",
+            "--request-timeout=0s",
+            "--backend=azure",
+            "--parameter-prefixes=app",
+            "--allow-secure-strings=maybe",
+            "--max-in-flight=0",
+            "--cache-max-bytes=lots",
+            "--access-log=some",
+        ] {
+            let reason = check(&[flag]).expect_err("refused");
+            let (name, value) = flag.split_once('=').expect("a flag and its value");
+            assert!(reason.contains(name) && reason.contains(value), "{flag}: {reason}");
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! The same questions answered from memory: for trying the services out without AWS.
+
+use std::path::Path;
+
+use anyhow::Context;
+use async_trait::async_trait;
+use serde::Deserialize;
+use zeroize::Zeroizing;
+
+use crate::{
+    config::Config,
+    error::Error,
+    inventory::{Inventory, Parameter},
+    name::{ParameterName, ParameterPath},
+};
+
+/// What is there when no file says otherwise.
+const DEFAULT: &str = "
+buckets: [kantox-challenge-bucket]
+parameters:
+  - { name: /challenge/kantox, value: cloud-engineer }
+";
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Embedded {
+    #[serde(default)]
+    buckets: Vec<String>,
+    #[serde(default)]
+    parameters: Vec<Entry>,
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    name: String,
+    #[serde(default, rename = "type")]
+    kind: Kind,
+    value: Zeroizing<String>,
+}
+
+/// The types of SSM, as it names them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+enum Kind {
+    #[default]
+    String,
+    StringList,
+    SecureString,
+}
+
+impl Embedded {
+    /// Reads a file, or takes the default content. Ends the process with status 2 if the file
+    /// cannot be read or makes no sense.
+    pub fn load(file: Option<&Path>) -> Self {
+        let read = || match file {
+            None => Self::parse(DEFAULT),
+            Some(path) => std::fs::read_to_string(path)
+                .map_err(anyhow::Error::from)
+                .and_then(|text| Self::parse(&text))
+                .with_context(|| format!("--embedded-file {} cannot be used", path.display())),
+        };
+        read().unwrap_or_else(|error| shared::config::refuse::<Config>(format!("{error:#}")))
+    }
+
+    /// Parses and checks: names must be such that SSM could hold them, each given once.
+    pub fn parse(yaml: &str) -> anyhow::Result<Self> {
+        // The parser's own message would quote lines of the file, and with them values.
+        let mut embedded: Self = serde_saphyr::from_str(yaml).map_err(|error| {
+            let place = error.location().map(|l| format!(" near line {}", l.line()));
+            anyhow::anyhow!(
+                "it is no YAML with buckets (a list of names) and parameters (a list of name, type, value){}",
+                place.unwrap_or_default()
+            )
+        })?;
+        for entry in &mut embedded.parameters {
+            let name = ParameterName::parse(&entry.name)
+                .with_context(|| format!("the parameter '{}' cannot exist", entry.name))?;
+            anyhow::ensure!(
+                name.selector().is_none(),
+                "the parameter '{}' must not name a version",
+                entry.name
+            );
+            name.bare().clone_into(&mut entry.name);
+        }
+        let mut names: Vec<_> = embedded.parameters.iter().map(|entry| &entry.name).collect();
+        names.sort_unstable();
+        if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+            anyhow::bail!("the parameter '{}' is given twice", twice[0]);
+        }
+        Ok(embedded)
+    }
+}
+
+impl Entry {
+    fn to_parameter(&self) -> Parameter {
+        Parameter {
+            name: self.name.clone(),
+            value: self.value.clone(),
+            secure: self.kind == Kind::SecureString,
+        }
+    }
+}
+
+#[async_trait]
+impl Inventory for Embedded {
+    async fn buckets(&self) -> Result<Vec<String>, Error> {
+        Ok(self.buckets.clone())
+    }
+
+    async fn parameters(&self) -> Result<Vec<String>, Error> {
+        Ok(self.parameters.iter().map(|entry| entry.name.clone()).collect())
+    }
+
+    async fn parameter(&self, name: &ParameterName) -> Result<Parameter, Error> {
+        // There is no history in memory: the first version is the only one.
+        let only_version = matches!(name.selector(), None | Some("1"));
+        let found = self.parameters.iter().find(|entry| entry.name == name.bare() && only_version);
+        found.map(Entry::to_parameter).ok_or(Error::ParameterNotFound)
+    }
+
+    async fn values(&self, path: &ParameterPath) -> Result<Vec<Parameter>, Error> {
+        let below = self.parameters.iter().filter(|entry| path.holds(&entry.name));
+        Ok(below.map(Entry::to_parameter).collect())
+    }
+
+    fn health(&self) -> serde_json::Value {
+        serde_json::json!({ "embedded": "ok" })
+    }
+}
+
+impl std::fmt::Debug for Entry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Entry")
+            .field("name", &self.name)
+            .field("kind", &self.kind)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_content_is_what_the_terraform_creates() {
+        let embedded = Embedded::parse(DEFAULT).expect("valid");
+        assert_eq!(embedded.buckets, ["kantox-challenge-bucket"]);
+        assert_eq!(embedded.parameters[0].name, "/challenge/kantox");
+        assert_eq!(embedded.parameters[0].value.as_str(), "cloud-engineer");
+    }
+
+    #[test]
+    fn a_file_that_makes_no_sense_is_refused_without_quoting_values() {
+        for (yaml, reason) in [
+            ("parameters: [{ name: 'a b', value: hunter2 }]", "'a b' cannot exist"),
+            ("parameters: [{ name: a:1, value: hunter2 }]", "must not name a version"),
+            (
+                "parameters: [{ name: a, value: hunter2 }, { name: /a, value: hunter2 }]",
+                "'/a' is given twice",
+            ),
+            ("parameters: [{ name: a, type: Secret, value: hunter2 }]", "it is no YAML with"),
+            ("parameters: [{ name: a, values: hunter2 }]", "it is no YAML with"),
+            ("bucket: [a]", "it is no YAML with"),
+            ("parameters: hunter2", "it is no YAML with"),
+        ] {
+            let message = format!("{:#}", Embedded::parse(yaml).expect_err(yaml));
+            assert!(message.contains(reason), "{yaml}: {message}");
+            assert!(!message.contains("hunter2"), "{message}");
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! What can go wrong, and what the caller is told.
+
+use std::time::Duration;
+
+use axum::{
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use shared::problem::{Cause, Problem};
+
+use crate::name::Malformed;
+
+/// Variants by what the caller can do about it.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Error {
+    #[error("the name is malformed")]
+    InvalidParameterName(#[source] Malformed),
+    #[error("AWS refused the name")]
+    RefusedParameterName(#[source] Cause),
+    #[error("the name is outside PARAMETER_PREFIXES")]
+    ParameterNotAllowed,
+    #[error("SecureStrings are not allowed")]
+    SecureStringNotAllowed,
+    #[error("there is no such parameter")]
+    ParameterNotFound,
+    #[error("AWS denied access")]
+    AwsAccessDenied(#[source] Cause),
+    /// Also when the local quota is used up: then there is no cause.
+    #[error("AWS throttles")]
+    AwsThrottled {
+        retry_after: Duration,
+        #[source]
+        cause: Option<Cause>,
+    },
+    #[error("AWS did not take the credentials")]
+    AwsCredentials(#[source] Cause),
+    #[error("AWS cannot be reached, or failed")]
+    AwsUnavailable(#[source] Cause),
+    #[error("AWS did not answer in time")]
+    AwsTimeout(#[source] Option<Cause>),
+}
+
+impl Error {
+    pub fn problem(&self) -> Problem {
+        match self {
+            Self::InvalidParameterName(reason) => invalid_name(reason.to_string()),
+            Self::RefusedParameterName(cause) => {
+                invalid_name("AWS does not accept this name for a parameter.")
+                    .caused_by(cause.clone())
+            }
+            Self::ParameterNotAllowed => Problem::new(
+                StatusCode::FORBIDDEN,
+                "parameter-not-allowed",
+                "Parameter not allowed",
+                "This parameter is outside the paths that this service may show.",
+            ),
+            Self::SecureStringNotAllowed => Problem::new(
+                StatusCode::FORBIDDEN,
+                "secure-string-not-allowed",
+                "SecureString not allowed",
+                "This parameter is a SecureString, and this service does not show those.",
+            ),
+            Self::ParameterNotFound => Problem::new(
+                StatusCode::NOT_FOUND,
+                "parameter-not-found",
+                "No such parameter",
+                "There is no parameter of this name, or not in this version.",
+            ),
+            Self::AwsAccessDenied(cause) => Problem::new(
+                StatusCode::FORBIDDEN,
+                "aws-access-denied",
+                "AWS denied access",
+                "AWS does not let this service read what was asked for.",
+            )
+            .caused_by(cause.clone()),
+            Self::AwsThrottled { retry_after, cause } => {
+                let problem = Problem::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "aws-throttled",
+                    "AWS throttles",
+                    "The quota of calls to AWS is used up for the moment.",
+                )
+                .retry_after(*retry_after);
+                with_cause(problem, cause.as_ref())
+            }
+            Self::AwsCredentials(cause) => Problem::new(
+                StatusCode::BAD_GATEWAY,
+                "aws-credentials",
+                "AWS credentials do not work",
+                "The AWS credentials of this service are missing, wrong or expired.",
+            )
+            .caused_by(cause.clone()),
+            Self::AwsUnavailable(cause) => Problem::new(
+                StatusCode::BAD_GATEWAY,
+                "aws-unavailable",
+                "AWS is unavailable",
+                "AWS cannot be reached, or its answer was broken.",
+            )
+            .retryable()
+            .caused_by(cause.clone()),
+            Self::AwsTimeout(cause) => {
+                let problem = Problem::new(
+                    StatusCode::GATEWAY_TIMEOUT,
+                    "aws-timeout",
+                    "AWS is too slow",
+                    "AWS did not answer in time.",
+                )
+                .retryable();
+                with_cause(problem, cause.as_ref())
+            }
+        }
+    }
+}
+
+fn invalid_name(detail: impl Into<String>) -> Problem {
+    Problem::new(
+        StatusCode::BAD_REQUEST,
+        "invalid-parameter-name",
+        "Invalid parameter name",
+        detail,
+    )
+}
+
+fn with_cause(problem: Problem, cause: Option<&Cause>) -> Problem {
+    match cause {
+        Some(cause) => problem.caused_by(cause.clone()),
+        None => problem,
+    }
+}
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        self.problem().into_response()
+    }
+}

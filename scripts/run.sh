@@ -1,0 +1,57 @@
+#!/usr/bin/env bash
+# Builds and starts both services on the embedded backend: no AWS, no cluster. Ctrl-C ends both.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+command -v cargo >/dev/null || { echo "error: cargo is needed; https://rustup.rs installs it" >&2; exit 1; }
+command -v curl >/dev/null || { echo "error: curl is needed, to see when the services are ready" >&2; exit 1; }
+
+echo "Building (the first time takes a few minutes: the AWS SDK is large)"
+cargo build --locked --bin aux-service --bin main-api
+
+# The NodePorts, so that the same commands work against a cluster. Browsers refuse main-api's own port, 6000.
+aux=127.0.0.1:30001 main=127.0.0.1:30002
+for address in $aux $main; do
+    if curl -s -o /dev/null "http://$address/livez"; then
+        echo "error: something listens on $address already; end it and try again" >&2
+        exit 1
+    fi
+done
+
+trap 'trap - EXIT; kill $(jobs -p) 2>/dev/null; wait' EXIT
+trap 'echo; exit 0' INT TERM
+LISTEN_ADDR=$aux BACKEND=embedded target/debug/aux-service &
+LISTEN_ADDR=$main AUX_URL=http://$aux target/debug/main-api &
+
+ready() {
+    for _ in $(seq 100); do
+        curl -sf -o /dev/null "http://$1/readyz" && return 0
+        [ "$(jobs -rp | wc -l)" -eq 2 ] || break
+        sleep 0.1
+    done
+    echo "error: the service on $1 did not become ready; its log is above" >&2
+    exit 1
+}
+ready $aux
+ready $main
+
+cat <<TEXT
+
+Both services are ready. In another terminal, try:
+
+  curl http://$main/buckets                   # main-api, through aux-service
+  curl http://$main/params
+  curl http://$main/param/challenge/kantox
+  curl http://$main/values/challenge
+  curl http://$main/inventory
+  curl http://$main/status
+  curl http://$aux/param/challenge/kantox      # aux-service itself
+  curl http://$main/param/no/such/name         # an error: application/problem+json
+  curl http://$main/metrics
+
+Ctrl-C ends both.
+
+TEXT
+wait -n || true
+echo "error: a service has ended; its log is above" >&2
+exit 1

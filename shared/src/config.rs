@@ -1,0 +1,155 @@
+//! The flags that every service has, and how a configuration is read and refused.
+
+use std::{net::SocketAddr, time::Duration};
+
+use bytesize::ByteSize;
+use clap::{CommandFactory, Parser, ValueEnum, error::ErrorKind};
+
+/// A configuration that can tell what is wrong with it as a whole.
+pub trait Checked: Parser {
+    /// What no single flag can check. The error is one sentence that names the flags.
+    fn check(&self) -> Result<(), String>;
+}
+
+/// Reads flags and variables. Ends the process with status 2 and one sentence if a value is
+/// missing, makes no sense, or contradicts another.
+pub fn load<C: Checked>() -> C {
+    let config = C::parse();
+    if let Err(reason) = config.check() {
+        C::command().error(ErrorKind::ValueValidation, reason).exit();
+    }
+    config
+}
+
+/// Ends the process with status 2 because a value, though well-formed, cannot be used:
+/// a file that is missing or broken, for example.
+pub fn refuse<C: CommandFactory>(reason: impl std::fmt::Display) -> ! {
+    C::command().error(ErrorKind::ValueValidation, reason).exit()
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub struct Common {
+    /// Address of a listener of its own for probes and /metrics [default: they are on the public one]
+    #[arg(long, env = "ADMIN_ADDR", value_name = "ADDR")]
+    pub admin_addr: Option<SocketAddr>,
+
+    /// Whether answers are remembered
+    #[arg(long, env = "CACHE", value_name = "MODE", default_value = "on")]
+    pub cache: Switch,
+
+    /// Memory that remembered answers may take, keys and headers included
+    #[arg(long, env = "CACHE_MAX_BYTES", value_name = "SIZE", default_value = "64MiB")]
+    pub cache_max_bytes: ByteSize,
+
+    /// Requests beyond this many at once are refused with 503 instead of queued
+    #[arg(long, env = "MAX_IN_FLIGHT", value_name = "N", default_value_t = 1024, value_parser = at_least_one)]
+    pub max_in_flight: usize,
+
+    /// After SIGTERM: how long to keep serving while load balancers take notice
+    #[arg(long, env = "SHUTDOWN_DELAY", value_name = "DURATION", default_value = "0s", value_parser = humantime::parse_duration)]
+    pub shutdown_delay: Duration,
+
+    /// After that: how long open requests may take to finish
+    #[arg(long, env = "SHUTDOWN_GRACE", value_name = "DURATION", default_value = "15s", value_parser = humantime::parse_duration)]
+    pub shutdown_grace: Duration,
+
+    /// How log lines look [default: json, or pretty on a terminal]
+    #[arg(long, env = "LOG_FORMAT", value_name = "FORMAT")]
+    pub log_format: Option<LogFormat>,
+
+    /// Which requests get a log line: 5xx and those slower than a second, all, or none
+    #[arg(long, env = "ACCESS_LOG", value_name = "WHICH", default_value = "errors")]
+    pub access_log: AccessLog,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Switch {
+    On,
+    Off,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    Json,
+    Pretty,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum AccessLog {
+    Errors,
+    All,
+    Off,
+}
+
+impl Common {
+    /// The part of [`Checked::check`] that every service has.
+    pub fn check(&self, listen_addr: SocketAddr) -> Result<(), String> {
+        if self.admin_addr == Some(listen_addr) && listen_addr.port() != 0 {
+            return Err(format!(
+                "--admin-addr and --listen-addr are both {listen_addr}; give each its own, or leave --admin-addr out"
+            ));
+        }
+        if self.cache == Switch::On && self.cache_max_bytes < SMALLEST_CACHE {
+            return Err(format!(
+                "--cache-max-bytes is {}, too small to hold one answer; give it at least {SMALLEST_CACHE}, or say --cache off",
+                self.cache_max_bytes
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Less could not hold one list of a thousand names, and every answer would be a miss.
+const SMALLEST_CACHE: ByteSize = ByteSize::mib(1);
+
+/// A duration that bounds something, and so cannot be nothing.
+pub fn positive_duration(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(Duration::ZERO) => Err("it must be longer than 0s".to_owned()),
+        Ok(duration) => Ok(duration),
+        Err(error) => Err(format!("{error}; write it as 500ms, 5s or 1h")),
+    }
+}
+
+/// Checks that a list of named durations grows: each must be shorter than the next.
+pub fn ascending(timeouts: &[(&str, Duration)]) -> Result<(), String> {
+    for pair in timeouts.windows(2) {
+        let ((inner, shorter), (outer, longer)) = (pair[0], pair[1]);
+        if shorter >= longer {
+            return Err(format!(
+                "{inner} ({}) must be shorter than {outer} ({}), which surrounds it",
+                humantime::format_duration(shorter),
+                humantime::format_duration(longer),
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("it must be at least 1".to_owned()),
+        Ok(number) => Ok(number),
+        Err(error) => Err(format!("{error}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bound_of_no_time_is_refused() {
+        assert!(positive_duration("0s").is_err());
+        assert!(positive_duration("5").is_err());
+        assert_eq!(positive_duration("250ms"), Ok(Duration::from_millis(250)));
+    }
+
+    #[test]
+    fn a_timeout_must_be_shorter_than_the_one_around_it() {
+        let (second, minute) = (Duration::from_secs(1), Duration::from_secs(60));
+        assert!(ascending(&[("--a", second), ("--b", minute)]).is_ok());
+        let refused = ascending(&[("--a", second), ("--b", second)]).expect_err("equal");
+        assert!(refused.contains("--a (1s)") && refused.contains("--b (1s)"), "{refused}");
+    }
+}

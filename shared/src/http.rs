@@ -1,0 +1,161 @@
+//! The middleware stack. One order, in one place, for every service.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    extract::{MatchedPath, Request, State},
+    http::{HeaderMap, HeaderName, Method, StatusCode},
+    middleware::{Next, from_fn, from_fn_with_state},
+    response::{IntoResponse, Response},
+};
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, timeout_at},
+};
+use tower::ServiceBuilder;
+use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::{
+    config::{AccessLog, Common},
+    metrics::{Exporter, REQUESTS_SHED},
+    problem::{Problem, rescue},
+    telemetry::{REQUEST_ID, RequestContext},
+};
+
+/// The milliseconds that a caller is willing to wait, as Envoy names them.
+pub const EXPECTED_TIMEOUT: HeaderName = HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
+
+/// A request slower than this gets a log line even when it succeeds.
+const SLOW: Duration = Duration::from_secs(1);
+
+/// When the answer to a request must be there: in a request's extensions, below the deadline layer.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadline(pub Instant);
+
+impl Deadline {
+    /// A caller that waits less long than we would shortens the deadline; none can lengthen it.
+    fn new(timeout: Duration, headers: &HeaderMap) -> Self {
+        let expected =
+            headers.get(EXPECTED_TIMEOUT).and_then(|value| value.to_str().ok()?.parse().ok());
+        let timeout = expected.map_or(timeout, |ms| timeout.min(Duration::from_millis(ms)));
+        Self(Instant::now() + timeout)
+    }
+}
+
+/// What differs between the services.
+#[derive(Clone, Copy)]
+pub struct Stack {
+    pub request_timeout: Duration,
+    /// The problem of a request that took longer.
+    pub too_slow: fn() -> Problem,
+}
+
+/// Wraps the public routes of a service. A request meets the layers from top to bottom.
+///
+/// Invariant: whatever can answer is below the counting, so no response goes unmeasured,
+/// and below `rescue`, so no error goes out in another format.
+pub fn stack(routes: Router, config: &Common, exporter: &Exporter, stack: Stack) -> Router {
+    let slots = Arc::new(Semaphore::new(config.max_in_flight));
+    routes.layer(
+        ServiceBuilder::new()
+            // Outermost, since everything below logs and answers with the ids.
+            .layer(from_fn_with_state(config.access_log, identify))
+            .layer(exporter.layer())
+            .layer(from_fn(rescue))
+            .layer(CatchPanicLayer::custom(panicked))
+            // Refusing must stay cheap, so it comes before anything that works for the answer.
+            .layer(from_fn_with_state(slots, shed))
+            .layer(from_fn_with_state(stack, deadline)),
+    )
+}
+
+/// Wraps probes and metrics: they are never shed, authenticated or counted as traffic.
+pub fn probe_stack(routes: Router) -> Router {
+    routes.layer(
+        ServiceBuilder::new()
+            .layer(from_fn_with_state(AccessLog::Errors, identify))
+            .layer(from_fn(rescue)),
+    )
+}
+
+/// Gives the request its ids, the response its `x-request-id`, and the log its line.
+async fn identify(State(log): State<AccessLog>, mut request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let context = RequestContext::from_headers(request.headers());
+    let method = request.method().clone();
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    request.extensions_mut().insert(context.clone());
+
+    let mut response = context.clone().scope(next.run(request)).await;
+
+    response.headers_mut().insert(REQUEST_ID, context.request_id().clone());
+    let elapsed = started.elapsed();
+    let failed = response.status().is_server_error();
+    let told = match log {
+        AccessLog::All => true,
+        AccessLog::Errors => failed || elapsed > SLOW,
+        AccessLog::Off => false,
+    };
+    if told {
+        let route = route.as_ref().map_or("unmatched", MatchedPath::as_str);
+        context.enter(|| access_line(&method, route, &response, elapsed));
+    }
+    response
+}
+
+fn access_line(method: &Method, route: &str, response: &Response, elapsed: Duration) {
+    let status = response.status().as_u16();
+    let problem = response.extensions().get::<Problem>();
+    let code = problem.map(|problem| problem.code.as_ref());
+    let cause = problem.and_then(|problem| problem.cause.as_ref()).map(|error| chain(error));
+    let duration_ms = elapsed.as_secs_f64() * 1e3;
+    if response.status().is_server_error() {
+        tracing::warn!(%method, route, status, code, cause, duration_ms, "failed");
+    } else {
+        tracing::info!(%method, route, status, code, cause, duration_ms, "answered");
+    }
+}
+
+/// An error and what caused it, down to the root.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
+}
+
+fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
+    // What the panic said is not repeated: it may hold anything. The panic hook told where it was.
+    Problem::internal().into_response()
+}
+
+/// Refuses at once instead of queueing: a client that hears 503 can go elsewhere.
+async fn shed(State(slots): State<Arc<Semaphore>>, request: Request, next: Next) -> Response {
+    let Ok(_slot) = slots.try_acquire() else {
+        metrics::counter!(REQUESTS_SHED).increment(1);
+        return Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "overloaded",
+            "Too many requests at once",
+            "More requests are open than this service allows; try again in a second.",
+        )
+        .retry_after(Duration::from_secs(1))
+        .into_response();
+    };
+    next.run(request).await
+}
+
+/// Answers in time, whatever the handler does. Work that others wait for too lives on in its own task.
+async fn deadline(State(stack): State<Stack>, mut request: Request, next: Next) -> Response {
+    let deadline = Deadline::new(stack.request_timeout, request.headers());
+    request.extensions_mut().insert(deadline);
+    match timeout_at(deadline.0, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => (stack.too_slow)().into_response(),
+    }
+}

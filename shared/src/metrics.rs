@@ -1,0 +1,91 @@
+//! What both services export, and how: axum-prometheus for requests, the `metrics` facade for the rest.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use axum::http::{HeaderName, header};
+use axum_prometheus::{EndpointLabel, PrometheusMetricLayerBuilder};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use parking_lot::Mutex;
+
+pub use axum_prometheus::PrometheusMetricLayer;
+
+/// Seconds. The first ones tell a cached answer from a slow one, the last ones reach past every default deadline.
+const BUCKETS: [f64; 17] = [
+    0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
+    5.0, 10.0, 30.0,
+];
+
+/// Requests that were refused because there were `MAX_IN_FLIGHT` already.
+pub const REQUESTS_SHED: &str = "requests_shed_total";
+const BUILD_INFO: &str = "build_info";
+
+/// How often histograms are drained and process figures read when nobody scrapes.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+/// The exporter of this process.
+#[derive(Clone)]
+pub struct Exporter {
+    handle: PrometheusHandle,
+    process: metrics_process::Collector,
+}
+
+/// The `metrics` facade has one recorder a process; tests start many services in one.
+static EXPORTER: Mutex<Option<Exporter>> = Mutex::new(None);
+
+impl Exporter {
+    /// Installs the recorder, or returns the one that is installed.
+    pub fn install(service: &'static str, version: &str) -> anyhow::Result<Self> {
+        let mut installed = EXPORTER.lock();
+        if let Some(exporter) = installed.as_ref() {
+            return Ok(exporter.clone());
+        }
+        let process = metrics_process::Collector::default();
+        let exporter = Self { handle: recorder()?, process: process.clone() };
+        *installed = Some(exporter.clone());
+        process.describe();
+        metrics::describe_counter!(REQUESTS_SHED, "Requests refused because too many were open");
+        metrics::counter!(REQUESTS_SHED).absolute(0);
+        metrics::describe_gauge!(BUILD_INFO, "Always 1; the labels say what is running");
+        let revision = option_env!("GIT_SHA").unwrap_or("unknown");
+        metrics::gauge!(BUILD_INFO, "service" => service, "version" => version.to_owned(), "revision" => revision).set(1.0);
+        Ok(exporter)
+    }
+
+    /// Must run for as long as the process: the exporter buffers samples until it is drained.
+    pub async fn upkeep(self) {
+        let mut tick = tokio::time::interval(UPKEEP);
+        loop {
+            tick.tick().await;
+            self.handle.run_upkeep();
+        }
+    }
+
+    /// The Prometheus text exposition, version 0.0.4.
+    pub fn render(&self) -> ([(HeaderName, &'static str); 1], String) {
+        self.process.collect();
+        let text = self.handle.render();
+        ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
+    }
+
+    /// The layer that counts requests. Its labels are templates, never paths: one scanner
+    /// would otherwise fill Prometheus.
+    pub fn layer(&self) -> PrometheusMetricLayer<'static> {
+        let handle = self.handle.clone();
+        let unmatched: for<'a> fn(&'a str) -> String = |_| "unmatched".to_owned();
+        let (layer, _) = PrometheusMetricLayerBuilder::new()
+            .with_endpoint_label_type(EndpointLabel::MatchedPathWithFallbackFn(unmatched))
+            .with_metrics_from_fn(|| handle)
+            .build_pair();
+        layer
+    }
+}
+
+fn recorder() -> anyhow::Result<PrometheusHandle> {
+    let durations = Matcher::Suffix("_duration_seconds".to_owned());
+    let recorder =
+        PrometheusBuilder::new().set_buckets_for_metric(durations, &BUCKETS)?.build_recorder();
+    let handle = recorder.handle();
+    metrics::set_global_recorder(recorder).context("another metrics recorder is installed")?;
+    Ok(handle)
+}

@@ -1,0 +1,197 @@
+//! The one shape of every error: RFC 9457 `application/problem+json`.
+//!
+//! A handler answers with a [`Problem`]; the [`rescue`] layer gives it its body. A bare error
+//! from anywhere else (the router's 404 and 405, an extractor's 400, a panic's 500) becomes a
+//! problem there too, so that there is no second error format.
+
+use std::{borrow::Cow, error::Error as StdError, sync::Arc, time::Duration};
+
+use axum::{
+    body::Body,
+    extract::Request,
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use serde::{Deserialize, Serialize};
+
+use crate::telemetry;
+
+/// The media type of every error body.
+pub const CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/problem+json");
+
+/// What the caller is told. What the operator is told is the [`cause`](Self::cause).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Problem {
+    /// `urn:problem:<code>`: RFC 9457 wants an identifier, not necessarily a page.
+    #[serde(rename = "type")]
+    pub kind: Cow<'static, str>,
+    /// The same for every problem of this code.
+    pub title: Cow<'static, str>,
+    /// The HTTP status of the response, repeated.
+    pub status: u16,
+    /// What happened this time, as far as the caller may know.
+    pub detail: String,
+    /// Stable, for programs.
+    pub code: Cow<'static, str>,
+    /// Whether the same request may succeed a little later.
+    pub retryable: bool,
+    /// The `x-request-id` of the request, to be found in the logs.
+    pub request_id: String,
+    /// One sentence; the member that earlier clients of this API read.
+    pub error: String,
+
+    /// When to try again: becomes `Retry-After`, in whole seconds, rounded up.
+    #[serde(skip)]
+    pub retry_after: Option<Duration>,
+    /// How long this error may be kept: becomes `max-age`. `None` is `no-store`.
+    #[serde(skip)]
+    pub max_age: Option<Duration>,
+    /// The error behind it, for the log. It never reaches the client.
+    #[serde(skip)]
+    pub cause: Option<Cause>,
+}
+
+/// Shared, because one failed call may answer many waiting requests.
+pub type Cause = Arc<dyn StdError + Send + Sync>;
+
+impl Problem {
+    pub fn new(
+        status: StatusCode,
+        code: &'static str,
+        title: &'static str,
+        detail: impl Into<String>,
+    ) -> Self {
+        let detail = detail.into();
+        Self {
+            kind: format!("urn:problem:{code}").into(),
+            title: title.into(),
+            status: status.as_u16(),
+            error: detail.clone(),
+            detail,
+            code: code.into(),
+            retryable: false,
+            request_id: String::new(),
+            retry_after: None,
+            max_age: None,
+            cause: None,
+        }
+    }
+
+    /// Says that the same request may succeed a little later.
+    #[must_use]
+    pub fn retryable(mut self) -> Self {
+        self.retryable = true;
+        self
+    }
+
+    /// Says that the same request may succeed, and when to try it.
+    #[must_use]
+    pub fn retry_after(mut self, pause: Duration) -> Self {
+        self.retry_after = Some(pause);
+        self.retryable()
+    }
+
+    /// Lets caches keep this error for a while.
+    #[must_use]
+    pub fn max_age(mut self, max_age: Duration) -> Self {
+        self.max_age = Some(max_age);
+        self
+    }
+
+    /// Hands the error behind it to the log.
+    #[must_use]
+    pub fn caused_by(mut self, cause: Cause) -> Self {
+        self.cause = Some(cause);
+        self
+    }
+
+    /// Takes from a received response what its headers say of the problem.
+    #[must_use]
+    pub fn with_headers(mut self, headers: &HeaderMap) -> Self {
+        let seconds = headers.get(header::RETRY_AFTER).and_then(|v| v.to_str().ok()?.parse().ok());
+        self.retry_after = seconds.map(Duration::from_secs);
+        self
+    }
+
+    /// The HTTP status; 500 where the number is none, which only a foreign problem can have.
+    pub fn status(&self) -> StatusCode {
+        StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    /// A handler panicked, or something else that cannot happen did.
+    pub fn internal() -> Self {
+        Self::from(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    fn render(&self, response: &mut Response) {
+        let headers = response.headers_mut();
+        headers.remove(header::CONTENT_LENGTH);
+        headers.insert(header::CONTENT_TYPE, CONTENT_TYPE);
+        let cache_control = match self.max_age {
+            Some(age) => HeaderValue::try_from(format!("max-age={}", age.as_secs()))
+                .expect("digits are a header value"),
+            None => HeaderValue::from_static("no-store"),
+        };
+        headers.insert(header::CACHE_CONTROL, cache_control);
+        if let Some(pause) = self.retry_after {
+            let seconds = pause.as_secs() + u64::from(pause.subsec_nanos() > 0);
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+        }
+        let body = serde_json::to_vec(self).expect("a problem is strings and numbers");
+        *response.body_mut() = Body::from(body);
+    }
+}
+
+/// The problems that any HTTP service has, whatever its subject.
+impl From<StatusCode> for Problem {
+    fn from(status: StatusCode) -> Self {
+        match status {
+            StatusCode::NOT_FOUND => {
+                Self::new(status, "not-found", "No such route", "There is no such route.")
+            }
+            StatusCode::METHOD_NOT_ALLOWED => Self::new(
+                status,
+                "method-not-allowed",
+                "Method not allowed",
+                "This route answers GET and HEAD only.",
+            ),
+            StatusCode::INTERNAL_SERVER_ERROR => Self::new(
+                status,
+                "internal",
+                "Internal error",
+                "The service failed in a way that it did not foresee.",
+            ),
+            _ => {
+                let title = status.canonical_reason().unwrap_or("Error");
+                let code = if status.is_client_error() { "bad-request" } else { "internal" };
+                Self::new(status, code, title, format!("{title}."))
+            }
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    /// The body is given by [`rescue`], which every route is below of.
+    fn into_response(self) -> Response {
+        let mut response = self.status().into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+/// The layer that turns every error into a problem, with the id of its request.
+pub async fn rescue(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let status = response.status();
+    if !status.is_client_error() && !status.is_server_error() {
+        return response;
+    }
+    let mut problem =
+        response.extensions_mut().remove::<Problem>().unwrap_or_else(|| Problem::from(status));
+    problem.request_id = telemetry::request_id();
+    problem.render(&mut response);
+    // It goes on to the access log, the one place where a failure is told.
+    response.extensions_mut().insert(problem);
+    response
+}

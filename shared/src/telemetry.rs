@@ -1,0 +1,312 @@
+//! Logs, one object a line, and the identity of a request that every line and every call carries.
+
+use std::{fmt, future::Future, io::IsTerminal, sync::Arc};
+
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use tracing::{
+    Event, Subscriber,
+    field::{Field, Visit},
+};
+use tracing_subscriber::{
+    EnvFilter,
+    fmt::{
+        FmtContext, FormatEvent, FormatFields,
+        format::{Format, Writer},
+        time::{FormatTime, SystemTime},
+    },
+    registry::LookupSpan,
+};
+
+use crate::config::LogFormat;
+
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+pub const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+
+/// Longer ids than this are replaced: they would bloat every log line.
+const LONGEST_REQUEST_ID: usize = 128;
+
+/// Who asked: the identity of a request, the same in every service that it passes.
+#[derive(Clone, Debug)]
+pub struct RequestContext(Arc<Ids>);
+
+#[derive(Debug)]
+struct Ids {
+    request_id: HeaderValue,
+    trace: TraceParent,
+    tracestate: Option<HeaderValue>,
+}
+
+tokio::task_local! {
+    static CONTEXT: RequestContext;
+}
+
+impl RequestContext {
+    /// Accepts what the caller sent, and makes what it did not send or sent malformed.
+    pub fn from_headers(headers: &HeaderMap) -> Self {
+        let received = headers.get(TRACEPARENT).and_then(TraceParent::parse);
+        // Without a valid traceparent, tracestate has no meaning (W3C Trace Context, 3.3.1).
+        let tracestate = received.and_then(|_| headers.get(TRACESTATE).cloned());
+        let request_id = headers.get(REQUEST_ID).filter(|id| is_request_id(id)).cloned();
+        Self(Arc::new(Ids {
+            request_id: request_id.unwrap_or_else(new_request_id),
+            trace: received.map_or_else(TraceParent::root, TraceParent::child),
+            tracestate,
+        }))
+    }
+
+    pub fn request_id(&self) -> &HeaderValue {
+        &self.0.request_id
+    }
+
+    /// Runs a future as part of this request: its log lines and calls carry the ids.
+    /// For work that outlives the request too, in a task of its own.
+    pub fn scope<F: Future>(self, future: F) -> impl Future<Output = F::Output> {
+        CONTEXT.scope(self, future)
+    }
+
+    /// The same for a moment without waiting.
+    pub fn enter<R>(self, act: impl FnOnce() -> R) -> R {
+        CONTEXT.sync_scope(self, act)
+    }
+
+    /// The request that the current task works for, if there is one.
+    pub fn current() -> Option<Self> {
+        CONTEXT.try_with(Self::clone).ok()
+    }
+
+    /// Puts the ids into the headers of a call to another service.
+    pub fn inject(&self, headers: &mut HeaderMap) {
+        headers.insert(REQUEST_ID, self.0.request_id.clone());
+        headers.insert(TRACEPARENT, self.0.trace.to_header());
+        if let Some(state) = &self.0.tracestate {
+            headers.insert(TRACESTATE, state.clone());
+        }
+    }
+}
+
+/// The id of the request that the current task works for; empty outside of one.
+pub fn request_id() -> String {
+    CONTEXT.try_with(|context| text(context.request_id()).to_owned()).unwrap_or_default()
+}
+
+fn is_request_id(value: &HeaderValue) -> bool {
+    let bytes = value.as_bytes();
+    let harmless = |b: &u8| b.is_ascii_alphanumeric() || b"-_.:/=+@~".contains(b);
+    (1..=LONGEST_REQUEST_ID).contains(&bytes.len()) && bytes.iter().all(harmless)
+}
+
+fn new_request_id() -> HeaderValue {
+    hex(fastrand::u128(..))
+}
+
+fn hex(number: u128) -> HeaderValue {
+    HeaderValue::try_from(format!("{number:032x}")).expect("hexadecimal digits are a header value")
+}
+
+fn text(value: &HeaderValue) -> &str {
+    value.to_str().unwrap_or_default()
+}
+
+/// W3C Trace Context: `00-<trace id>-<span id>-<flags>`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct TraceParent {
+    trace_id: u128,
+    span_id: u64,
+    flags: u8,
+}
+
+impl TraceParent {
+    fn parse(value: &HeaderValue) -> Option<Self> {
+        let mut parts = value.to_str().ok()?.split('-');
+        let version = lower_hex(parts.next()?, 2)?;
+        let trace_id = lower_hex(parts.next()?, 32)?;
+        let span_id = u64::try_from(lower_hex(parts.next()?, 16)?).ok()?;
+        let flags = u8::try_from(lower_hex(parts.next()?, 2)?).ok()?;
+        // Later versions may append fields; version 00 may not, and ff is forbidden.
+        let complete = version != 0 || parts.next().is_none();
+        (version != 0xff && trace_id != 0 && span_id != 0 && complete).then_some(Self {
+            trace_id,
+            span_id,
+            flags,
+        })
+    }
+
+    /// The start of a trace that nobody records: the sampled flag is not set.
+    fn root() -> Self {
+        Self { trace_id: fastrand::u128(1..), span_id: fastrand::u64(1..), flags: 0 }
+    }
+
+    /// The same trace, one step further.
+    fn child(self) -> Self {
+        Self { span_id: fastrand::u64(1..), ..self }
+    }
+
+    fn to_header(self) -> HeaderValue {
+        let Self { trace_id, span_id, flags } = self;
+        HeaderValue::try_from(format!("00-{trace_id:032x}-{span_id:016x}-{flags:02x}"))
+            .expect("hexadecimal digits and dashes are a header value")
+    }
+}
+
+/// The specification allows lower case only, and `from_str_radix` would take a sign.
+fn lower_hex(text: &str, length: usize) -> Option<u128> {
+    let valid =
+        text.len() == length && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    valid.then(|| u128::from_str_radix(text, 16).ok())?
+}
+
+/// Starts logging to standard output. `RUST_LOG` chooses what is logged; the default is `info`.
+pub fn init(format: Option<LogFormat>) -> anyhow::Result<()> {
+    let filter = EnvFilter::builder()
+        .with_default_directive(tracing::Level::INFO.into())
+        .from_env()
+        .map_err(|error| anyhow::anyhow!("RUST_LOG makes no sense: {error}"))?;
+    let terminal = std::io::stdout().is_terminal();
+    let format = format.unwrap_or(if terminal { LogFormat::Pretty } else { LogFormat::Json });
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(terminal)
+        .event_format(Line(format))
+        .try_init()
+        .map_err(anyhow::Error::from_boxed)?;
+    std::panic::set_hook(Box::new(|panic| {
+        // What a panic says may quote the text that it stumbled over, so only its place is told.
+        let location = panic.location().map(ToString::to_string);
+        tracing::error!(location, "panicked");
+    }));
+    Ok(())
+}
+
+/// Writes an event with the ids of the request that it belongs to. They come from the task and
+/// not from a span, because a span for each request costs more than a cached answer does.
+struct Line(LogFormat);
+
+impl<S, N> FormatEvent<S, N> for Line
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        spans: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let context = RequestContext::current();
+        if self.0 == LogFormat::Pretty {
+            if let Some(context) = context {
+                write!(writer, "{} ", text(context.request_id()))?;
+            }
+            return Format::default().format_event(spans, writer, event);
+        }
+
+        let mut line = Fields(serde_json::Map::new());
+        let mut timestamp = String::new();
+        SystemTime.format_time(&mut Writer::new(&mut timestamp))?;
+        line.put("timestamp", timestamp);
+        line.put("level", event.metadata().level().as_str());
+        line.put("target", event.metadata().target());
+        if let Some(context) = context {
+            line.put("request_id", text(context.request_id()));
+            line.put("trace_id", format!("{:032x}", context.0.trace.trace_id));
+        }
+        event.record(&mut line);
+        writeln!(writer, "{}", serde_json::Value::Object(line.0))
+    }
+}
+
+struct Fields(serde_json::Map<String, serde_json::Value>);
+
+impl Fields {
+    fn put(&mut self, name: &str, value: impl Into<serde_json::Value>) {
+        self.0.insert(name.to_owned(), value.into());
+    }
+}
+
+impl Visit for Fields {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.put(field.name(), format!("{value:?}"));
+    }
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.put(field.name(), value);
+    }
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.put(field.name(), value);
+    }
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.put(field.name(), value);
+    }
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.put(field.name(), value);
+    }
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.put(field.name(), value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(header: &str) -> Option<TraceParent> {
+        TraceParent::parse(&HeaderValue::from_str(header).expect("a header value"))
+    }
+
+    #[test]
+    fn a_traceparent_survives_the_round_trip() {
+        let header = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        assert_eq!(parse(header).expect("valid").to_header(), header);
+    }
+
+    #[test]
+    fn a_later_version_of_traceparent_may_say_more() {
+        assert!(parse("01-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-more").is_some());
+    }
+
+    #[test]
+    fn a_malformed_traceparent_is_not_taken() {
+        for header in [
+            "",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331",
+            "00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01",
+            "00-00000000000000000000000000000000-b7ad6b7169203331-01",
+            "00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01",
+            "00-+af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-more",
+            "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        ] {
+            assert_eq!(parse(header), None, "{header}");
+        }
+    }
+
+    #[test]
+    fn an_accepted_request_keeps_its_ids_and_gets_a_new_span() {
+        let mut headers = HeaderMap::new();
+        headers.insert(REQUEST_ID, HeaderValue::from_static("order-17"));
+        headers.insert(
+            TRACEPARENT,
+            HeaderValue::from_static("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+        );
+        headers.insert(TRACESTATE, HeaderValue::from_static("vendor=1"));
+
+        let mut sent = HeaderMap::new();
+        RequestContext::from_headers(&headers).inject(&mut sent);
+
+        assert_eq!(sent[REQUEST_ID], "order-17");
+        assert_eq!(sent[TRACESTATE], "vendor=1");
+        let traceparent = text(&sent[TRACEPARENT]);
+        assert!(traceparent.starts_with("00-0af7651916cd43dd8448eb211c80319c-"), "{traceparent}");
+        assert!(!traceparent.contains("b7ad6b7169203331"), "{traceparent}");
+    }
+
+    #[test]
+    fn an_id_that_would_harm_a_log_is_replaced() {
+        for id in ["a b", "{\"a\":1}", "", &"x".repeat(129)] {
+            let mut headers = HeaderMap::new();
+            headers.insert(REQUEST_ID, HeaderValue::from_str(id).expect("a header value"));
+            let context = RequestContext::from_headers(&headers);
+            assert_eq!(context.request_id().len(), 32, "{id}");
+        }
+    }
+}
