@@ -7,6 +7,7 @@ use std::sync::{
 
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use bytes::{Bytes, BytesMut};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest_middleware::{ClientBuilder, ClientWithMiddleware};
 use serde::de::DeserializeOwned;
 use shared::{
@@ -122,11 +123,14 @@ impl Upstream {
     }
 
     fn url(&self, path: &[&str]) -> Url {
+        // `Url::path_segments_mut` would drop tabs and line ends, and so ask for another name.
+        let mut whole = self.base.path().trim_end_matches('/').to_owned();
+        for segment in path {
+            whole.push('/');
+            whole.extend(utf8_percent_encode(segment, NON_ALPHANUMERIC));
+        }
         let mut url = self.base.clone();
-        url.path_segments_mut()
-            .expect("the configuration accepts only http URLs, which have a path")
-            .pop_if_empty()
-            .extend(path);
+        url.set_path(&whole);
         url
     }
 }
