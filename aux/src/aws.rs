@@ -177,7 +177,12 @@ impl Aws {
             Operation::ListBuckets => &self.s3_degraded,
             _ => &self.ssm_degraded,
         };
-        degraded.store(!matches!(outcome, "ok" | "not_found"), Relaxed);
+        // An answer that blames the caller is as good a sign of life as any.
+        let answered = matches!(
+            result,
+            Ok(_) | Err(Error::ParameterNotFound | Error::RefusedParameterName(_))
+        );
+        degraded.store(!answered, Relaxed);
         result
     }
 
@@ -196,10 +201,11 @@ impl Inventory for Aws {
         self.list(async {
             let mut pages =
                 self.s3.list_buckets().max_buckets(BUCKETS_PER_PAGE).into_paginator().send();
-            let mut names = Vec::new();
+            let (mut names, mut token) = (Vec::new(), Token::default());
             while let Some(page) =
                 self.call(Operation::ListBuckets, async { pages.next().await.transpose() }).await?
             {
+                token.follow(Operation::ListBuckets, page.continuation_token)?;
                 names.extend(
                     page.buckets.into_iter().flatten().filter_map(|Bucket { name, .. }| name),
                 );
@@ -217,12 +223,13 @@ impl Inventory for Aws {
                 .max_results(PARAMETERS_PER_PAGE)
                 .into_paginator()
                 .send();
-            let mut names = Vec::new();
+            let (mut names, mut token) = (Vec::new(), Token::default());
             // A page may be empty and still not be the last.
             while let Some(page) = self
                 .call(Operation::DescribeParameters, async { pages.next().await.transpose() })
                 .await?
             {
+                token.follow(Operation::DescribeParameters, page.next_token)?;
                 names.extend(page.parameters.into_iter().flatten().filter_map(|found| found.name));
             }
             Ok(names)
@@ -234,10 +241,7 @@ impl Inventory for Aws {
         let request =
             self.ssm.get_parameter().name(name.as_str()).with_decryption(self.decrypt).send();
         let answer = self.call(Operation::GetParameter, request).await?;
-        match answer.parameter {
-            Some(found) => Ok(parameter(found)),
-            None => Err(broken(Operation::GetParameter)),
-        }
+        answer.parameter.and_then(parameter).ok_or_else(|| broken(Operation::GetParameter))
     }
 
     async fn values(&self, path: &ParameterPath) -> Result<Vec<Parameter>, Error> {
@@ -251,12 +255,15 @@ impl Inventory for Aws {
                 .max_results(VALUES_PER_PAGE)
                 .into_paginator()
                 .send();
-            let mut found = Vec::new();
+            let (mut found, mut token) = (Vec::new(), Token::default());
             while let Some(page) = self
                 .call(Operation::GetParametersByPath, async { pages.next().await.transpose() })
                 .await?
             {
-                found.extend(page.parameters.into_iter().flatten().map(parameter));
+                token.follow(Operation::GetParametersByPath, page.next_token)?;
+                for parameter in page.parameters.into_iter().flatten().map(parameter) {
+                    found.push(parameter.ok_or_else(|| broken(Operation::GetParametersByPath))?);
+                }
             }
             Ok(found)
         })
@@ -269,11 +276,27 @@ impl Inventory for Aws {
     }
 }
 
-fn parameter(found: SsmParameter) -> Parameter {
-    Parameter {
-        name: found.name.unwrap_or_default(),
-        value: Zeroizing::new(found.value.unwrap_or_default()),
+/// `None`: AWS left out what every parameter has. An empty value would be believed.
+fn parameter(found: SsmParameter) -> Option<Parameter> {
+    Some(Parameter {
+        name: found.name?,
+        value: Zeroizing::new(found.value?),
         secure: found.r#type == Some(ParameterType::SecureString),
+    })
+}
+
+/// Where a list goes on.
+#[derive(Default)]
+struct Token(Option<String>);
+
+impl Token {
+    /// When pages go in a circle the SDK just stops, and half a list would pass for a whole one.
+    fn follow(&mut self, operation: Operation, next: Option<String>) -> Result<(), Error> {
+        if next.is_some() && next == self.0 {
+            return Err(broken(operation));
+        }
+        self.0 = next;
+        Ok(())
     }
 }
 
