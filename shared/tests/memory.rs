@@ -4,7 +4,7 @@
 //! next, so another test beside it would be counted in.
 #![allow(clippy::unwrap_used)]
 
-use std::time::Duration;
+use std::{ops::Range, time::Duration};
 
 use allocation_counter::measure;
 use http::HeaderMap;
@@ -47,9 +47,8 @@ fn loaded(body: &str) -> Loaded {
 
 /// As long as SSM allows.
 fn longest_name(number: usize) -> String {
-    let mut name = number.to_string();
-    name.extend(std::iter::repeat_n('x', 2048 - name.len()));
-    name
+    let number = number.to_string();
+    "x".repeat(2048 - number.len()) + &number
 }
 
 /// Asks for each key, and returns what the allocator gave that is still held.
@@ -103,14 +102,17 @@ fn names_without_end_stay_within_the_bound() {
 #[test]
 fn what_is_counted_is_what_is_held() {
     let _alone = ALONE.lock();
-    const ENTRIES: u32 = 2000;
-    let keys = || (0..ENTRIES).map(|number| format!("/app/{number:08}"));
+    const ENTRIES: u64 = 2000;
+    let keys = |range: Range<u64>| range.map(|number| format!("/app/{number:08}"));
     for (what, says) in [("answer", Ok(loaded(&"x".repeat(300)))), ("error", Err(NotFound))] {
         let cache = cache(MAX_BYTES);
-        let held = fill(&cache, keys(), says) / u64::from(ENTRIES);
-        let stats = cache.stats();
-        assert_eq!(stats.entries, u64::from(ENTRIES));
-        let counted = stats.bytes / u64::from(ENTRIES);
+        // The first ones pay for moka's tables: a quarter of a megabyte, once.
+        fill(&cache, keys(0..ENTRIES / 2), says.clone());
+        let before = cache.stats();
+        let held = fill(&cache, keys(ENTRIES..2 * ENTRIES), says) / ENTRIES;
+        let after = cache.stats();
+        assert_eq!(after.entries - before.entries, ENTRIES);
+        let counted = (after.bytes - before.bytes) / ENTRIES;
         println!("{what}: {counted} bytes counted for each, {held} held");
         assert!(counted >= held, "{what}: {counted} bytes are counted for each, {held} held");
         assert!(counted <= held * 5 / 4, "{what}: {counted} are counted for each, {held} held");
@@ -131,5 +133,5 @@ fn a_hit_allocates_nothing_and_its_response_little() {
     let responses = measure(|| (0..1000).for_each(|_| drop(hit().response(&request)))).count_total;
     println!("1,000 hits: {hits} allocations, with their responses {responses}");
     assert!(hits <= 10, "{hits} in 1,000 hits: no more than moka's upkeep");
-    assert!(responses <= 8010, "{responses} in 1,000 responses");
+    assert!(responses <= 7010, "{responses} in 1,000 responses");
 }
