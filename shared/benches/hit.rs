@@ -55,7 +55,7 @@ static BENCH: LazyLock<Bench> = LazyLock::new(|| {
     let keys: Vec<String> = (0..KEYS).map(|number| format!("/team/app-{number}/name")).collect();
     let hour = Duration::from_secs(3600);
     for key in &keys {
-        let load = |_| async {
+        let load = move |_| async move {
             let body = "x".repeat(BODY);
             let mut loaded =
                 Loaded::new(Answer::json(&body).expect("JSON"), Freshness::new(hour, hour, hour));
@@ -80,17 +80,17 @@ fn fresh(key: &str) -> Served {
     BENCH.cache.fresh(black_box(key)).expect("it is kept")
 }
 
-#[divan::bench(threads = [1, 2])]
+#[divan::bench(threads = [1, 2], sample_size = 1000)]
 fn one_key(bencher: Bencher) {
     bencher.bench(|| fresh(&BENCH.keys[0]));
 }
 
-#[divan::bench(threads = [1, 2])]
+#[divan::bench(threads = [1, 2], sample_size = 1000)]
 fn any_of_10_000_keys(bencher: Bencher) {
     bencher.bench(|| fresh(&BENCH.keys[fastrand::usize(..KEYS)]));
 }
 
-#[divan::bench]
+#[divan::bench(sample_size = 1000)]
 fn through_get(bencher: Bencher) {
     let load = |_| async { Err(NoError) };
     bencher.bench(|| {
@@ -98,12 +98,12 @@ fn through_get(bencher: Bencher) {
     });
 }
 
-#[divan::bench(threads = [1, 2])]
+#[divan::bench(threads = [1, 2], sample_size = 1000)]
 fn with_its_response(bencher: Bencher) {
     bencher.bench(|| -> Response { fresh(&BENCH.keys[0]).response(&BENCH.plain) });
 }
 
-#[divan::bench]
+#[divan::bench(sample_size = 1000)]
 fn with_its_304(bencher: Bencher) {
     bencher.bench(|| -> Response { fresh(&BENCH.keys[0]).response(&BENCH.conditional) });
 }

@@ -1,8 +1,8 @@
 //! What the allocator gives for the cache, held against what the cache says it holds.
 //!
 //! A program of its own, one test at a time: moka's garbage is freed by whichever thread comes
-//! next, so another test beside it would be counted in.
-#![allow(clippy::unwrap_used)]
+//! next, so another test beside it would be counted in. `--nocapture` shows the figures.
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use std::{ops::Range, time::Duration};
 
@@ -55,7 +55,7 @@ fn longest_name(number: usize) -> String {
 fn fill(
     cache: &Cache<NotFound>,
     keys: impl Iterator<Item = String>,
-    says: Result<Loaded, NotFound>,
+    says: &Result<Loaded, NotFound>,
 ) -> u64 {
     let runtime = runtime();
     // A copy would share its body with the others.
@@ -65,7 +65,7 @@ fn fill(
     };
     let held = measure(|| {
         for key in keys {
-            let says = fresh(&says);
+            let says = fresh(says);
             let _ = runtime.block_on(cache.get(&key, Mode::Normal, |_| async { says }));
             assert!(cache.stats().bytes <= MAX_BYTES, "the bound holds at every moment");
         }
@@ -79,8 +79,8 @@ fn a_hundred_thousand_made_up_names_stay_within_their_share() {
     let _alone = ALONE.lock();
     let cache = cache(MAX_BYTES);
     let real = || (0..100).map(|number| format!("/app/{number}"));
-    fill(&cache, real(), Ok(loaded("a")));
-    let held = fill(&cache, (0..100_000).map(longest_name), Err(NotFound));
+    fill(&cache, real(), &Ok(loaded("a")));
+    let held = fill(&cache, (0..100_000).map(longest_name), &Err(NotFound));
     let counted = cache.stats().bytes;
     println!("100,000 names of 2,048 characters: {counted} bytes counted, {held} held");
     assert!(counted > MAX_BYTES / 10, "they fill their share");
@@ -92,7 +92,7 @@ fn a_hundred_thousand_made_up_names_stay_within_their_share() {
 fn names_without_end_stay_within_the_bound() {
     let _alone = ALONE.lock();
     let cache = cache(MAX_BYTES);
-    let held = fill(&cache, (0..20_000).map(longest_name), Ok(loaded("a")));
+    let held = fill(&cache, (0..20_000).map(longest_name), &Ok(loaded("a")));
     let counted = cache.stats().bytes;
     println!("20,000 answers: {counted} bytes counted, {held} held");
     assert!(counted > MAX_BYTES / 2, "they fill it");
@@ -107,9 +107,9 @@ fn what_is_counted_is_what_is_held() {
     for (what, says) in [("answer", Ok(loaded(&"x".repeat(300)))), ("error", Err(NotFound))] {
         let cache = cache(MAX_BYTES);
         // The first ones pay for moka's tables: a quarter of a megabyte, once.
-        fill(&cache, keys(0..ENTRIES / 2), says.clone());
+        fill(&cache, keys(0..ENTRIES / 2), &says);
         let before = cache.stats();
-        let held = fill(&cache, keys(ENTRIES..2 * ENTRIES), says) / ENTRIES;
+        let held = fill(&cache, keys(ENTRIES..2 * ENTRIES), &says) / ENTRIES;
         let after = cache.stats();
         assert_eq!(after.entries - before.entries, ENTRIES);
         let counted = (after.bytes - before.bytes) / ENTRIES;
@@ -123,7 +123,7 @@ fn what_is_counted_is_what_is_held() {
 fn a_hit_allocates_nothing_and_its_response_little() {
     let _alone = ALONE.lock();
     let (cache, request) = (cache(MAX_BYTES), HeaderMap::new());
-    fill(&cache, ["key".to_owned()].into_iter(), Ok(loaded("a")));
+    fill(&cache, ["key".to_owned()].into_iter(), &Ok(loaded("a")));
     let hit = || cache.fresh("key").unwrap();
     // The first clone of a body makes it shared, and moka's first upkeep makes its tables.
     for _ in 0..1000 {

@@ -103,3 +103,33 @@ impl<V: Held> Expiry<u64, Arc<V>> for HardEnd {
         Some(value.kept_for())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Named(&'static str);
+
+    impl Held for Named {
+        fn key(&self) -> &str {
+            self.0
+        }
+
+        fn held_bytes(&self) -> usize {
+            1
+        }
+
+        fn kept_for(&self) -> Duration {
+            Duration::from_secs(60)
+        }
+    }
+
+    #[test]
+    fn keys_of_one_hash_are_never_taken_for_each_other() {
+        let store = Store::new(1000, Evictions::new("test"));
+        assert!(store.insert(Arc::new(Named("mine"))));
+        assert!(store.get("mine").is_some());
+        store.entries.insert(store.hasher.hash_one("mine"), Arc::new(Named("yours")));
+        assert!(store.get("mine").is_none());
+    }
+}
