@@ -1,12 +1,14 @@
 //! What both services must agree on, or must do in the same way.
 //!
 //! Read in this order: [`wire`] and [`problem`] are the contract on the network,
-//! [`http`] is the middleware stack, [`server`] is the life of the process.
+//! [`auth`] and [`http`] are the way in, [`server`] is the life of the process.
 
 pub mod wire;
 pub mod problem;
 pub mod config;
 pub mod telemetry;
 pub mod metrics;
+pub mod auth;
 pub mod http;
+mod connections;
 pub mod server;
