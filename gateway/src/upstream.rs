@@ -10,6 +10,7 @@ use bytes::{Bytes, BytesMut};
 use reqwest_middleware::{ClientBuilder, ClientWithMiddleware};
 use serde::de::DeserializeOwned;
 use shared::{
+    auth::Token,
     http::{Deadline, EXPECTED_TIMEOUT},
     problem::{self, Problem},
     telemetry::RequestContext,
@@ -27,6 +28,7 @@ const LARGEST_BODY: usize = 32 << 20;
 pub struct Upstream {
     client: ClientWithMiddleware,
     base: Url,
+    token: Option<Token>,
     degraded: Arc<AtomicBool>,
 }
 
@@ -62,6 +64,7 @@ impl Upstream {
         Ok(Self {
             client: ClientBuilder::new(client).build(),
             base: config.aux_url.clone(),
+            token: config.aux_token_file.as_ref().map(Token::follow),
             degraded: Arc::default(),
         })
     }
@@ -89,6 +92,9 @@ impl Upstream {
         if let Some(context) = RequestContext::current() {
             context.inject(&mut headers);
         }
+        if let Some(token) = &self.token {
+            headers.insert(header::AUTHORIZATION, token.header());
+        }
         let remaining = deadline.0.saturating_duration_since(Instant::now()).as_millis();
         headers.insert(
             EXPECTED_TIMEOUT,
@@ -109,7 +115,12 @@ impl Upstream {
         }
         let told = headers.get(header::CONTENT_TYPE) == Some(&problem::CONTENT_TYPE);
         match serde_json::from_slice::<Problem>(&body) {
-            Ok(problem) if told && problem.status == status.as_u16() => {
+            // Where aux-service refuses our token, nothing is wrong with the client's.
+            Ok(problem)
+                if told
+                    && problem.status == status.as_u16()
+                    && status != StatusCode::UNAUTHORIZED =>
+            {
                 Err(Error::Problem(Box::new(problem.with_headers(&headers))))
             }
             _ => Err(nonsense(Nonsense::UnexpectedStatus(status))),

@@ -1,5 +1,4 @@
 //! The life of a server on real sockets: slow, silent and hostile clients, floods, tokens, the way out.
-#![allow(clippy::unwrap_used)]
 
 use std::{
     fs,

@@ -1,0 +1,5 @@
+//! What `shared` does, seen from outside.
+#![allow(clippy::unwrap_used)]
+
+mod cache;
+mod life;
