@@ -23,6 +23,7 @@ use crate::{
     error::Error,
     inventory::Inventory,
     name::{Malformed, ParameterName, ParameterPath, Prefixes},
+    shield::Priority,
 };
 
 /// What [`shared::server::run`] serves.
@@ -70,13 +71,13 @@ pub fn app(config: &Config, inventory: Arc<dyn Inventory>, exporter: &Exporter) 
 }
 
 async fn buckets(State(service): State<Service>) -> Result<Response, Error> {
-    let buckets = service.0.inventory.buckets().await?;
+    let buckets = service.0.inventory.buckets(Priority::Foreground).await?;
     Ok(service.answer(Buckets { buckets }))
 }
 
 async fn params(State(service): State<Service>) -> Result<Response, Error> {
     let Parts { inventory, prefixes, .. } = &*service.0;
-    let mut parameters = inventory.parameters().await?;
+    let mut parameters = inventory.parameters(Priority::Foreground).await?;
     parameters.retain(|name| prefixes.allow(name));
     Ok(service.answer(Parameters { parameters }))
 }
@@ -90,7 +91,7 @@ async fn param(
     if !prefixes.allow(name.bare()) {
         return Err(Error::ParameterNotAllowed);
     }
-    let parameter = inventory.parameter(&name).await?;
+    let parameter = inventory.parameter(&name, Priority::Foreground).await?;
     if parameter.secure && !allow_secure_strings {
         return Err(Error::SecureStringNotAllowed);
     }
@@ -116,7 +117,7 @@ async fn below(service: &Service, path: &str) -> Result<Response, Error> {
         return Err(Error::ParameterNotAllowed);
     }
     let (mut values, mut omitted, mut secret) = (BTreeMap::new(), Vec::new(), false);
-    for parameter in inventory.values(&path).await? {
+    for parameter in inventory.values(&path, Priority::Foreground).await? {
         if !prefixes.allow(&parameter.name) {
             continue;
         }
@@ -137,6 +138,7 @@ async fn status(State(service): State<Service>) -> Json<JsonValue> {
         "version": service.0.version,
         "uptime_seconds": service.0.started.elapsed().as_secs(),
         "dependencies": service.0.inventory.health(),
+        "quota": service.0.inventory.quota(),
     }))
 }
 
