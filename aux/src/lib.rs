@@ -11,3 +11,5 @@ pub mod inventory;
 pub mod embedded;
 pub mod aws;
 pub mod error;
+pub mod status;
+pub mod openapi;

@@ -2,6 +2,14 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use crate::{
+    config::Config,
+    error::Error,
+    inventory::Inventory,
+    name::{Malformed, ParameterName, ParameterPath, Prefixes},
+    openapi,
+    status::Status,
+};
 use axum::{
     Json, Router,
     extract::{Path, State, rejection::PathRejection},
@@ -9,20 +17,13 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use serde_json::{Value as JsonValue, json};
 use shared::{
+    docs,
     http::{Stack, stack},
     metrics::Exporter,
     server::Dependencies,
+    status::Reporter,
     wire::{Buckets, Parameters, Value, Values, Versioned},
-};
-use tokio::time::Instant;
-
-use crate::{
-    config::Config,
-    error::Error,
-    inventory::Inventory,
-    name::{Malformed, ParameterName, ParameterPath, Prefixes},
 };
 
 /// What [`shared::server::run`] serves.
@@ -40,7 +41,7 @@ struct Parts {
     inventory: Arc<dyn Inventory>,
     prefixes: Prefixes,
     allow_secure_strings: bool,
-    started: Instant,
+    reporter: Reporter,
 }
 
 /// The public API above an inventory.
@@ -50,7 +51,7 @@ pub fn app(config: &Config, inventory: Arc<dyn Inventory>, exporter: &Exporter) 
         inventory: Arc::clone(&inventory),
         prefixes: config.parameter_prefixes.clone(),
         allow_secure_strings: config.allow_secure_strings,
-        started: Instant::now(),
+        reporter: Reporter::new("aux-service", &config.aux_version, &config.common, exporter),
     }));
     let routes = Router::new()
         .route("/buckets", get(buckets))
@@ -60,7 +61,8 @@ pub fn app(config: &Config, inventory: Arc<dyn Inventory>, exporter: &Exporter) 
         .route("/values/", get(all_values))
         .route("/values/{*path}", get(values))
         .route("/status", get(status))
-        .with_state(service);
+        .with_state(service)
+        .merge(docs::routes(&openapi::document(&config.aux_version)));
     let limits = Stack {
         request_timeout: config.request_timeout,
         too_slow: || Error::AwsTimeout(None).problem(),
@@ -131,13 +133,9 @@ async fn below(service: &Service, path: &str) -> Result<Response, Error> {
     Ok(if secret { no_store(answer) } else { answer })
 }
 
-async fn status(State(service): State<Service>) -> Json<JsonValue> {
-    Json(json!({
-        "service": "aux-service",
-        "version": service.0.version,
-        "uptime_seconds": service.0.started.elapsed().as_secs(),
-        "dependencies": service.0.inventory.health(),
-    }))
+async fn status(State(service): State<Service>) -> Json<Status> {
+    let Parts { reporter, inventory, .. } = &*service.0;
+    Json(Status::of(reporter, inventory.health(), serde_json::Value::Null))
 }
 
 impl Service {

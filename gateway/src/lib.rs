@@ -7,3 +7,5 @@ pub mod config;
 pub mod routes;
 pub mod upstream;
 pub mod error;
+pub mod status;
+pub mod openapi;

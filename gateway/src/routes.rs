@@ -10,19 +10,22 @@ use axum::{
     routing::get,
 };
 use serde::{Serialize, de::DeserializeOwned};
-use serde_json::{Value as JsonValue, json};
 use shared::{
+    docs,
     http::{Deadline, Stack, stack},
     metrics::Exporter,
+    page::page,
     server::Dependencies,
+    status::Reporter,
     telemetry,
     wire::{Aggregated, Buckets, Inventory, Parameters, Value, Values, Versioned},
 };
-use tokio::time::Instant;
 
 use crate::{
     config::Config,
     error::Error,
+    openapi,
+    status::Status,
     upstream::{Answer, Upstream},
 };
 
@@ -44,7 +47,7 @@ struct Gateway(Arc<Parts>);
 struct Parts {
     version: String,
     upstream: Upstream,
-    started: Instant,
+    reporter: Reporter,
 }
 
 /// The public API above aux-service.
@@ -52,7 +55,7 @@ pub fn app(config: &Config, upstream: Upstream, exporter: &Exporter) -> App {
     let gateway = Gateway(Arc::new(Parts {
         version: config.main_version.clone(),
         upstream,
-        started: Instant::now(),
+        reporter: Reporter::new("main-api", &config.main_version, &config.common, exporter),
     }));
     let routes = Router::new()
         .route("/buckets", get(buckets))
@@ -63,7 +66,9 @@ pub fn app(config: &Config, upstream: Upstream, exporter: &Exporter) -> App {
         .route("/values/{*path}", get(values))
         .route("/inventory", get(inventory))
         .route("/status", get(status))
-        .with_state(gateway.clone());
+        .with_state(gateway.clone())
+        .route("/", get(async || page(include_str!("status.html"))))
+        .merge(docs::routes(&openapi::document(&config.main_version)));
     let limits = Stack {
         request_timeout: config.request_timeout,
         too_slow: || Error::UpstreamTimeout.problem(),
@@ -132,15 +137,11 @@ async fn inventory(State(gateway): State<Gateway>, deadline: Extension<Deadline>
     Ok(Json(gateway.aggregate(Versioned { version: aux_version, body })).into_response())
 }
 
-async fn status(State(gateway): State<Gateway>, deadline: Extension<Deadline>) -> Json<JsonValue> {
-    let Parts { version, upstream, started } = &*gateway.0;
-    let aux_service = upstream.get::<JsonValue>(&["status"], *deadline).await;
-    Json(json!({
-        "service": "main-api",
-        "version": version,
-        "uptime_seconds": started.elapsed().as_secs(),
-        "aux_service": aux_service.ok().map(|answer| answer.body),
-    }))
+async fn status(State(gateway): State<Gateway>, deadline: Extension<Deadline>) -> Json<Status> {
+    let Parts { upstream, reporter, .. } = &*gateway.0;
+    let aux_service = upstream.get(&["status"], *deadline).await;
+    let aux_service = aux_service.map(|answer| answer.body).map_err(|error| error.problem());
+    Json(Status::of(reporter, upstream.health(), aux_service))
 }
 
 impl Gateway {

@@ -181,16 +181,19 @@ fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
 async fn shed(State(slots): State<Arc<Semaphore>>, request: Request, next: Next) -> Response {
     let Ok(_slot) = slots.try_acquire() else {
         metrics::counter!(REQUESTS_SHED).increment(1);
-        return Problem::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "overloaded",
-            "Too many requests at once",
-            "More requests are open than this service allows; try again in a second.",
-        )
-        .retry_after(Duration::from_secs(1))
-        .into_response();
+        return overloaded().into_response();
     };
     next.run(request).await
+}
+
+pub(crate) fn overloaded() -> Problem {
+    Problem::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "overloaded",
+        "Too many requests at once",
+        "More requests are open than this service allows; try again in a second.",
+    )
+    .retry_after(Duration::from_secs(1))
 }
 
 /// Answers in time, whatever the handler does. Work that others wait for too lives on in its own task.

@@ -10,3 +10,6 @@ pub mod telemetry;
 pub mod metrics;
 pub mod http;
 pub mod server;
+pub mod status;
+pub mod docs;
+pub mod page;
