@@ -1,6 +1,7 @@
 //! The questions put to AWS: the only file that knows the SDK.
 
 use std::{
+    collections::HashMap,
     error::Error as StdError,
     fmt,
     future::Future,
@@ -18,10 +19,14 @@ use aws_config::{
     timeout::TimeoutConfig,
 };
 use aws_credential_types::provider::error::CredentialsError;
-use aws_sdk_s3::types::Bucket;
+use aws_sdk_s3::operation::list_buckets::ListBucketsError;
 use aws_sdk_ssm::{
     config::retry::{ClassifyRetry, RetryAction},
     error::{ProvideErrorMetadata, SdkError},
+    operation::{
+        describe_parameters::DescribeParametersError,
+        get_parameters_by_path::GetParametersByPathError,
+    },
     types::{Parameter as SsmParameter, ParameterType},
 };
 use aws_smithy_runtime_api::client::{
@@ -33,18 +38,17 @@ use tokio::time::{Instant, timeout};
 use zeroize::Zeroizing;
 
 use crate::{
+    batch::{Batcher, Source},
     config::Config,
     error::Error,
     inventory::{Inventory, Parameter},
     name::{ParameterName, ParameterPath},
+    shield::{Group, Priority, Shield, THROTTLE_PAUSE},
 };
 
 /// Attempts of one call, the first included. main-api tries up to three times as well, so a
 /// request can cost six calls; throttled ones are not tried again at all.
 const ATTEMPTS: u32 = 2;
-
-/// When AWS throttles, it does not say for how long. A second refills any of its quotas.
-const THROTTLE_PAUSE: Duration = Duration::from_secs(1);
 
 /// The most that each list answers a page. `ListBuckets` must be told one, or S3 refuses to list
 /// for accounts with a quota above ten thousand.
@@ -56,8 +60,14 @@ pub(crate) const REQUESTS: &str = "aws_requests_total";
 pub(crate) const DURATION: &str = "aws_request_duration_seconds";
 
 pub struct Aws {
+    batcher: Batcher<Calls>,
+}
+
+/// Every call there is.
+struct Calls {
     s3: aws_sdk_s3::Client,
     ssm: aws_sdk_ssm::Client,
+    shield: Shield,
     list_timeout: Duration,
     decrypt: bool,
     s3_degraded: AtomicBool,
@@ -70,14 +80,16 @@ enum Operation {
     ListBuckets,
     DescribeParameters,
     GetParameter,
+    GetParameters,
     GetParametersByPath,
 }
 
 impl Operation {
-    const ALL: [Self; 4] = [
+    const ALL: [Self; 5] = [
         Self::ListBuckets,
         Self::DescribeParameters,
         Self::GetParameter,
+        Self::GetParameters,
         Self::GetParametersByPath,
     ];
 
@@ -86,20 +98,31 @@ impl Operation {
             Self::ListBuckets => "ListBuckets",
             Self::DescribeParameters => "DescribeParameters",
             Self::GetParameter => "GetParameter",
+            Self::GetParameters => "GetParameters",
             Self::GetParametersByPath => "GetParametersByPath",
+        }
+    }
+
+    fn group(self) -> Group {
+        match self {
+            Self::ListBuckets => Group::BucketLists,
+            Self::DescribeParameters => Group::ParameterLists,
+            Self::GetParameter | Self::GetParameters | Self::GetParametersByPath => Group::Reads,
         }
     }
 }
 
 /// The label `outcome` of the metrics of calls.
-const OUTCOMES: [&str; 6] = ["ok", "not_found", "denied", "throttled", "timeout", "error"];
+const OUTCOMES: [&str; 7] =
+    ["ok", "not_found", "denied", "throttled", "shielded", "timeout", "error"];
 
 fn outcome<T>(result: &Result<T, Error>) -> &'static str {
     match result {
         Ok(_) => "ok",
         Err(Error::ParameterNotFound) => "not_found",
         Err(Error::AwsAccessDenied(_)) => "denied",
-        Err(Error::AwsThrottled { .. }) => "throttled",
+        Err(Error::AwsThrottled { cause: Some(_), .. }) => "throttled",
+        Err(Error::AwsThrottled { cause: None, .. }) => "shielded",
         Err(Error::AwsTimeout(_)) => "timeout",
         Err(
             Error::InvalidParameterName(_)
@@ -143,14 +166,134 @@ impl Aws {
             .build();
         let ssm =
             aws_sdk_ssm::config::Builder::from(sdk).retry_classifier(NeverRetryThrottling).build();
-        Self {
+        let batcher = Batcher::new(Calls {
             s3: aws_sdk_s3::Client::from_conf(s3),
             ssm: aws_sdk_ssm::Client::from_conf(ssm),
+            shield: Shield::new(config.aws_rate_get, config.aws_rate_list),
             list_timeout: config.aws_list_timeout,
             decrypt: config.allow_secure_strings,
             s3_degraded: AtomicBool::new(false),
             ssm_degraded: AtomicBool::new(false),
+        });
+        Self { batcher }
+    }
+
+    fn calls(&self) -> &Calls {
+        self.batcher.source()
+    }
+}
+
+#[async_trait]
+impl Inventory for Aws {
+    async fn buckets(&self, priority: Priority) -> Result<Vec<String>, Error> {
+        let Calls { s3, .. } = self.calls();
+        let page = |token| async move {
+            let request = s3.list_buckets().max_buckets(BUCKETS_PER_PAGE);
+            let page = request.set_continuation_token(token).send().await?;
+            let names = page.buckets.into_iter().flatten().filter_map(|bucket| bucket.name);
+            Ok::<_, SdkError<ListBucketsError>>((names.collect(), page.continuation_token))
+        };
+        self.calls().list(Operation::ListBuckets, priority, page).await
+    }
+
+    async fn parameters(&self, priority: Priority) -> Result<Vec<String>, Error> {
+        let Calls { ssm, .. } = self.calls();
+        let page = |token| async move {
+            let request = ssm.describe_parameters().max_results(PARAMETERS_PER_PAGE);
+            let page = request.set_next_token(token).send().await?;
+            let names = page.parameters.into_iter().flatten().filter_map(|found| found.name);
+            Ok::<_, SdkError<DescribeParametersError>>((names.collect(), page.next_token))
+        };
+        self.calls().list(Operation::DescribeParameters, priority, page).await
+    }
+
+    async fn parameter(
+        &self,
+        name: &ParameterName,
+        priority: Priority,
+    ) -> Result<Parameter, Error> {
+        match name.selector() {
+            None => self.batcher.get(name.bare(), priority).await,
+            // Among several parameters, AWS refuses one that is asked for in two versions.
+            Some(_) => self.calls().one(name.as_str(), priority).await,
         }
+    }
+
+    async fn values(
+        &self,
+        path: &ParameterPath,
+        priority: Priority,
+    ) -> Result<Vec<Parameter>, Error> {
+        let Calls { ssm, decrypt, .. } = self.calls();
+        let page = |token| async move {
+            let request = ssm
+                .get_parameters_by_path()
+                .path(path.as_str())
+                .recursive(true)
+                .with_decryption(*decrypt)
+                .max_results(VALUES_PER_PAGE);
+            let page = request.set_next_token(token).send().await?;
+            let found = page.parameters.into_iter().flatten().map(parameter);
+            Ok::<_, SdkError<GetParametersByPathError>>((found.collect(), page.next_token))
+        };
+        self.calls().list(Operation::GetParametersByPath, priority, page).await
+    }
+
+    fn health(&self) -> serde_json::Value {
+        let word = |degraded: &AtomicBool| if degraded.load(Relaxed) { "degraded" } else { "ok" };
+        let Calls { s3_degraded, ssm_degraded, .. } = self.calls();
+        serde_json::json!({ "s3": word(s3_degraded), "ssm": word(ssm_degraded) })
+    }
+
+    fn quota(&self) -> serde_json::Value {
+        self.calls().shield.status()
+    }
+}
+
+#[async_trait]
+impl Source for Calls {
+    async fn one(&self, name: &str, priority: Priority) -> Result<Parameter, Error> {
+        self.admit(Operation::GetParameter, priority)?;
+        let request = self.ssm.get_parameter().name(name).with_decryption(self.decrypt).send();
+        let answer = self.call(Operation::GetParameter, request).await?;
+        answer.parameter.map(parameter).ok_or_else(|| broken(Operation::GetParameter))
+    }
+
+    async fn several(
+        &self,
+        names: &[String],
+        priority: Priority,
+    ) -> Result<Vec<Result<Parameter, Error>>, Error> {
+        self.admit(Operation::GetParameters, priority)?;
+        let request = self.ssm.get_parameters().set_names(Some(names.to_vec()));
+        let request = request.with_decryption(self.decrypt).send();
+        let answer = self.call(Operation::GetParameters, request).await?;
+        let mut found: HashMap<_, _> = answer
+            .parameters
+            .into_iter()
+            .flatten()
+            .map(parameter)
+            .map(|parameter| (parameter.name.clone(), parameter))
+            .collect();
+        let unknown = answer.invalid_parameters.unwrap_or_default();
+        let outcome = |name: &String| match found.remove(name) {
+            Some(parameter) => Ok(parameter),
+            None if unknown.contains(name) => Err(Error::ParameterNotFound),
+            None => Err(broken(Operation::GetParameters)),
+        };
+        Ok(names.iter().map(outcome).collect())
+    }
+}
+
+impl Calls {
+    /// Takes a call from the quota, or refuses it: a client is better told at once.
+    fn admit(&self, operation: Operation, priority: Priority) -> Result<(), Error> {
+        self.shield.admit(operation.group(), priority).map_err(|retry_after| {
+            let operation = operation.name();
+            metrics::counter!(REQUESTS, "operation" => operation, "outcome" => "shielded")
+                .increment(1);
+            Error::AwsThrottled { retry_after, cause: None }
+        })
     }
 
     /// Every call to AWS passes here: it is measured, and its error is understood.
@@ -165,107 +308,50 @@ impl Aws {
     {
         let started = Instant::now();
         let result = call.await.map_err(|error| understand(operation, error));
-        let outcome = outcome(&result);
         let elapsed = started.elapsed().as_secs_f64();
-        let operation_label = operation.name();
-        metrics::counter!(REQUESTS, "operation" => operation_label, "outcome" => outcome)
-            .increment(1);
-        metrics::histogram!(DURATION, "operation" => operation_label, "outcome" => outcome)
-            .record(elapsed);
 
-        let degraded = match operation {
-            Operation::ListBuckets => &self.s3_degraded,
-            _ => &self.ssm_degraded,
+        let (name, outcome) = (operation.name(), outcome(&result));
+        metrics::counter!(REQUESTS, "operation" => name, "outcome" => outcome).increment(1);
+        metrics::histogram!(DURATION, "operation" => name, "outcome" => outcome).record(elapsed);
+        if outcome == "throttled" {
+            self.shield.throttled(operation.group());
+        }
+        let degraded = match operation.group() {
+            Group::BucketLists => &self.s3_degraded,
+            Group::Reads | Group::ParameterLists => &self.ssm_degraded,
         };
-        degraded.store(!matches!(outcome, "ok" | "not_found"), Relaxed);
+        degraded.store(matches!(outcome, "throttled" | "timeout" | "error"), Relaxed);
         result
     }
 
-    /// A list that was not read to its end is no list, however long it took.
-    async fn list<T>(
+    /// Reads a list to its end. One that was not is no list, however long it took.
+    async fn list<T, E, R, P>(
         &self,
-        pages: impl Future<Output = Result<Vec<T>, Error>>,
-    ) -> Result<Vec<T>, Error> {
-        timeout(self.list_timeout, pages).await.unwrap_or(Err(Error::AwsTimeout(None)))
-    }
-}
-
-#[async_trait]
-impl Inventory for Aws {
-    async fn buckets(&self) -> Result<Vec<String>, Error> {
-        self.list(async {
-            let mut pages =
-                self.s3.list_buckets().max_buckets(BUCKETS_PER_PAGE).into_paginator().send();
-            let mut names = Vec::new();
-            while let Some(page) =
-                self.call(Operation::ListBuckets, async { pages.next().await.transpose() }).await?
-            {
-                names.extend(
-                    page.buckets.into_iter().flatten().filter_map(|Bucket { name, .. }| name),
-                );
-            }
-            Ok(names)
-        })
-        .await
-    }
-
-    async fn parameters(&self) -> Result<Vec<String>, Error> {
-        self.list(async {
-            let mut pages = self
-                .ssm
-                .describe_parameters()
-                .max_results(PARAMETERS_PER_PAGE)
-                .into_paginator()
-                .send();
-            let mut names = Vec::new();
+        operation: Operation,
+        priority: Priority,
+        page: impl Fn(Option<String>) -> P,
+    ) -> Result<Vec<T>, Error>
+    where
+        P: Future<Output = Result<(Vec<T>, Option<String>), SdkError<E, R>>>,
+        E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
+        R: fmt::Debug + Send + Sync + 'static,
+    {
+        self.admit(operation, priority)?;
+        let pages = async {
+            let (mut items, mut token) = self.call(operation, page(None)).await?;
             // A page may be empty and still not be the last.
-            while let Some(page) = self
-                .call(Operation::DescribeParameters, async { pages.next().await.transpose() })
-                .await?
-            {
-                names.extend(page.parameters.into_iter().flatten().filter_map(|found| found.name));
+            while let Some(next) = token.filter(|token| !token.is_empty()) {
+                self.shield.admitted(operation.group(), priority).await;
+                let (more, then) = self.call(operation, page(Some(next.clone()))).await?;
+                if then.as_ref() == Some(&next) {
+                    return Err(broken(operation));
+                }
+                items.extend(more);
+                token = then;
             }
-            Ok(names)
-        })
-        .await
-    }
-
-    async fn parameter(&self, name: &ParameterName) -> Result<Parameter, Error> {
-        let request =
-            self.ssm.get_parameter().name(name.as_str()).with_decryption(self.decrypt).send();
-        let answer = self.call(Operation::GetParameter, request).await?;
-        match answer.parameter {
-            Some(found) => Ok(parameter(found)),
-            None => Err(broken(Operation::GetParameter)),
-        }
-    }
-
-    async fn values(&self, path: &ParameterPath) -> Result<Vec<Parameter>, Error> {
-        self.list(async {
-            let mut pages = self
-                .ssm
-                .get_parameters_by_path()
-                .path(path.as_str())
-                .recursive(true)
-                .with_decryption(self.decrypt)
-                .max_results(VALUES_PER_PAGE)
-                .into_paginator()
-                .send();
-            let mut found = Vec::new();
-            while let Some(page) = self
-                .call(Operation::GetParametersByPath, async { pages.next().await.transpose() })
-                .await?
-            {
-                found.extend(page.parameters.into_iter().flatten().map(parameter));
-            }
-            Ok(found)
-        })
-        .await
-    }
-
-    fn health(&self) -> serde_json::Value {
-        let word = |degraded: &AtomicBool| if degraded.load(Relaxed) { "degraded" } else { "ok" };
-        serde_json::json!({ "s3": word(&self.s3_degraded), "ssm": word(&self.ssm_degraded) })
+            Ok(items)
+        };
+        timeout(self.list_timeout, pages).await.unwrap_or(Err(Error::AwsTimeout(None)))
     }
 }
 
@@ -336,7 +422,7 @@ where
             | "NotSignedUp"
             | "OptInRequired",
         ) => Error::AwsCredentials(Arc::new(refused)),
-        Some("ValidationException") if operation == Operation::GetParameter => {
+        Some("ValidationException") if operation.group() == Group::Reads => {
             Error::RefusedParameterName(Arc::new(refused))
         }
         _ if lacks_credentials => Error::AwsCredentials(Arc::new(error)),
@@ -363,7 +449,7 @@ fn broken(operation: Operation) -> Error {
 
 /// AWS's answer to a call that it did not serve: for the log.
 #[derive(Debug, thiserror::Error)]
-#[error("{} answered {code}", operation.name())]
+#[error("AWS answered {} with {code}", operation.name())]
 struct Refused {
     operation: Operation,
     code: String,

@@ -55,6 +55,14 @@ pub struct Config {
     #[arg(long, env = "AWS_LIST_TIMEOUT", value_name = "DURATION", default_value = "60s", value_parser = positive_duration)]
     pub aws_list_timeout: Duration,
 
+    /// Reads of parameters that this process may make a second; 0 is no limit
+    #[arg(long, env = "AWS_RATE_GET", value_name = "CALLS", default_value = "40", value_parser = rate)]
+    pub aws_rate_get: f64,
+
+    /// Lists, of buckets and of parameters each, that this process may ask for a second; 0 is no limit
+    #[arg(long, env = "AWS_RATE_LIST", value_name = "CALLS", default_value = "3", value_parser = rate)]
+    pub aws_rate_list: f64,
+
     #[command(flatten)]
     pub common: Common,
 }
@@ -81,6 +89,17 @@ impl Checked for Config {
             return Err("--embedded-file is given, but --backend is not embedded; say --backend embedded, or leave the file out".to_owned());
         }
         Ok(())
+    }
+}
+
+/// Slower than one call in a quarter of an hour is a mistake rather than a quota.
+const SLOWEST_RATE: f64 = 0.001;
+
+fn rate(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(rate) if rate == 0.0 || (SLOWEST_RATE..=1e6).contains(&rate) => Ok(rate),
+        Ok(_) => Err(format!("it must be 0, or between {SLOWEST_RATE} and a million")),
+        Err(_) => Err("it must be a number of calls a second, like 40 or 0.5".to_owned()),
     }
 }
 
@@ -128,6 +147,8 @@ mod tests {
             "--backend=azure",
             "--parameter-prefixes=app",
             "--allow-secure-strings=maybe",
+            "--aws-rate-get=-1",
+            "--aws-rate-list=NaN",
             "--max-in-flight=0",
             "--cache-max-bytes=lots",
             "--access-log=some",

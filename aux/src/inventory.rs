@@ -11,25 +11,36 @@ use crate::{
     embedded::Embedded,
     error::Error,
     name::{ParameterName, ParameterPath},
+    shield::Priority,
 };
 
 /// Every list is complete and in the source's order, or it is an error.
 #[async_trait]
 pub trait Inventory: Send + Sync {
     /// The names of all buckets.
-    async fn buckets(&self) -> Result<Vec<String>, Error>;
+    async fn buckets(&self, priority: Priority) -> Result<Vec<String>, Error>;
 
     /// The names of all parameters, as the source writes them.
-    async fn parameters(&self) -> Result<Vec<String>, Error>;
+    async fn parameters(&self, priority: Priority) -> Result<Vec<String>, Error>;
 
     /// One parameter.
-    async fn parameter(&self, name: &ParameterName) -> Result<Parameter, Error>;
+    async fn parameter(&self, name: &ParameterName, priority: Priority)
+    -> Result<Parameter, Error>;
 
     /// Every parameter below a path, recursively.
-    async fn values(&self, path: &ParameterPath) -> Result<Vec<Parameter>, Error>;
+    async fn values(
+        &self,
+        path: &ParameterPath,
+        priority: Priority,
+    ) -> Result<Vec<Parameter>, Error>;
 
     /// How the source did lately, for `/readyz`: its parts by name.
     fn health(&self) -> serde_json::Value;
+
+    /// What is left of the quota of calls, for `/status`; null where there is none.
+    fn quota(&self) -> serde_json::Value {
+        serde_json::Value::Null
+    }
 }
 
 #[derive(Clone)]

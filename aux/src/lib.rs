@@ -8,6 +8,8 @@ pub mod config;
 pub mod routes;
 pub mod name;
 pub mod inventory;
+pub mod shield;
+pub mod batch;
 pub mod embedded;
 pub mod aws;
 pub mod error;

@@ -2,14 +2,6 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use crate::{
-    config::Config,
-    error::Error,
-    inventory::Inventory,
-    name::{Malformed, ParameterName, ParameterPath, Prefixes},
-    openapi,
-    status::Status,
-};
 use axum::{
     Json, Router,
     extract::{Path, State, rejection::PathRejection},
@@ -24,6 +16,16 @@ use shared::{
     server::Dependencies,
     status::Reporter,
     wire::{Buckets, Parameters, Value, Values, Versioned},
+};
+
+use crate::{
+    config::Config,
+    error::Error,
+    inventory::Inventory,
+    name::{Malformed, ParameterName, ParameterPath, Prefixes},
+    openapi,
+    shield::Priority,
+    status::Status,
 };
 
 /// What [`shared::server::run`] serves.
@@ -72,13 +74,13 @@ pub fn app(config: &Config, inventory: Arc<dyn Inventory>, exporter: &Exporter) 
 }
 
 async fn buckets(State(service): State<Service>) -> Result<Response, Error> {
-    let buckets = service.0.inventory.buckets().await?;
+    let buckets = service.0.inventory.buckets(Priority::Foreground).await?;
     Ok(service.answer(Buckets { buckets }))
 }
 
 async fn params(State(service): State<Service>) -> Result<Response, Error> {
     let Parts { inventory, prefixes, .. } = &*service.0;
-    let mut parameters = inventory.parameters().await?;
+    let mut parameters = inventory.parameters(Priority::Foreground).await?;
     parameters.retain(|name| prefixes.allow(name));
     Ok(service.answer(Parameters { parameters }))
 }
@@ -92,7 +94,7 @@ async fn param(
     if !prefixes.allow(name.bare()) {
         return Err(Error::ParameterNotAllowed);
     }
-    let parameter = inventory.parameter(&name).await?;
+    let parameter = inventory.parameter(&name, Priority::Foreground).await?;
     if parameter.secure && !allow_secure_strings {
         return Err(Error::SecureStringNotAllowed);
     }
@@ -118,7 +120,7 @@ async fn below(service: &Service, path: &str) -> Result<Response, Error> {
         return Err(Error::ParameterNotAllowed);
     }
     let (mut values, mut omitted, mut secret) = (BTreeMap::new(), Vec::new(), false);
-    for parameter in inventory.values(&path).await? {
+    for parameter in inventory.values(&path, Priority::Foreground).await? {
         if !prefixes.allow(&parameter.name) {
             continue;
         }
@@ -135,7 +137,7 @@ async fn below(service: &Service, path: &str) -> Result<Response, Error> {
 
 async fn status(State(service): State<Service>) -> Json<Status> {
     let Parts { reporter, inventory, .. } = &*service.0;
-    Json(Status::of(reporter, inventory.health(), serde_json::Value::Null))
+    Json(Status::of(reporter, inventory.health(), inventory.quota()))
 }
 
 impl Service {

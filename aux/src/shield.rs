@@ -1,0 +1,266 @@
+//! The quota of calls to AWS: what we allow ourselves, so that AWS need not refuse.
+//!
+//! Parameter Store's quota belongs to the whole account and region; whoever overdraws it takes
+//! from everybody (<https://docs.aws.amazon.com/general/latest/gr/ssm.html>). Each group of
+//! operations that shares a quota has a token bucket of one second's calls.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use tokio::time::{Instant, sleep};
+
+/// After AWS throttled: how long nothing is asked of that group. AWS does not say; its buckets
+/// refill within a second.
+pub const THROTTLE_PAUSE: Duration = Duration::from_secs(1);
+
+/// Operations that share a quota of AWS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Group {
+    /// `GetParameter`, `GetParameters`, `GetParametersByPath`.
+    Reads,
+    /// `DescribeParameters`.
+    ParameterLists,
+    /// `ListBuckets`: S3's own, held to the same rate.
+    BucketLists,
+}
+
+/// Who waits for the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Priority {
+    /// Nobody: a stale answer was given already. Such a call leaves half of the bucket to others.
+    Background,
+    /// A client.
+    Foreground,
+}
+
+#[derive(Debug)]
+pub struct Shield {
+    reads: Bucket,
+    parameter_lists: Bucket,
+    bucket_lists: Bucket,
+}
+
+impl Shield {
+    /// In calls a second; 0 is no limit.
+    pub fn new(rate_get: f64, rate_list: f64) -> Self {
+        Self {
+            reads: Bucket::new(rate_get),
+            parameter_lists: Bucket::new(rate_list),
+            bucket_lists: Bucket::new(rate_list),
+        }
+    }
+
+    /// Takes one call from the quota, or tells how long to wait for it.
+    pub fn admit(&self, group: Group, priority: Priority) -> Result<(), Duration> {
+        self.bucket(group).take(priority)
+    }
+
+    /// Waits for one call from the quota: for the later pages of a list that has begun, which
+    /// would be lost otherwise.
+    pub async fn admitted(&self, group: Group, priority: Priority) {
+        while let Err(wait) = self.admit(group, priority) {
+            sleep(wait).await;
+        }
+    }
+
+    /// AWS throttled all the same: others use the quota too. Whatever was left is not there.
+    pub fn throttled(&self, group: Group) {
+        self.bucket(group).drain();
+    }
+
+    /// For `/status`: by group, what is left of the quota and how often it refused.
+    pub fn status(&self) -> serde_json::Value {
+        serde_json::json!({
+            "reads": self.reads.status(),
+            "parameter_lists": self.parameter_lists.status(),
+            "bucket_lists": self.bucket_lists.status(),
+        })
+    }
+
+    fn bucket(&self, group: Group) -> &Bucket {
+        match group {
+            Group::Reads => &self.reads,
+            Group::ParameterLists => &self.parameter_lists,
+            Group::BucketLists => &self.bucket_lists,
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Bucket {
+    /// Calls a second; 0 is no limit.
+    rate: f64,
+    level: Mutex<Level>,
+    refused: AtomicU64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Level {
+    tokens: f64,
+    /// When `tokens` was right. In the future while the bucket is drained.
+    at: Instant,
+}
+
+impl Bucket {
+    fn new(rate: f64) -> Self {
+        let level = Level { tokens: Self::capacity(rate), at: Instant::now() };
+        Self { rate, level: Mutex::new(level), refused: AtomicU64::new(0) }
+    }
+
+    /// One second's calls; one call where the rate is lower than that.
+    fn capacity(rate: f64) -> f64 {
+        rate.max(1.0)
+    }
+
+    fn refill(&self, level: &mut Level, now: Instant) {
+        let passed = now.saturating_duration_since(level.at).as_secs_f64();
+        level.tokens = (level.tokens + passed * self.rate).min(Self::capacity(self.rate));
+        level.at = level.at.max(now);
+    }
+
+    fn take(&self, priority: Priority) -> Result<(), Duration> {
+        if self.rate == 0.0 {
+            return Ok(());
+        }
+        let needed = match priority {
+            Priority::Foreground => 1.0,
+            Priority::Background => f64::midpoint(1.0, Self::capacity(self.rate)),
+        };
+        let now = Instant::now();
+        let mut level = self.level.lock();
+        self.refill(&mut level, now);
+        if level.tokens >= needed {
+            level.tokens -= 1.0;
+            return Ok(());
+        }
+        self.refused.fetch_add(1, Relaxed);
+        let drained = level.at.saturating_duration_since(now);
+        let missing = (needed - level.tokens) / self.rate;
+        // Rounding must not make a caller return a moment too early, to be refused again.
+        Err(drained + Duration::from_secs_f64(missing) + Duration::from_millis(1))
+    }
+
+    fn drain(&self) {
+        *self.level.lock() = Level { tokens: 0.0, at: Instant::now() + THROTTLE_PAUSE };
+    }
+
+    fn status(&self) -> serde_json::Value {
+        if self.rate == 0.0 {
+            return serde_json::json!({ "limit_per_second": null });
+        }
+        let mut level = *self.level.lock();
+        self.refill(&mut level, Instant::now());
+        serde_json::json!({
+            "limit_per_second": self.rate,
+            "available": level.tokens.floor(),
+            "refused": self.refused.load(Relaxed),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use tokio::time::advance;
+
+    use super::*;
+
+    fn taken(shield: &Shield, priority: Priority) -> usize {
+        std::iter::from_fn(|| shield.admit(Group::Reads, priority).ok()).take(1000).count()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_second_allows_as_many_calls_as_the_rate_says() {
+        let shield = Shield::new(40.0, 3.0);
+        assert_eq!(taken(&shield, Priority::Foreground), 40);
+        advance(Duration::from_secs(1)).await;
+        assert_eq!(taken(&shield, Priority::Foreground), 40);
+        advance(Duration::from_secs(60)).await;
+        assert_eq!(taken(&shield, Priority::Foreground), 40, "what is not used does not add up");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_says_when_to_come_back() {
+        let shield = Shield::new(2.0, 3.0);
+        taken(&shield, Priority::Foreground);
+        let wait = shield.admit(Group::Reads, Priority::Foreground).expect_err("empty");
+        assert!(wait <= Duration::from_millis(502), "{wait:?}");
+        advance(wait).await;
+        assert_eq!(shield.admit(Group::Reads, Priority::Foreground), Ok(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refresh_leaves_half_of_the_bucket_to_those_who_wait() {
+        let shield = Shield::new(40.0, 3.0);
+        assert_eq!(taken(&shield, Priority::Background), 20);
+        assert_eq!(taken(&shield, Priority::Foreground), 20);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_groups_do_not_take_from_each_other() {
+        let shield = Shield::new(1.0, 3.0);
+        taken(&shield, Priority::Foreground);
+        assert_eq!(shield.admit(Group::ParameterLists, Priority::Foreground), Ok(()));
+        assert_eq!(shield.admit(Group::BucketLists, Priority::Foreground), Ok(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn when_aws_throttles_nothing_is_asked_for_a_moment() {
+        let shield = Shield::new(40.0, 3.0);
+        shield.throttled(Group::Reads);
+        let wait = shield.admit(Group::Reads, Priority::Foreground).expect_err("drained");
+        assert!(wait >= THROTTLE_PAUSE, "{wait:?}");
+        advance(THROTTLE_PAUSE + Duration::from_millis(500)).await;
+        assert_eq!(taken(&shield, Priority::Foreground), 20, "it fills again at its rate");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_share_below_one_call_a_second_still_allows_one() {
+        let shield = Shield::new(0.5, 0.5);
+        assert_eq!(taken(&shield, Priority::Foreground), 1);
+        advance(Duration::from_millis(1900)).await;
+        assert_eq!(taken(&shield, Priority::Foreground), 0);
+        advance(Duration::from_millis(200)).await;
+        assert_eq!(taken(&shield, Priority::Foreground), 1);
+    }
+
+    #[test]
+    fn no_rate_is_no_limit() {
+        assert_eq!(taken(&Shield::new(0.0, 0.0), Priority::Background), 1000);
+    }
+
+    proptest! {
+        /// However calls, throttling and pauses follow each other: no more than a full bucket
+        /// and what the time since has refilled.
+        #[test]
+        fn the_rate_is_never_exceeded(
+            rate in 0.2f64..50.0,
+            steps in prop::collection::vec((0u64..2000, 0usize..60, any::<bool>()), 1..40),
+        ) {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_time().start_paused(true).build().expect("a runtime");
+            runtime.block_on(async {
+                let shield = Shield::new(rate, rate);
+                let start = Instant::now();
+                let mut admitted = 0.0;
+                for (pause, calls, throttled) in steps {
+                    advance(Duration::from_millis(pause)).await;
+                    for _ in 0..calls {
+                        if shield.admit(Group::Reads, Priority::Foreground).is_ok() {
+                            admitted += 1.0;
+                        }
+                    }
+                    if throttled {
+                        shield.throttled(Group::Reads);
+                    }
+                    let allowed = rate.max(1.0) + start.elapsed().as_secs_f64() * rate + 1e-6;
+                    prop_assert!(admitted <= allowed, "{admitted} of {allowed}");
+                }
+                Ok(())
+            })?;
+        }
+    }
+}

@@ -1,0 +1,165 @@
+"""Checks the charts without a cluster. With --update it writes the generated schemas and the snapshots instead."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+
+import yaml
+
+import mistakes
+import schema
+import snapshots
+import validation
+from rendering import CHARTS, HELM, HELMS, KUBERNETES, Manifest, Refused, helm, manifests, render, scenarios, template
+
+SCENARIOS = scenarios()
+POOL = ThreadPoolExecutor(os.cpu_count())
+
+
+def minor(version: str) -> int:
+    return int(version.split(".")[1])
+
+
+def schemas() -> tuple[str, list[str]]:
+    problems = []
+    for path, text in schema.generated().items():
+        name = path.relative_to(HELM)
+        if not path.exists() or path.read_text() != text:
+            problems.append(f"{name} is not what values.schema.yaml says; run checks/charts.sh --update")
+        parsed = json.loads(text)
+        values = yaml.safe_load((path.parent / "values.yaml").read_text())
+        problems += [f"{name}: {where} takes any key" for where in schema.open_objects(parsed)]
+        problems += [f"{name}: {where} is not in values.yaml" for where in schema.undocumented(parsed, values)]
+    return f"{len(CHARTS)} schemas", problems
+
+
+def lint() -> tuple[str, list[str]]:
+    def one(job: tuple[str, object]) -> str | None:
+        helm_name, scenario = job
+        values = ("--values", scenario.values) if scenario.values else ()
+        try:
+            helm(HELMS[helm_name], "lint", "--strict", "--quiet", HELM / scenario.chart, *values)
+        except Refused as refused:
+            return f"{scenario} under {helm_name}: {refused}"
+        return None
+
+    jobs = [(helm_name, scenario) for helm_name in HELMS for scenario in SCENARIOS]
+    return f"{len(jobs)} runs of helm lint --strict", [p for p in POOL.map(one, jobs) if p]
+
+
+def renders() -> tuple[str, list[str]]:
+    """Helm 4 for every Kubernetes, Helm 3 for the oldest and the newest; what they make is validated further down."""
+
+    def one(job: tuple[object, str, str]) -> str | None:
+        scenario, helm_name, version = job
+        where = f"{scenario} under {helm_name} for Kubernetes {version}"
+        try:
+            text = render(scenario, helm_name, version)
+        except Refused as refused:
+            wanted = minor(version) < minor(scenario.since) and scenario.since in str(refused)
+            return None if wanted else f"{where}: {refused}"
+        if minor(version) < minor(scenario.since):
+            return f"{where}: should be refused, because it needs {scenario.since}"
+        if manifests(text) != manifests(render(scenario, "Helm 4", version)):
+            return f"{where}: differs from Helm 4's"
+        return None
+
+    # Helm 3 has nothing to do with the versions in between: what it is told goes through the same comparison.
+    jobs = [(s, "Helm 4", v) for v in KUBERNETES for s in SCENARIOS]
+    jobs += [(s, "Helm 3", v) for v in (KUBERNETES[0], KUBERNETES[-1]) for s in SCENARIOS]
+    return f"{len(jobs)} renders: {len(SCENARIOS)} scenarios for Kubernetes {KUBERNETES[0]} to {KUBERNETES[-1]}", [
+        p for p in POOL.map(one, jobs) if p
+    ]
+
+
+def determinism() -> tuple[str, list[str]]:
+    def one(scenario: object) -> str | None:
+        values = ("--values", scenario.values) if scenario.values else ()
+        again = template("Helm 4", scenario.chart, "--kube-version", KUBERNETES[-1], *values)
+        return None if again == render(scenario) else f"{scenario}: two renders differ"
+
+    return f"{len(SCENARIOS)} scenarios rendered twice", [p for p in POOL.map(one, SCENARIOS) if p]
+
+
+def rendered(version: str) -> Iterable[tuple[str, list[Manifest]]]:
+    for scenario in SCENARIOS:
+        if minor(version) >= minor(scenario.since):
+            yield str(scenario), manifests(render(scenario, kubernetes=version))
+
+
+def kubernetes() -> tuple[str, list[str]]:
+    problems, counted = [], 0
+    for version in KUBERNETES:
+        for name, found in rendered(version):
+            counted += len(found)
+            problems += [f"{name} on {version}: {p}" for p in validation.kubernetes_problems(found, version)]
+    return f"{counted} manifests against Kubernetes {KUBERNETES[0]} to {KUBERNETES[-1]}, strictly", problems
+
+
+def custom_resources() -> tuple[str, list[str]]:
+    found = [(name, m) for name, ms in rendered(KUBERNETES[-1]) for m in ms if validation.is_custom(m)]
+    kinds = sorted({m["kind"] for _, m in found})
+    missing = {"HTTPRoute", "Middleware", "ServiceMonitor"} - set(kinds)
+    problems = [f"no scenario renders a {kind}" for kind in missing]
+    return f"{len(found)} custom resources ({', '.join(kinds)})", problems + validation.custom_resource_problems(found)
+
+
+def references() -> tuple[str, list[str]]:
+    return "selectors, ports and volumes", [
+        f"{name}: {p}" for name, ms in rendered(KUBERNETES[-1]) for p in validation.reference_problems(ms)
+    ]
+
+
+def wrong_values() -> tuple[str, list[str]]:
+    wrong = mistakes.mistakes()
+    return f"{len(wrong)} mistakes refused under both Helms", [p for ps in POOL.map(mistakes.problems, wrong) for p in ps]
+
+
+def committed() -> tuple[str, list[str]]:
+    files = snapshots.expected_files(SCENARIOS)
+    problems = snapshots.problems(files)
+    if problems:
+        problems.append("if that is what you meant: checks/charts.sh --update, and commit the difference")
+    return f"{len(files)} snapshots", problems
+
+
+def table() -> None:
+    print(f"\n{'scenario':36}" + "".join(f"{v:>6}" for v in KUBERNETES))
+    for scenario in SCENARIOS:
+        marks = ("ok" if minor(v) >= minor(scenario.since) else "-" for v in KUBERNETES)
+        print(f"{scenario!s:36}" + "".join(f"{mark:>6}" for mark in marks))
+    print("-: refused at install, with a message that names the version that it needs\n")
+
+
+def main() -> int:
+    if sys.argv[1:] == ["--update"]:
+        for path, text in schema.generated().items():
+            path.write_text(text)
+        snapshots.write(snapshots.expected_files(SCENARIOS))
+        return 0
+    checks: list[Callable[[], tuple[str, list[str]]]] = [
+        schemas, lint, renders, determinism, kubernetes, custom_resources, references, wrong_values, committed,
+    ]  # fmt: skip
+    failed = 0
+    for check in checks:
+        began = time.monotonic()
+        what, problems = check()
+        print(f"{'FAIL' if problems else 'ok':4} {what} ({time.monotonic() - began:.1f} s)", flush=True)
+        for problem in problems[:10]:
+            print(f"     {problem}", file=sys.stderr)
+        if len(problems) > 10:
+            print(f"     and {len(problems) - 10} more", file=sys.stderr)
+        failed += bool(problems)
+        if problems and check in (schemas, lint, renders):
+            break  # Everything further down would fail for the same reason.
+    if not failed:
+        table()
+    return 1 if failed else 0
+
+
+sys.exit(main())

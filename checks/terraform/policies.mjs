@@ -1,0 +1,302 @@
+// Asks the policies who may assume which role and what the roles may do.
+// The policies are those that Terraform rendered: standard input is `terraform test -json -verbose` of tests/policies.tftest.hcl.
+// AWS's rules are those of iam-simulate, a library that evaluates policies as IAM does.
+
+import { createRequire } from 'node:module'
+import { createInterface } from 'node:readline'
+
+// The library is installed apart from this file, where import would not look for it.
+const require = createRequire(`${process.env.NODE_PATH}/`)
+const { runSimulation, runUnsafeSimulation } = require('@cloud-copilot/iam-simulate')
+const { createValidatedPolicy, validateResourcePolicy, validateTrustPolicy } = require('@cloud-copilot/iam-policy')
+
+const account = '123456789012'
+const github = 'token.actions.githubusercontent.com'
+const githubProvider = `arn:aws:iam::${account}:oidc-provider/${github}`
+const repository = `arn:aws:ecr:eu-west-2:${account}:repository/kantox-challenge`
+const bucket = 'arn:aws:s3:::kantox-challenge-bucket'
+const queue = `arn:aws:sqs:eu-west-2:${account}:kantox-challenge-parameter-changes`
+const rule = `arn:aws:events:eu-west-2:${account}:rule/kantox-challenge-parameter-changes`
+const anchor = `arn:aws:rolesanywhere:eu-west-2:${account}:trust-anchor/00000000-0000-0000-0000-000000000001`
+const key = `arn:aws:kms:eu-west-2:${account}:key/11111111-2222-3333-4444-555555555555`
+// Whoever has the policy that is asked.
+const holder = `arn:aws:iam::${account}:role/mock`
+const parameter = (name) => `arn:aws:ssm:eu-west-2:${account}:parameter${name}`
+
+const states = await readStates(process.stdin)
+let passed = 0
+let failed = 0
+
+trustOfThePipeline()
+await permissionsOfThePipeline()
+trustOfAuxService()
+await permissionsOfAuxService()
+await resourcePolicies()
+console.log(`\n${passed} passed, ${failed} failed`)
+process.exit(failed === 0 && passed > 0 ? 0 : 1)
+
+function trustOfThePipeline() {
+  const trust = (run) => policy(run, 'module.github_oidc.aws_iam_role.pipeline', 'assume_role_policy')
+  const ask = (run, verdict, what, sub, { aud = 'sts.amazonaws.com', id = '456789', provider = githubProvider } = {}) => {
+    const claims = { sub, aud, repository_id: id }
+    const given = Object.entries(claims).filter(([, value]) => value !== null)
+    const context = Object.fromEntries(given.map(([claim, value]) => [`${github}:${claim}`, value]))
+    assume(trust(run), verdict, what, sub, 'sts:AssumeRoleWithWebIdentity', provider, context)
+  }
+
+  title('Who may push images (branch main of octo-org/gateway)')
+  ask('defaults', 'yes', 'this repository, main, names', 'repo:octo-org/gateway:ref:refs/heads/main')
+  ask('defaults', 'yes', 'this repository, main, numbers', 'repo:octo-org@123456/gateway@456789:ref:refs/heads/main')
+  ask('provider_exists_already', 'yes', 'the same, provider made elsewhere', 'repo:octo-org/gateway:ref:refs/heads/main')
+  ask('defaults', 'no', 'a fork', 'repo:someone/gateway:ref:refs/heads/main', { id: '999999' })
+  ask('defaults', 'no', 'a fork, numbers', 'repo:someone@111111/gateway@999999:ref:refs/heads/main', { id: '999999' })
+  ask('defaults', 'no', 'another branch', 'repo:octo-org/gateway:ref:refs/heads/feature')
+  ask('defaults', 'no', 'another branch, numbers', 'repo:octo-org@123456/gateway@456789:ref:refs/heads/feature')
+  ask('defaults', 'no', 'a branch that begins with main', 'repo:octo-org/gateway:ref:refs/heads/main-2')
+  ask('defaults', 'no', 'a tag called main', 'repo:octo-org/gateway:ref:refs/tags/main')
+  ask('defaults', 'no', 'another organisation', 'repo:octo-corp/gateway:ref:refs/heads/main', { id: '777777' })
+  ask('defaults', 'no', 'another repository of the owner', 'repo:octo-org/website:ref:refs/heads/main', { id: '888888' })
+  ask('defaults', 'no', 'a repository whose name begins alike', 'repo:octo-org/gateway-2:ref:refs/heads/main', { id: '888889' })
+  ask('defaults', 'no', 'a pull request', 'repo:octo-org/gateway:pull_request')
+  ask('defaults', 'no', 'a pull request, numbers', 'repo:octo-org@123456/gateway@456789:pull_request')
+  ask('defaults', 'no', 'an environment, when only a branch may', 'repo:octo-org/gateway:environment:production')
+  ask('defaults', 'no', 'a wildcard for every repository', 'repo:*')
+  ask('defaults', 'no', 'a wildcard for the owner', 'repo:octo-org/*')
+  ask('defaults', 'no', 'a wildcard for the branch', 'repo:octo-org/gateway:*')
+  ask('defaults', 'no', 'other letter case', 'repo:Octo-Org/gateway:ref:refs/heads/main')
+  ask('defaults', 'no', 'the name, taken over by another repository', 'repo:octo-org/gateway:ref:refs/heads/main', { id: '999999' })
+  ask('defaults', 'no', 'the name with another number', 'repo:octo-org@123456/gateway@999999:ref:refs/heads/main', { id: '999999' })
+  ask('defaults', 'no', 'a token without repository_id', 'repo:octo-org/gateway:ref:refs/heads/main', { id: null })
+  ask('defaults', 'no', 'another audience', 'repo:octo-org/gateway:ref:refs/heads/main', { aud: 'https://github.com/octo-org' })
+  ask('defaults', 'no', 'no audience', 'repo:octo-org/gateway:ref:refs/heads/main', { aud: null })
+  ask('defaults', 'no', 'another issuer', 'repo:octo-org/gateway:ref:refs/heads/main', {
+    provider: `arn:aws:iam::${account}:oidc-provider/gitlab.com`
+  })
+
+  title('Who may push images (environment production of octo-org/gateway, no branch)')
+  const environment = 'environment_instead_of_branch'
+  ask(environment, 'yes', 'the environment, names', 'repo:octo-org/gateway:environment:production')
+  ask(environment, 'yes', 'the environment, numbers', 'repo:octo-org@123456/gateway@456789:environment:production')
+  ask(environment, 'no', 'another environment', 'repo:octo-org/gateway:environment:staging')
+  ask(environment, 'no', 'the branch without the environment', 'repo:octo-org/gateway:ref:refs/heads/main')
+  ask(environment, 'no', "a fork's environment", 'repo:someone/gateway:environment:production', { id: '999999' })
+}
+
+async function permissionsOfThePipeline() {
+  title('What the pipeline may do')
+  const push = policy('defaults', 'module.github_oidc.aws_iam_role_policy.push', 'policy')
+  const layers = ['ecr:BatchCheckLayerAvailability', 'ecr:CompleteLayerUpload', 'ecr:InitiateLayerUpload', 'ecr:UploadLayerPart']
+  const images = ['ecr:BatchGetImage', 'ecr:GetDownloadUrlForLayer', 'ecr:PutImage']
+  allowsNothingBut(push, ['ecr:GetAuthorizationToken', ...layers, ...images])
+  await may(push, 'yes', 'ecr:GetAuthorizationToken', '*')
+  for (const action of [...layers, ...images]) {
+    await may(push, 'yes', action, repository)
+    await may(push, 'no', action, `${repository}-2`)
+    await may(push, 'no', action, repository.replace(account, '210987654321'))
+  }
+  for (const action of ['ecr:BatchDeleteImage', 'ecr:DeleteRepository', 'ecr:PutImageTagMutability', 'ecr:SetRepositoryPolicy']) {
+    await may(push, 'no', action, repository)
+  }
+  await may(push, 'no', 'iam:CreateRole', `arn:aws:iam::${account}:role/admin`)
+  await may(push, 'no', 'ssm:GetParameter', parameter('/challenge/kantox'))
+  await may(push, 'no', 's3:GetObject', `${bucket}/state`)
+
+  title('What a node that pulls images may do')
+  const pull = policy('defaults', 'module.ecr.aws_iam_policy.pull', 'policy')
+  const reads = ['ecr:BatchCheckLayerAvailability', 'ecr:BatchGetImage', 'ecr:GetDownloadUrlForLayer']
+  allowsNothingBut(pull, ['ecr:GetAuthorizationToken', ...reads])
+  for (const action of reads) {
+    await may(pull, 'yes', action, repository)
+    await may(pull, 'no', action, `${repository}-2`)
+  }
+  await may(pull, 'no', 'ecr:PutImage', repository)
+}
+
+function trustOfAuxService() {
+  title("Who may be aux-service (the cluster's OIDC issuer)")
+  const issuer = 'oidc.example.com/k3s'
+  const role = 'module.workload_identity.aws_iam_role.this[0]'
+  const pods = policy('service_account_with_everything_on', role, 'assume_role_policy')
+  const pod = (verdict, what, sub, aud = 'sts.amazonaws.com', provider = issuer) =>
+    assume(pods, verdict, what, sub, 'sts:AssumeRoleWithWebIdentity', `arn:aws:iam::${account}:oidc-provider/${provider}`, {
+      [`${issuer}:sub`]: sub,
+      [`${issuer}:aud`]: aud
+    })
+  pod('yes', "aux-service's pods", 'system:serviceaccount:aux-service:aux-service')
+  pod('no', 'another ServiceAccount of the namespace', 'system:serviceaccount:aux-service:default')
+  pod('no', 'the same name in another namespace', 'system:serviceaccount:main-api:aux-service')
+  pod('no', 'another audience', 'system:serviceaccount:aux-service:aux-service', 'https://kubernetes.default.svc')
+  pod('no', 'another cluster', 'system:serviceaccount:aux-service:aux-service', 'sts.amazonaws.com', 'oidc.example.com/other')
+
+  title('Who may be aux-service (certificates)')
+  const certificates = policy('certificates', role, 'assume_role_policy')
+  const certificate = (verdict, what, name, trusted = anchor, service = 'rolesanywhere.amazonaws.com') =>
+    assume(certificates, verdict, what, `CN=${name}`, 'sts:AssumeRole', service, {
+      'aws:SourceArn': trusted,
+      'aws:PrincipalTag/x509Subject/CN': name
+    })
+  certificate('yes', "aux-service's certificate", 'aux-service')
+  certificate('no', 'another certificate of the authority', 'main-api')
+  certificate('no', 'another authority', 'aux-service', anchor.replace('0001', '0009'))
+  certificate('no', 'another service of AWS', 'aux-service', anchor, 'ec2.amazonaws.com')
+}
+
+async function permissionsOfAuxService() {
+  const aux = (run) => policy(run, 'module.workload_identity.aws_iam_policy.this', 'policy')
+  const reads = ['ssm:GetParameter', 'ssm:GetParametersByPath']
+  const lists = ['s3:ListAllMyBuckets', 'ssm:DescribeParameters']
+  // A key's own policy decides first; this is the usual one, which leaves the decision to the policies of the account.
+  const keyPolicy = {
+    Version: '2012-10-17',
+    Statement: [{ Effect: 'Allow', Principal: { AWS: `arn:aws:iam::${account}:root` }, Action: 'kms:*', Resource: '*' }]
+  }
+  const mayDecrypt = (identityPolicy, verdict, contextVariables, resource = key, action = 'kms:Decrypt') => {
+    const shown = [resource.split(':').at(-1), ...Object.values(contextVariables)].join('  ')
+    decide(identityPolicy, keyPolicy, verdict, action, shown, action, holder, contextVariables, resource)
+  }
+  // What KMS is told when Parameter Store decrypts for its caller.
+  const decrypts = (name, service = 'ssm.eu-west-2.amazonaws.com') => ({
+    'kms:ViaService': service,
+    'kms:EncryptionContext:PARAMETER_ARN': parameter(name)
+  })
+
+  title('What aux-service may do by default (below /challenge/, no SecureStrings)')
+  const defaults = aux('defaults')
+  allowsNothingBut(defaults, [...lists, ...reads])
+  for (const action of lists) await may(defaults, 'yes', action, '*')
+  await may(defaults, 'yes', 'ssm:GetParameter', parameter('/challenge/kantox'))
+  await may(defaults, 'yes', 'ssm:GetParameter', parameter('/challenge/deeper/still'))
+  await may(defaults, 'yes', 'ssm:GetParametersByPath', parameter('/challenge'))
+  await may(defaults, 'yes', 'ssm:GetParametersByPath', parameter('/challenge/deeper'))
+  await may(defaults, 'no', 'ssm:GetParametersByPath', parameter('/other'))
+  await may(defaults, 'no', 'ssm:GetParameter', parameter('/challenge-2/kantox'))
+  await may(defaults, 'no', 'ssm:GetParameter', parameter('/other/kantox'))
+  await may(defaults, 'no', 'ssm:GetParameter', parameter('/challenge/kantox').replace(account, '210987654321'))
+  await may(defaults, 'no', 'ssm:GetParameter', parameter('/challenge/kantox').replace('eu-west-2', 'us-east-1'))
+  for (const action of ['ssm:PutParameter', 'ssm:DeleteParameter', 'ssm:GetParameterHistory']) {
+    await may(defaults, 'no', action, parameter('/challenge/kantox'))
+  }
+  await may(defaults, 'no', 's3:ListBucket', bucket)
+  await may(defaults, 'no', 's3:GetObject', `${bucket}/object`)
+  await may(defaults, 'no', 'sqs:ReceiveMessage', queue)
+  // AWS's own key lets in whoever may read the parameter; only a refusal here keeps SecureStrings shut.
+  mayDecrypt(defaults, 'refused', decrypts('/challenge/token'))
+
+  title('What aux-service may do with SecureStrings, a key of your own and the queue')
+  const full = aux('service_account_with_everything_on')
+  allowsNothingBut(full, [...lists, ...reads, 'kms:Decrypt', 'sqs:DeleteMessage', 'sqs:ReceiveMessage'])
+  mayDecrypt(full, 'yes', decrypts('/challenge/token'))
+  mayDecrypt(full, 'no', decrypts('/other/token'))
+  mayDecrypt(full, 'no', decrypts('/challenge/token', 's3.eu-west-2.amazonaws.com'))
+  mayDecrypt(full, 'no', {})
+  mayDecrypt(full, 'no', decrypts('/challenge/token'), key.replace('1111-', '9999-'))
+  mayDecrypt(full, 'no', decrypts('/challenge/token'), key, 'kms:Encrypt')
+  await may(full, 'yes', 'sqs:ReceiveMessage', queue)
+  await may(full, 'yes', 'sqs:DeleteMessage', queue)
+  await may(full, 'no', 'sqs:SendMessage', queue)
+  await may(full, 'no', 'sqs:ReceiveMessage', `${queue}-2`)
+
+  title('What aux-service may do with several prefixes, one without a last slash')
+  const teams = aux('certificates')
+  await may(teams, 'yes', 'ssm:GetParameter', parameter('/team-a/x'))
+  await may(teams, 'yes', 'ssm:GetParameter', parameter('/team-b/x'))
+  await may(teams, 'no', 'ssm:GetParameter', parameter('/team-bb/x'))
+  await may(teams, 'no', 'ssm:GetParameter', parameter('/challenge/kantox'))
+
+  title('What aux-service may do with the prefix /')
+  const all = aux('user_who_reads_every_parameter')
+  await may(all, 'yes', 'ssm:GetParameter', parameter('/anything/at/all'))
+  await may(all, 'yes', 'ssm:GetParametersByPath', parameter('/anything'))
+  await may(all, 'no', 'ssm:PutParameter', parameter('/anything/at/all'))
+}
+
+async function resourcePolicies() {
+  const administrator = { Version: '2012-10-17', Statement: [{ Effect: 'Allow', Action: '*', Resource: '*' }] }
+  title('Who may reach the bucket and the queue')
+  const guarded = policy('defaults', 'module.s3.aws_s3_bucket_policy.this', 'policy')
+  for (const [verdict, encrypted] of [['yes', 'true'], ['refused', 'false']]) {
+    const context = { 'aws:SecureTransport': encrypted }
+    await may(administrator, verdict, 's3:GetObject', `${bucket}/object`, context, guarded)
+    await may(administrator, verdict, 's3:ListBucket', bucket, context, guarded)
+  }
+  const told = policy('service_account_with_everything_on', 'module.ssm.aws_sqs_queue_policy.changes["queue"]', 'policy')
+  const send = (verdict, what, context, principal = 'events.amazonaws.com') =>
+    assume(told, verdict, what, 'sqs:SendMessage', 'sqs:SendMessage', principal, { 'aws:SecureTransport': 'true', ...context }, queue)
+  send('yes', 'the rule of parameter changes', { 'aws:SourceArn': rule })
+  send('no', 'another rule', { 'aws:SourceArn': `${rule}-2` })
+  send('no', 'another service', { 'aws:SourceArn': rule }, 'sns.amazonaws.com')
+  send('no', 'the rule without TLS', { 'aws:SourceArn': rule, 'aws:SecureTransport': 'false' })
+}
+
+/** Asks a policy of a resource (a role's trust, a queue) whether a principal without permissions of its own may act. */
+function assume(document, verdict, what, shown, action, principal, contextVariables, resource = holder) {
+  decide(undefined, document, verdict, what, shown, action, principal, contextVariables, resource)
+}
+
+/** The same, for a principal with a policy of its own. */
+function decide(identityPolicy, document, verdict, what, shown, action, principal, contextVariables, resource) {
+  const validate = action.startsWith('sts:') ? validateTrustPolicy : validateResourcePolicy
+  const resourcePolicy = createValidatedPolicy(document, validate, { name: what })
+  if (resourcePolicy.errors.length > 0) throw new Error(`${what}: ${JSON.stringify(resourcePolicy.errors)}`)
+  const request = { principal, action, resource: { resource, accountId: account }, contextVariables }
+  // The library's other entry drops as unknown the claims sub and aud and the context that KMS is given, and would so refuse everybody.
+  report(verdict, runUnsafeSimulation({ ...simulation(identityPolicy, resourcePolicy), request }, {}), what, shown)
+}
+
+/** Asks an identity's policy whether its holder may act. An action or resource that AWS does not know is an error. */
+async function may(identityPolicy, verdict, action, resource, contextVariables = {}, resourcePolicy = undefined) {
+  const owner = resource.split(':')[4] || account
+  const request = { principal: holder, action, resource: { resource, accountId: owner }, contextVariables }
+  const answer = await runSimulation({ ...simulation(identityPolicy, resourcePolicy), request }, {})
+  if (answer.resultType === 'error') throw new Error(`${action} on ${resource}: ${JSON.stringify(answer.errors)}`)
+  if (answer.result?.ignoredContextKeys?.length > 0) throw new Error(`${action}: ${answer.result.ignoredContextKeys} would be ignored`)
+  report(verdict, answer.overallResult, action, [resource, ...Object.values(contextVariables)].join('  '))
+}
+
+/** Says whether the policy allows exactly these actions, on whatever resource. */
+function allowsNothingBut(document, expected) {
+  const allowed = document.Statement.filter((s) => s.Effect === 'Allow').flatMap((s) => s.Action)
+  const same = JSON.stringify([...allowed].sort()) === JSON.stringify([...expected].sort())
+  report('yes', same ? 'Allowed' : `Allowed are ${allowed.sort()}`, 'these actions and no others', expected.join(' '))
+}
+
+function simulation(identityPolicy, resourcePolicy) {
+  const identityPolicies = identityPolicy === undefined ? [] : [{ name: 'identity', policy: identityPolicy }]
+  return { identityPolicies, resourcePolicy, serviceControlPolicies: [], resourceControlPolicies: [] }
+}
+
+function report(verdict, result, what, shown) {
+  const expected = { yes: ['Allowed'], no: ['ImplicitlyDenied', 'ExplicitlyDenied'], refused: ['ExplicitlyDenied'] }[verdict]
+  const right = expected.includes(result)
+  if (right) passed += 1
+  else failed += 1
+  console.log(`${right ? 'ok   ' : 'WRONG'} ${verdict.padEnd(7)} ${what.padEnd(44)} ${shown}${right ? '' : `   (${result})`}`)
+}
+
+function title(text) {
+  console.log(`\n${text}`)
+}
+
+/** One policy document of one run. A missing one stops everything: a policy that nobody asked would look safe. */
+function policy(run, address, attribute) {
+  const document = states.get(run)?.get(address)?.[attribute]
+  if (document === undefined) throw new Error(`${run} has no ${attribute} of ${address}`)
+  return JSON.parse(document)
+}
+
+/** The resources that each run left, by address. */
+async function readStates(input) {
+  const runs = new Map()
+  for await (const line of createInterface({ input })) {
+    const event = JSON.parse(line)
+    if (event.type !== 'test_state') continue
+    const resources = new Map()
+    const collect = (module) => {
+      for (const r of module.resources ?? []) resources.set(r.address, r.values)
+      for (const child of module.child_modules ?? []) collect(child)
+    }
+    collect(event.test_state.root_module ?? event.test_state.values.root_module)
+    runs.set(event['@testrun'], resources)
+  }
+  return runs
+}

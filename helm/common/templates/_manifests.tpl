@@ -1,0 +1,14 @@
+{{/* common.manifests: everything that a service's chart installs, in this order. */}}
+{{- define "common.manifests" -}}
+{{- include "common.validate" . -}}
+{{- range $kind := list "serviceaccount" "deployment" "service" "disruptionbudget" "autoscaler" "networkpolicy" "ingress" "httproute" "servicemonitor" "test" -}}
+{{- with include (printf "common.%s" $kind) $ | trim }}
+---
+{{ . }}
+{{- end -}}
+{{- end -}}
+{{- with include (printf "%s.manifests" .Chart.Name) . | trim }}
+---
+{{ . }}
+{{- end -}}
+{{- end -}}

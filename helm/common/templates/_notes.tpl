@@ -1,0 +1,44 @@
+{{- define "common.notes" -}}
+{{- $name := include "common.fullname" . -}}
+{{- $route := include (printf "%s.testRoute" .Chart.Name) . -}}
+{{- $auth := ternary " -H \"Authorization: Bearer $TOKEN\"" "" (not (empty .Values.auth.tokensSecret.name)) -}}
+{{ $name }} runs {{ include "common.image" . }} in namespace {{ .Release.Namespace }}.
+
+Wait until it is there:
+
+  kubectl -n {{ .Release.Namespace }} rollout status deployment/{{ $name }}
+
+Ask it:
+{{ if eq .Values.service.type "NodePort" }}
+  NODE=$(kubectl get nodes -o jsonpath='{.items[0].status.addresses[?(@.type=="InternalIP")].address}')
+  {{- if .Values.service.nodePort }}
+  PORT={{ int .Values.service.nodePort }}
+  {{- else }}
+  PORT=$(kubectl -n {{ .Release.Namespace }} get service {{ $name }} -o jsonpath='{.spec.ports[0].nodePort}')
+  {{- end }}
+  curl{{ $auth }} "http://$NODE:$PORT{{ $route }}"
+{{ else if eq .Values.service.type "LoadBalancer" }}
+  HOST=$(kubectl -n {{ .Release.Namespace }} get service {{ $name }} -o jsonpath='{.status.loadBalancer.ingress[0].ip}{.status.loadBalancer.ingress[0].hostname}')
+  curl{{ $auth }} "http://$HOST:{{ int .Values.server.port }}{{ $route }}"
+{{ else }}
+  kubectl -n {{ .Release.Namespace }} port-forward service/{{ $name }} {{ int .Values.server.port }} &
+  curl{{ $auth }} http://127.0.0.1:{{ int .Values.server.port }}{{ $route }}
+{{ end }}
+{{- if .Values.ingress.enabled }}
+Through the Ingress:
+
+  curl{{ $auth }} {{ ternary "http" "https" (empty .Values.ingress.tlsSecret) }}://{{ default "<node>" .Values.ingress.host }}{{ .Values.ingress.path }}{{ $route }}
+{{ end }}
+Test it from inside the cluster:
+
+  helm -n {{ .Release.Namespace }} test {{ .Release.Name }}
+{{- if not (contains "/" .Values.image.repository) }}
+
+image.repository names no registry. Unless the nodes have this image already, set it to
+<account>.dkr.ecr.<region>.amazonaws.com/{{ .Values.image.repository }}.
+{{- end }}
+{{- if empty .Values.auth.tokensSecret.name }}
+
+Anybody who reaches the port may ask: auth.tokensSecret.name is empty.
+{{- end }}
+{{- end -}}

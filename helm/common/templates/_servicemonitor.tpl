@@ -1,0 +1,22 @@
+{{- define "common.servicemonitor" -}}
+{{- if .Values.serviceMonitor.enabled -}}
+apiVersion: monitoring.coreos.com/v1
+kind: ServiceMonitor
+metadata:
+  name: {{ include "common.fullname" . }}
+  namespace: {{ .Release.Namespace }}
+  labels:
+    {{- include "common.labels" . | nindent 4 }}
+    {{- toYaml .Values.serviceMonitor.labels | nindent 4 }}
+spec:
+  # `job` is the service's name even where the release or the admin Service is called otherwise.
+  jobLabel: app.kubernetes.io/name
+  selector:
+    matchLabels: {{- include "common.selectorLabels" . | nindent 6 }}
+  endpoints:
+    - port: {{ include "common.probePort" . }}
+      path: /metrics
+      interval: {{ .Values.serviceMonitor.interval }}
+      scrapeTimeout: {{ .Values.serviceMonitor.scrapeTimeout }}
+{{- end -}}
+{{- end -}}

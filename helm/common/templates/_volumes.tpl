@@ -1,0 +1,44 @@
+{{/* common.files: what is mounted into the container, as a list of name, mountPath and volume. */}}
+{{- define "common.files" -}}
+{{- with .Values.auth.tokensSecret }}
+{{- if .name }}
+{{- include "common.secretFile" (dict "name" "auth-tokens" "mountPath" "/run/secrets/auth" "secret" .) }}
+{{- end }}
+{{- end }}
+{{- include (printf "%s.files" .Chart.Name) . }}
+{{- end -}}
+
+{{/* common.secretFile: one key of a Secret as a file. The folder is mounted, not the file, or a changed Secret would never arrive. */}}
+{{- define "common.secretFile" }}
+- name: {{ .name }}
+  mountPath: {{ .mountPath }}
+  volume:
+    secret:
+      secretName: {{ .secret.name }}
+      defaultMode: 0440
+      items:
+        - key: {{ .secret.key }}
+          path: {{ .secret.key }}
+{{- end -}}
+
+{{- define "common.volumes" -}}
+{{- range include "common.files" . | fromYamlArray }}
+- name: {{ .name }}
+  {{- toYaml .volume | nindent 2 }}
+{{- end }}
+{{- include (printf "%s.sidecarVolumes" .Chart.Name) . }}
+{{- with .Values.extraVolumes }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- define "common.volumeMounts" -}}
+{{- range include "common.files" . | fromYamlArray }}
+- name: {{ .name }}
+  mountPath: {{ .mountPath }}
+  readOnly: true
+{{- end }}
+{{- with .Values.extraVolumeMounts }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}

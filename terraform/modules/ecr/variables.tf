@@ -1,0 +1,44 @@
+variable "name" {
+  description = "The repository's name."
+  type        = string
+}
+
+variable "services" {
+  description = "The services whose images share the repository."
+  type        = set(string)
+
+  validation {
+    condition     = length(var.services) >= 1 && length(var.services) <= 5
+    error_message = "Name one to five services: ECR lets at most five tag filters move."
+  }
+
+  validation {
+    condition     = alltrue([for s in var.services : can(regex("^[a-z0-9]+(-[a-z0-9]+)*$", s))])
+    error_message = "A service's name is lower-case letters and digits, joined by single hyphens."
+  }
+
+  validation {
+    condition     = alltrue(flatten([for a in var.services : [for b in var.services : a == b || !startswith(b, "${a}-")]]))
+    error_message = "No service's name may begin with another's and a hyphen: their tags could not be told apart when old images expire."
+  }
+}
+
+variable "images_kept" {
+  description = "How many images of each service to keep."
+  type        = number
+
+  validation {
+    condition     = var.images_kept >= 2 && var.images_kept <= 1000 && floor(var.images_kept) == var.images_kept
+    error_message = "images_kept must be a whole number from 2 to 1000: with less, nothing is left to roll back to."
+  }
+}
+
+variable "kms_key_arn" {
+  description = "The KMS key that encrypts the images; null for AES-256 with AWS's key."
+  type        = string
+}
+
+variable "force_delete" {
+  description = "Let the repository be deleted with its images."
+  type        = bool
+}

@@ -1,0 +1,96 @@
+variable "name" {
+  description = "The name of the policy and of the role or user."
+  type        = string
+}
+
+variable "parameter_prefixes" {
+  description = "The parameter paths to read."
+  type        = set(string)
+
+  validation {
+    condition     = length(var.parameter_prefixes) > 0 && alltrue([for p in var.parameter_prefixes : can(regex("^(/[A-Za-z0-9_.-]+)*/?$", p)) && p != ""])
+    error_message = "Each of parameter_prefixes is a path that begins with a slash and has no wildcard, for example /challenge/; / alone means every parameter."
+  }
+}
+
+variable "allow_secure_strings" {
+  description = "Allow the decryption of SecureStrings."
+  type        = bool
+}
+
+variable "kms_key_arn" {
+  description = "The key of the SecureStrings; null for AWS's own, which asks for no permission."
+  type        = string
+}
+
+variable "change_queue_arn" {
+  description = "The queue of parameter changes to read; null for none."
+  type        = string
+}
+
+variable "method" {
+  description = "How pods become this identity: policy-only, oidc, roles-anywhere or user."
+  type        = string
+
+  validation {
+    condition     = contains(["policy-only", "oidc", "roles-anywhere", "user"], var.method)
+    error_message = "workload_identity.method must be policy-only, oidc, roles-anywhere or user."
+  }
+}
+
+variable "oidc_issuer_url" {
+  description = "The cluster's OIDC issuer."
+  type        = string
+
+  validation {
+    condition     = (var.method == "oidc") == (var.oidc_issuer_url != null)
+    error_message = "workload_identity.oidc_issuer_url goes with the method oidc, and only with it."
+  }
+
+  validation {
+    condition     = var.oidc_issuer_url == null || can(regex("^https://[A-Za-z0-9.-]+(:[0-9]+)?(/[A-Za-z0-9._~/-]*)?$", var.oidc_issuer_url))
+    error_message = "workload_identity.oidc_issuer_url must be an https URL, as the cluster's tokens name it in iss."
+  }
+}
+
+variable "oidc_thumbprints" {
+  description = "The SHA-1 thumbprints of the issuer's certificate authority; null where it is a public one."
+  type        = list(string)
+
+  validation {
+    condition     = var.oidc_thumbprints == null || alltrue([for t in coalesce(var.oidc_thumbprints, []) : can(regex("^[0-9a-fA-F]{40}$", t))])
+    error_message = "workload_identity.oidc_thumbprints are 40 hexadecimal digits each."
+  }
+}
+
+variable "ca_certificate" {
+  description = "The PEM of the authority that signs the pods' certificates."
+  type        = string
+
+  validation {
+    condition     = (var.method == "roles-anywhere") == (var.ca_certificate != null)
+    error_message = "workload_identity.ca_certificate goes with the method roles-anywhere, and only with it."
+  }
+
+  validation {
+    condition     = var.ca_certificate == null || can(regex("(?s)^\\s*-----BEGIN CERTIFICATE-----.+-----END CERTIFICATE-----\\s*$", var.ca_certificate))
+    error_message = "workload_identity.ca_certificate must be a certificate in PEM, without its private key."
+  }
+}
+
+variable "namespace" {
+  description = "The namespace of the pods' ServiceAccount."
+  type        = string
+  default     = "aux-service"
+}
+
+variable "service_account" {
+  description = "The pods' ServiceAccount, and the common name of their certificate."
+  type        = string
+  default     = "aux-service"
+}
+
+variable "permissions_boundary_arn" {
+  description = "A policy that bounds the role or user; null for none."
+  type        = string
+}

@@ -1,0 +1,56 @@
+# The bucket that holds the state of everything else. Its own state stays on the machine that made it; docs/cloud.md says why that is enough.
+
+terraform {
+  required_version = ">= 1.11"
+
+  required_providers {
+    aws = {
+      source  = "hashicorp/aws"
+      version = "~> 6.8"
+    }
+  }
+}
+
+provider "aws" {
+  region = var.region
+
+  default_tags {
+    tags = { Project = "kantox-challenge", ManagedBy = "terraform" }
+  }
+}
+
+variable "region" {
+  description = "The AWS region of the state's bucket."
+  type        = string
+  default     = "eu-west-2"
+  nullable    = false
+}
+
+variable "bucket_name" {
+  description = "The bucket's name; without one it is made from the account's number."
+  type        = string
+  default     = null
+}
+
+data "aws_caller_identity" "current" {}
+
+module "bucket" {
+  source = "../modules/s3"
+
+  bucket_name = coalesce(var.bucket_name, "terraform-state-${data.aws_caller_identity.current.account_id}-${var.region}")
+}
+
+output "backend" {
+  description = "The file that makes the main configuration keep its state here: terraform output -raw backend > ../backend.tf"
+  value       = <<-EOT
+    terraform {
+      backend "s3" {
+        bucket       = "${module.bucket.bucket_name}"
+        key          = "kantox-challenge/terraform.tfstate"
+        region       = "${var.region}"
+        encrypt      = true
+        use_lockfile = true
+      }
+    }
+  EOT
+}

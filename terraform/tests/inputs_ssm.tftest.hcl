@@ -1,0 +1,56 @@
+# Each run gives one value that must be refused, beside good ones.
+
+mock_provider "aws" {
+  source = "./tests/mocks"
+}
+
+variables {
+  parameters              = {}
+  secure_parameters       = {}
+  secure_parameter_values = {}
+  kms_key_arn             = null
+  change_queue            = null
+}
+
+run "a_parameter_without_a_slash" {
+  command = plan
+
+  module {
+    source = "./modules/ssm"
+  }
+
+  variables {
+    parameters = { "kantox" = { value = "x" } }
+  }
+
+  expect_failures = [var.parameters]
+}
+
+run "a_parameter_without_a_value" {
+  command = plan
+
+  module {
+    source = "./modules/ssm"
+  }
+
+  variables {
+    parameters = { "/kantox" = { value = "" } }
+  }
+
+  expect_failures = [var.parameters]
+}
+
+run "a_parameter_of_both_kinds" {
+  command = plan
+
+  module {
+    source = "./modules/ssm"
+  }
+
+  variables {
+    parameters        = { "/a" = { value = "x" } }
+    secure_parameters = { "/a" = { version = 1 } }
+  }
+
+  expect_failures = [var.secure_parameters]
+}

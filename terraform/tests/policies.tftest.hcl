@@ -1,0 +1,71 @@
+# Each run is one way to set this up; checks/terraform/policies.mjs takes the policies out of the state that
+# it leaves, and asks them who may do what.
+
+mock_provider "aws" {
+  source = "./tests/mocks"
+}
+
+variables {
+  github_repository       = "octo-org/gateway"
+  github_repository_id    = "456789"
+  github_owner_id         = "123456"
+  secure_parameter_values = { "/challenge/token" = "a-secret" }
+}
+
+run "defaults" {
+  assert {
+    condition     = output.aux_service_role_arn == null && output.aux_service_user_name == null && output.parameter_change_queue_url == null
+    error_message = "nothing that costs money or opens a door may be made unless asked for"
+  }
+}
+
+run "environment_instead_of_branch" {
+  variables {
+    github_branches     = []
+    github_environments = ["production"]
+  }
+}
+
+run "provider_exists_already" {
+  variables {
+    create_github_oidc_provider = false
+  }
+
+}
+
+run "service_account_with_everything_on" {
+  variables {
+    kms_key_arn            = "arn:aws:kms:eu-west-2:123456789012:key/11111111-2222-3333-4444-555555555555"
+    secure_parameters      = { "/challenge/token" = { version = 1 } }
+    allow_secure_strings   = true
+    parameter_change_queue = true
+    workload_identity      = { method = "oidc", oidc_issuer_url = "https://oidc.example.com/k3s" }
+  }
+
+  override_resource {
+    target = module.workload_identity.aws_iam_openid_connect_provider.cluster
+    values = { arn = "arn:aws:iam::123456789012:oidc-provider/oidc.example.com/k3s" }
+  }
+}
+
+run "certificates" {
+  variables {
+    parameter_prefixes = ["/team-a/", "/team-b"]
+    workload_identity = {
+      method         = "roles-anywhere"
+      ca_certificate = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
+    }
+  }
+}
+
+run "user_who_reads_every_parameter" {
+  variables {
+    parameter_prefixes = ["/"]
+    workload_identity  = { method = "user" }
+  }
+
+  assert {
+    condition     = output.aux_service_user_name == "kantox-challenge-aux-service"
+    error_message = "the user's name must be told"
+  }
+}

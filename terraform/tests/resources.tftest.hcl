@@ -1,0 +1,216 @@
+mock_provider "aws" {
+  source = "./tests/mocks"
+}
+
+variables {
+  github_repository       = "octo-org/gateway"
+  github_repository_id    = "456789"
+  github_owner_id         = "123456"
+  secure_parameter_values = { "/challenge/token" = "a-secret" }
+}
+
+run "the_defaults_are_safe" {
+  module {
+    source = "./modules/s3"
+  }
+
+  variables {
+    bucket_name = "kantox-challenge-bucket"
+  }
+
+  assert {
+    condition     = !aws_s3_bucket.this.force_destroy
+    error_message = "a bucket with objects must survive terraform destroy"
+  }
+
+  assert {
+    condition     = alltrue([for k in ["block_public_acls", "block_public_policy", "ignore_public_acls", "restrict_public_buckets"] : aws_s3_bucket_public_access_block.this[k]])
+    error_message = "the bucket must be closed to the public in every way"
+  }
+
+  assert {
+    condition     = aws_s3_bucket_versioning.this.versioning_configuration[0].status == "Enabled"
+    error_message = "the bucket must keep versions"
+  }
+
+  assert {
+    condition     = one(one(aws_s3_bucket_server_side_encryption_configuration.this.rule).apply_server_side_encryption_by_default).sse_algorithm == "AES256"
+    error_message = "the bucket must be encrypted"
+  }
+}
+
+run "a_service_has_one_tag_that_moves" {
+  module {
+    source = "./modules/ecr"
+  }
+
+  variables {
+    name         = "kantox-challenge"
+    services     = ["main-api", "aux-service"]
+    images_kept  = 30
+    kms_key_arn  = null
+    force_delete = false
+  }
+
+  assert {
+    condition     = aws_ecr_repository.images.image_tag_mutability == "IMMUTABLE_WITH_EXCLUSION"
+    error_message = "tags must be immutable"
+  }
+
+  assert {
+    condition     = toset(aws_ecr_repository.images.image_tag_mutability_exclusion_filter[*].filter) == toset(["aux-service-latest", "main-api-latest"])
+    error_message = "only the latest tag of each service may move"
+  }
+
+  assert {
+    condition     = aws_ecr_repository.images.image_scanning_configuration[0].scan_on_push
+    error_message = "images must be scanned when they are pushed"
+  }
+
+  assert {
+    condition = [for r in jsondecode(aws_ecr_lifecycle_policy.images.policy).rules : [r.rulePriority, r.selection.countNumber, try(r.selection.tagPrefixList[0], r.selection.tagStatus)]] == [
+      [1, 1, "aux-service-latest"], [2, 1, "main-api-latest"], [101, 30, "aux-service-"], [102, 30, "main-api-"], [201, 1, "untagged"],
+    ]
+    error_message = "the latest tags come first, then the last images of each service, then what has no tag"
+  }
+}
+
+run "the_challenge_has_its_resources" {
+  assert {
+    condition     = module.s3.bucket_name == "kantox-challenge-bucket"
+    error_message = "the bucket must have its name"
+  }
+
+  assert {
+    condition     = output.parameter_names == tolist(["/challenge/kantox"])
+    error_message = "the parameter must be there"
+  }
+
+  assert {
+    condition     = output.ecr_registry == "123456789012.dkr.ecr.eu-west-2.amazonaws.com" && output.ecr_repository == "kantox-challenge"
+    error_message = "the pipeline must find the registry and the repository"
+  }
+
+  assert {
+    condition     = output.aws_region == "eu-west-2" && output.parameter_prefixes == "/challenge/"
+    error_message = "the charts must find the region and the prefixes"
+  }
+}
+
+run "more_parameters_leave_the_first_in_place" {
+  variables {
+    parameters        = { "/challenge/greeting" = { value = "hello" } }
+    secure_parameters = { "/challenge/token" = { version = 1 } }
+  }
+
+  assert {
+    condition     = output.parameter_names == tolist(["/challenge/greeting", "/challenge/kantox", "/challenge/token"])
+    error_message = "parameters must add up"
+  }
+}
+
+run "a_secret_stays_out_of_the_state" {
+  module {
+    source = "./modules/ssm"
+  }
+
+  variables {
+    parameters        = { "/challenge/kantox" = { value = "cloud-engineer" } }
+    secure_parameters = { "/challenge/token" = { version = 1 } }
+    kms_key_arn       = null
+    change_queue      = { name = "changes", prefixes = ["/challenge/"] }
+  }
+
+  assert {
+    condition     = aws_ssm_parameter.string["/challenge/kantox"].type == "String" && aws_ssm_parameter.string["/challenge/kantox"].value == "cloud-engineer"
+    error_message = "the parameter must have its value"
+  }
+
+  assert {
+    condition     = aws_ssm_parameter.secure["/challenge/token"].type == "SecureString" && aws_ssm_parameter.secure["/challenge/token"].value_wo == null
+    error_message = "a SecureString's value must be write-only"
+  }
+
+  assert {
+    condition     = jsondecode(aws_cloudwatch_event_rule.changes["queue"].event_pattern).detail.name == [{ prefix = "/challenge/" }]
+    error_message = "only changes below the prefixes may be told"
+  }
+
+  assert {
+    condition     = aws_cloudwatch_event_target.changes["queue"].arn == aws_sqs_queue.changes["queue"].arn
+    error_message = "the rule must send to the queue"
+  }
+}
+
+run "a_boundary_bounds_the_pipeline" {
+  module {
+    source = "./modules/github-oidc"
+  }
+
+  variables {
+    role_name                = "pipeline"
+    create_oidc_provider     = true
+    repository               = "octo-org/gateway"
+    repository_id            = "456789"
+    owner_id                 = "123456"
+    branches                 = ["main"]
+    environments             = []
+    ecr_repository_arn       = "arn:aws:ecr:eu-west-2:123456789012:repository/kantox-challenge"
+    permissions_boundary_arn = "arn:aws:iam::123456789012:policy/boundary"
+  }
+
+  assert {
+    condition     = aws_iam_role.pipeline.permissions_boundary == "arn:aws:iam::123456789012:policy/boundary"
+    error_message = "the role must be bounded"
+  }
+}
+
+run "a_boundary_bounds_the_pods" {
+  module {
+    source = "./modules/workload-identity"
+  }
+
+  variables {
+    name                     = "aux-service"
+    parameter_prefixes       = ["/challenge/"]
+    allow_secure_strings     = false
+    kms_key_arn              = null
+    change_queue_arn         = null
+    method                   = "oidc"
+    oidc_issuer_url          = "https://oidc.example.com/"
+    oidc_thumbprints         = null
+    ca_certificate           = null
+    permissions_boundary_arn = "arn:aws:iam::123456789012:policy/boundary"
+  }
+
+  assert {
+    condition     = aws_iam_role.this[0].permissions_boundary == "arn:aws:iam::123456789012:policy/boundary"
+    error_message = "the role must be bounded"
+  }
+
+  assert {
+    condition     = aws_iam_openid_connect_provider.cluster[0].url == "https://oidc.example.com"
+    error_message = "AWS compares the issuer without its last slash"
+  }
+}
+
+run "the_state_has_a_bucket_of_its_own" {
+  module {
+    source = "./state"
+  }
+
+  # The state's folder takes no variable of the main configuration.
+  variables {
+    region = "eu-west-2"
+  }
+
+  assert {
+    condition     = strcontains(output.backend, "use_lockfile = true") && strcontains(output.backend, "encrypt      = true")
+    error_message = "the state must be locked and encrypted"
+  }
+
+  assert {
+    condition     = strcontains(output.backend, "bucket       = \"terraform-state-123456789012-eu-west-2\"")
+    error_message = "the bucket's name must hold the account's number"
+  }
+}

@@ -1,0 +1,212 @@
+# What must be said: which repository may push images. There is no safe default.
+
+variable "github_repository" {
+  description = "The GitHub repository whose workflow pushes images, as OWNER/REPO."
+  type        = string
+  nullable    = false
+
+  validation {
+    condition     = can(regex("^[A-Za-z0-9-]+/[A-Za-z0-9._-]+$", var.github_repository))
+    error_message = "github_repository must name one repository as OWNER/REPO, without wildcards, for example octo-org/gateway."
+  }
+}
+
+variable "github_repository_id" {
+  description = "The repository's number, which no other repository ever gets: gh api repos/OWNER/REPO --jq .id"
+  type        = string
+  nullable    = false
+
+  validation {
+    condition     = can(regex("^[0-9]+$", var.github_repository_id))
+    error_message = "github_repository_id must be the repository's number: gh api repos/OWNER/REPO --jq .id"
+  }
+}
+
+variable "github_owner_id" {
+  description = "The owner's number: gh api repos/OWNER/REPO --jq .owner.id"
+  type        = string
+  nullable    = false
+
+  validation {
+    condition     = can(regex("^[0-9]+$", var.github_owner_id))
+    error_message = "github_owner_id must be the owner's number: gh api repos/OWNER/REPO --jq .owner.id"
+  }
+}
+
+# Everything else has a default.
+
+variable "region" {
+  description = "The AWS region of every resource."
+  type        = string
+  default     = "eu-west-2"
+  nullable    = false
+
+  validation {
+    condition     = can(regex("^[a-z]{2,3}(-[a-z]+)+-[0-9]$", var.region))
+    error_message = "region must be an AWS region, for example eu-west-2."
+  }
+}
+
+variable "name" {
+  description = "The name of the image repository, and the beginning of every other name that is not set by a variable of its own."
+  type        = string
+  default     = "kantox-challenge"
+  nullable    = false
+
+  validation {
+    condition     = can(regex("^[a-z][a-z0-9-]{1,30}[a-z0-9]$", var.name))
+    error_message = "name must be 3 to 32 lower-case letters, digits and hyphens, beginning with a letter."
+  }
+}
+
+variable "tags" {
+  description = "Tags for every resource, beside Project and ManagedBy."
+  type        = map(string)
+  default     = {}
+  nullable    = false
+}
+
+variable "force_destroy" {
+  description = "Let terraform destroy delete the bucket with its objects and the image repository with its images."
+  type        = bool
+  default     = false
+  nullable    = false
+}
+
+variable "permissions_boundary_arn" {
+  description = "A policy that bounds every role and user made here, for accounts that demand one."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.permissions_boundary_arn == null || can(regex("^arn:[a-z-]+:iam::([0-9]{12}|aws):policy/.+$", var.permissions_boundary_arn))
+    error_message = "permissions_boundary_arn must be the ARN of an IAM policy."
+  }
+}
+
+variable "kms_key_arn" {
+  description = "A KMS key of your own for the bucket, the images and the SecureStrings. Without it AWS's own keys encrypt them."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.kms_key_arn == null || can(regex("^arn:[a-z-]+:kms:[a-z0-9-]+:[0-9]{12}:key/[A-Za-z0-9-]+$", var.kms_key_arn))
+    error_message = "kms_key_arn must be the ARN of a key (not of an alias)."
+  }
+}
+
+# The pipeline
+
+variable "github_branches" {
+  description = "The branches whose workflow runs may push images."
+  type        = set(string)
+  default     = ["main"]
+  nullable    = false
+}
+
+variable "github_environments" {
+  description = "The GitHub environments whose jobs may push images. A job with an environment no longer names its branch: restrict the environment to branches in GitHub."
+  type        = set(string)
+  default     = []
+  nullable    = false
+}
+
+variable "create_github_oidc_provider" {
+  description = "Create GitHub's OIDC provider. An account can hold it once: set false where it exists already."
+  type        = bool
+  default     = true
+  nullable    = false
+}
+
+variable "services" {
+  description = "The services whose images share the repository, tagged SERVICE-SHA and SERVICE-latest."
+  type        = set(string)
+  default     = ["aux-service", "main-api"]
+  nullable    = false
+}
+
+variable "images_kept" {
+  description = "How many images of each service the repository keeps. Older ones expire, so keep more than you would ever roll back."
+  type        = number
+  default     = 30
+  nullable    = false
+}
+
+# What the services read
+
+variable "bucket_name" {
+  description = "The bucket's name. Names are shared by all of AWS: choose another where this one is taken."
+  type        = string
+  default     = "kantox-challenge-bucket"
+  nullable    = false
+}
+
+variable "parameters" {
+  description = "String parameters beside /challenge/kantox: name to value. Their values are no secrets: they are in the state and in the plan."
+  type = map(object({
+    value       = string
+    description = optional(string)
+  }))
+  default  = {}
+  nullable = false
+}
+
+variable "secure_parameters" {
+  description = "SecureString parameters: name to description and version. Their values come from secure_parameter_values; raise the version to write a new value."
+  type = map(object({
+    version     = number
+    description = optional(string)
+  }))
+  default  = {}
+  nullable = false
+}
+
+variable "secure_parameter_values" {
+  description = "The values of secure_parameters by name. Never in the state, a plan or an output; set it as TF_VAR_secure_parameter_values."
+  type        = map(string)
+  default     = {}
+  nullable    = false
+  sensitive   = true
+  ephemeral   = true
+}
+
+# What aux-service may do, and how its pods get to be it
+
+variable "parameter_prefixes" {
+  description = "The parameter paths that aux-service may read: the same list as its PARAMETER_PREFIXES."
+  type        = set(string)
+  default     = ["/challenge/"]
+  nullable    = false
+}
+
+variable "allow_secure_strings" {
+  description = "Let aux-service decrypt SecureStrings below the prefixes: the same as its ALLOW_SECURE_STRINGS."
+  type        = bool
+  default     = false
+  nullable    = false
+}
+
+variable "workload_identity" {
+  description = <<-EOT
+    How aux-service's pods become their AWS identity.
+    method is one of: policy-only (nothing but the policy, to attach where you like), oidc (a role for the cluster's own OIDC issuer),
+    roles-anywhere (a role for X.509 certificates), user (an IAM user without an access key, for trying out).
+    oidc needs oidc_issuer_url, and oidc_thumbprints unless the issuer's certificate comes from a public authority.
+    roles-anywhere needs ca_certificate, the PEM of the authority that signs the pods' certificates, which have aux-service as their common name.
+  EOT
+  type = object({
+    method           = optional(string, "policy-only")
+    oidc_issuer_url  = optional(string)
+    oidc_thumbprints = optional(list(string))
+    ca_certificate   = optional(string)
+  })
+  default  = {}
+  nullable = false
+}
+
+variable "parameter_change_queue" {
+  description = "Make a queue that tells aux-service of changed parameters, so that it need not wait for its cache's TTL."
+  type        = bool
+  default     = false
+  nullable    = false
+}
