@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import yaml
 
 import mistakes
+import policies
 import schema
 import snapshots
 import validation
@@ -128,6 +129,11 @@ def committed() -> tuple[str, list[str]]:
     return f"{len(files)} snapshots", problems
 
 
+def known_policies() -> tuple[str, list[str]]:
+    passed, problems = policies.problems(SCENARIOS)
+    return f"{passed} policy checks (checkov)", problems
+
+
 def table() -> None:
     print(f"\n{'scenario':36}" + "".join(f"{v:>6}" for v in KUBERNETES))
     for scenario in SCENARIOS:
@@ -143,7 +149,8 @@ def main() -> int:
         snapshots.write(snapshots.expected_files(SCENARIOS))
         return 0
     checks: list[Callable[[], tuple[str, list[str]]]] = [
-        schemas, lint, renders, determinism, kubernetes, custom_resources, references, wrong_values, committed,
+        schemas, lint, renders, determinism, kubernetes, custom_resources, references, wrong_values,
+        known_policies, committed,
     ]  # fmt: skip
     failed = 0
     for check in checks:

@@ -12,6 +12,7 @@ use shared::{
 };
 
 use crate::{
+    breaker::Refused,
     error::Error,
     status::{Status, Upstream},
 };
@@ -161,6 +162,10 @@ fn aggregated<T>(version: &str, body: T) -> Aggregated<T> {
 /// Those of this service, and these of aux-service.
 fn problems(of_aux_service: &[&[AsSent]]) -> Vec<Problem> {
     let as_sent = of_aux_service.iter().flat_map(|problems| problems.iter()).map(AsSent::problem);
-    let own = [Error::UpstreamUnavailable(Arc::new(std::fmt::Error)), Error::UpstreamTimeout];
+    let own = [
+        Error::UpstreamUnavailable(Arc::new(std::fmt::Error)),
+        Error::UpstreamTimeout,
+        Error::CircuitOpen(Refused { retry_after: Duration::from_secs(5) }),
+    ];
     as_sent.chain(own.iter().map(Error::problem)).collect()
 }

@@ -1,10 +1,13 @@
 //! What both services must agree on, or must do in the same way.
 //!
 //! Read in this order: [`wire`] and [`problem`] are the contract on the network,
-//! [`http`] is the middleware stack, [`server`] is the life of the process.
+//! [`cache`] and [`http_cache`] are what remembers, [`http`] is the middleware stack,
+//! [`server`] is the life of the process.
 
 pub mod wire;
 pub mod problem;
+pub mod cache;
+pub mod http_cache;
 pub mod config;
 pub mod telemetry;
 pub mod metrics;

@@ -16,7 +16,7 @@ use axum::{
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::telemetry;
+use crate::{http_cache::Freshness, telemetry};
 
 /// The media type of every error body.
 pub const CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/problem+json");
@@ -112,6 +112,7 @@ impl Problem {
     pub fn with_headers(mut self, headers: &HeaderMap) -> Self {
         let seconds = headers.get(header::RETRY_AFTER).and_then(|v| v.to_str().ok()?.parse().ok());
         self.retry_after = seconds.map(Duration::from_secs);
+        self.max_age = Freshness::read(headers, Duration::ZERO).map(|told| told.remaining());
         self
     }
 

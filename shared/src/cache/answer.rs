@@ -1,0 +1,127 @@
+//! What is kept: a body that is ready to send, and the headers that belong to it.
+
+use std::{fmt, io};
+
+use bytes::Bytes;
+use http::HeaderValue;
+use serde::Serialize;
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::http_cache::entity_tag;
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// A body as it goes over the wire. Cloning it copies nothing.
+#[derive(Clone)]
+pub struct Answer {
+    body: Bytes,
+    content_type: HeaderValue,
+    /// `None` for a secret: equal tags would tell that two secrets are equal.
+    etag: Option<HeaderValue>,
+}
+
+impl Answer {
+    /// A body that any cache on its way may keep.
+    ///
+    /// It is taken by value and trimmed: a slice of something larger would hold more memory
+    /// than the cache accounts for.
+    pub fn new(content_type: HeaderValue, body: Vec<u8>) -> Self {
+        let etag = Some(entity_tag(&body));
+        Self { body: body.into_boxed_slice().into(), content_type, etag }
+    }
+
+    /// A body that only the caller may see: it goes out with `no-store` and without an `ETag`,
+    /// and is wiped from memory when the last clone of it is dropped.
+    pub fn secret<B>(content_type: HeaderValue, body: Zeroizing<B>) -> Self
+    where
+        B: AsRef<[u8]> + Zeroize + Send + 'static,
+    {
+        Self { body: Bytes::from_owner(body), content_type, etag: None }
+    }
+
+    /// [`Answer::new`] of a value as JSON.
+    pub fn json(value: &impl Serialize) -> serde_json::Result<Self> {
+        Ok(Self::new(JSON, to_json(value)?))
+    }
+
+    /// [`Answer::secret`] of a value as JSON. Serialising leaves no copy behind.
+    pub fn secret_json(value: &impl Serialize) -> serde_json::Result<Self> {
+        Ok(Self::secret(JSON, Zeroizing::new(to_json(value)?)))
+    }
+
+    pub fn body(&self) -> &Bytes {
+        &self.body
+    }
+
+    pub fn content_type(&self) -> &HeaderValue {
+        &self.content_type
+    }
+
+    pub fn etag(&self) -> Option<&HeaderValue> {
+        self.etag.as_ref()
+    }
+
+    pub fn is_secret(&self) -> bool {
+        self.etag.is_none()
+    }
+}
+
+/// Without the body: it may hold a parameter's value, which no log may.
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Answer")
+            .field("bytes", &self.body.len())
+            .field("secret", &self.is_secret())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Measures first: a buffer that grows leaves the outgrown one, with what it held, in freed memory.
+fn to_json(value: &impl Serialize) -> serde_json::Result<Vec<u8>> {
+    let mut length = Length(0);
+    serde_json::to_writer(&mut length, value)?;
+    let mut body = Vec::with_capacity(length.0);
+    serde_json::to_writer(&mut body, value)?;
+    Ok(body)
+}
+
+struct Length(usize);
+
+impl io::Write for Length {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_is_written_into_one_buffer_of_the_right_size() {
+        let value = serde_json::json!({ "version": "1", "value": "x".repeat(5000) });
+        let body = to_json(&value).expect("JSON");
+        assert_eq!(body.capacity(), body.len());
+        assert_eq!(body, serde_json::to_vec(&value).expect("JSON"));
+    }
+
+    #[test]
+    fn a_body_is_never_printed() {
+        let open = Answer::json(&"hunter2").expect("JSON");
+        let secret = Answer::secret_json(&"hunter2").expect("JSON");
+        assert_eq!(format!("{open:?}"), "Answer { bytes: 9, secret: false, .. }");
+        assert_eq!(format!("{secret:?}"), "Answer { bytes: 9, secret: true, .. }");
+    }
+
+    #[test]
+    fn only_a_secret_has_no_tag() {
+        let open = Answer::json(&"a").expect("JSON");
+        assert_eq!(open.etag(), Some(&entity_tag(b"\"a\"")));
+        assert_eq!(Answer::secret_json(&"a").expect("JSON").etag(), None);
+    }
+}

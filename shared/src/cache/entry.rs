@@ -1,0 +1,107 @@
+//! One answer that is kept, and what is known of its age.
+
+use std::time::Duration;
+
+use http::HeaderValue;
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use super::{
+    load::{Loaded, Previous},
+    store::Held,
+};
+use crate::http_cache::{Freshness, Head, NO_STORE, State};
+
+/// The pause after a first failed refresh; it doubles with each further one.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// No longer than this, or a source that is back would stay unnoticed.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// What the allocator gives for an entry with an empty key and body: ours and moka's
+/// bookkeeping, measured by a test.
+pub(super) const OVERHEAD: usize = 900;
+
+pub(super) struct Entry {
+    loaded: Loaded,
+    cache_control: HeaderValue,
+    loaded_at: Instant,
+    rest: Mutex<Rest>,
+}
+
+/// How long the source is left in peace after refreshes that failed.
+#[derive(Default)]
+struct Rest {
+    failures: u32,
+    until: Option<Instant>,
+}
+
+impl Entry {
+    pub(super) fn new(loaded: Loaded, loaded_at: Instant) -> Self {
+        let told = loaded.storable && !loaded.answer.is_secret();
+        let cache_control = if told { loaded.freshness.cache_control() } else { NO_STORE };
+        Self { loaded, cache_control, loaded_at, rest: Mutex::default() }
+    }
+
+    pub(super) fn answer(&self) -> &super::Answer {
+        &self.loaded.answer
+    }
+
+    pub(super) fn head(&self) -> Head<'_> {
+        Head {
+            content_type: self.answer().content_type(),
+            cache_control: &self.cache_control,
+            etag: self.answer().etag(),
+            upstream: self.loaded.cache_status.as_ref(),
+        }
+    }
+
+    pub(super) fn freshness(&self) -> &Freshness {
+        &self.loaded.freshness
+    }
+
+    /// Counted from the origin's answer, across all hops.
+    pub(super) fn age(&self, now: Instant) -> Duration {
+        let resident = now.saturating_duration_since(self.loaded_at);
+        self.freshness().age_at_load.saturating_add(resident)
+    }
+
+    pub(super) fn state(&self, now: Instant) -> State {
+        self.freshness().state(self.age(now))
+    }
+
+    pub(super) fn is_storable(&self) -> bool {
+        self.loaded.storable && !self.kept_for().is_zero()
+    }
+
+    pub(super) fn as_previous(&self) -> Previous {
+        Previous { answer: self.loaded.answer.clone(), validator: self.loaded.validator.clone() }
+    }
+
+    /// Whether a refresh failed so recently that the next one waits.
+    pub(super) fn rests(&self, now: Instant) -> bool {
+        self.rest.lock().until.is_some_and(|until| now < until)
+    }
+
+    /// Notes a failed refresh. The pause is jittered, so that what failed together is not
+    /// tried again together.
+    pub(super) fn refresh_failed(&self, now: Instant) {
+        let mut rest = self.rest.lock();
+        let pause = FIRST_PAUSE.saturating_mul(1 << rest.failures.min(8)).min(LONGEST_PAUSE);
+        rest.failures = rest.failures.saturating_add(1);
+        rest.until = Some(now + pause.mul_f64(0.5 + 0.5 * fastrand::f64()));
+    }
+}
+
+impl Held for Entry {
+    fn heap_bytes(&self) -> usize {
+        let length = |value: &Option<HeaderValue>| value.as_ref().map_or(0, HeaderValue::len);
+        OVERHEAD
+            + self.answer().body().len()
+            + length(&self.loaded.validator)
+            + length(&self.loaded.cache_status)
+    }
+
+    fn kept_for(&self) -> Duration {
+        self.freshness().bound().saturating_sub(self.freshness().age_at_load)
+    }
+}

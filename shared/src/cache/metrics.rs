@@ -1,0 +1,149 @@
+//! What a cache counts. Handles are resolved once: looking one up costs more than a hit.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::Duration,
+};
+
+use metrics::{Counter, Gauge, Histogram};
+
+/// How a request was answered: one of these for each, and one only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Fresh, from the cache.
+    Hit,
+    /// Stale, from the cache, while it may be.
+    Stale,
+    /// From the cache, because the source failed.
+    StaleError,
+    /// By a call that another request had begun.
+    Coalesced,
+    /// By the source. That it has no such thing is an answer too.
+    Miss,
+    /// That there is no such thing was remembered.
+    Negative,
+    /// By the source, because the cache is off.
+    Bypass,
+    /// Not: the source failed or refused, and nothing could stand in.
+    Error,
+}
+
+impl Outcome {
+    pub const ALL: [Self; 8] = [
+        Self::Hit,
+        Self::Stale,
+        Self::StaleError,
+        Self::Coalesced,
+        Self::Miss,
+        Self::Negative,
+        Self::Bypass,
+        Self::Error,
+    ];
+
+    /// The value of the label `outcome`.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Hit => "hit",
+            Self::Stale => "stale",
+            Self::StaleError => "stale_error",
+            Self::Coalesced => "coalesced",
+            Self::Miss => "miss",
+            Self::Negative => "negative",
+            Self::Bypass => "bypass",
+            Self::Error => "error",
+        }
+    }
+}
+
+pub(super) const REQUESTS: &str = "cache_requests_total";
+const ENTRIES: &str = "cache_entries";
+const BYTES: &str = "cache_bytes";
+const EVICTIONS: &str = "cache_evictions_total";
+
+/// A histogram whose buckets the exporter must be told: [`SERVED_AGE_BUCKETS`].
+pub const SERVED_AGE: &str = "cache_served_age_seconds";
+
+/// Seconds, from a refresh a moment ago to the last resort of a long outage.
+pub const SERVED_AGE_BUCKETS: [f64; 12] =
+    [1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0, 1800.0, 3600.0, 7200.0];
+
+pub(super) struct Metrics {
+    requests: [Requests; Outcome::ALL.len()],
+    served_age: Histogram,
+    pub(super) entries: Gauge,
+    pub(super) bytes: Gauge,
+}
+
+/// Counted twice: the exporter's counters cannot be read back, and `/status` tells these too.
+struct Requests {
+    exported: Counter,
+    counted: AtomicU64,
+}
+
+impl Metrics {
+    /// Every series exists from the start, so that a rate over it does.
+    pub(super) fn new(cache: &'static str) -> Self {
+        metrics::describe_counter!(REQUESTS, "Requests to the cache, by how they were answered");
+        metrics::describe_gauge!(ENTRIES, "Answers that are kept, negative ones included");
+        metrics::describe_gauge!(
+            BYTES,
+            metrics::Unit::Bytes,
+            "Memory held by what is kept: keys, bodies, headers, bookkeeping"
+        );
+        metrics::describe_histogram!(
+            SERVED_AGE,
+            metrics::Unit::Seconds,
+            "Age of the answers given, counted from the origin's answer"
+        );
+        let requests = Outcome::ALL.map(|outcome| {
+            let exported =
+                metrics::counter!(REQUESTS, "cache" => cache, "outcome" => outcome.label());
+            exported.absolute(0);
+            Requests { exported, counted: AtomicU64::new(0) }
+        });
+        let entries = metrics::gauge!(ENTRIES, "cache" => cache);
+        let bytes = metrics::gauge!(BYTES, "cache" => cache);
+        entries.set(0.0);
+        bytes.set(0.0);
+        let served_age = metrics::histogram!(SERVED_AGE, "cache" => cache);
+        Self { requests, served_age, entries, bytes }
+    }
+
+    pub(super) fn count(&self, outcome: Outcome) {
+        let requests = &self.requests[outcome as usize];
+        requests.exported.increment(1);
+        requests.counted.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn served(&self, outcome: Outcome, age: Duration) {
+        self.count(outcome);
+        self.served_age.record(age);
+    }
+
+    pub(super) fn counts(&self) -> [(Outcome, u64); Outcome::ALL.len()] {
+        Outcome::ALL.map(|outcome| (outcome, self.requests[outcome as usize].counted.load(Relaxed)))
+    }
+}
+
+/// What left the store although nobody replaced it.
+#[derive(Clone)]
+pub(super) struct Evictions {
+    pub(super) size: Counter,
+    pub(super) expired: Counter,
+    pub(super) invalidated: Counter,
+}
+
+impl Evictions {
+    pub(super) fn new(cache: &'static str) -> Self {
+        metrics::describe_counter!(
+            EVICTIONS,
+            "Entries dropped: for want of room (size), too old for any use (expired), or no longer true (invalidated)"
+        );
+        let of = |cause: &'static str| {
+            let counter = metrics::counter!(EVICTIONS, "cache" => cache, "cause" => cause);
+            counter.absolute(0);
+            counter
+        };
+        Self { size: of("size"), expired: of("expired"), invalidated: of("invalidated") }
+    }
+}

@@ -1,0 +1,287 @@
+//! What is kept and what is under way, and the rules by which one becomes the other.
+//!
+//! A load begins and lands under one lock, the answers and the loads under way together, so
+//! that no request can see the time between. Answers are read without that lock.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use super::{
+    Mode, Outcome,
+    entry::Entry,
+    flight::{Flight, Flights, Landed, Waiters},
+    load::{Attempt, CacheableError, Disposition, Loaded, Urgency},
+    metrics::Evictions,
+    negative::Negative,
+    served::{Cause, Failed, Served},
+    store::Store,
+};
+use crate::http_cache::{Forward, Handling, State};
+
+/// The part of the bytes that made-up names may fill, and no more.
+const NEGATIVE_SHARE: u64 = 8;
+
+pub(super) struct Spaces<E> {
+    hop: &'static str,
+    answers: Store<Entry>,
+    negatives: Store<Negative<E>>,
+    flights: Mutex<Flights<E>>,
+}
+
+/// What can be said to a request from what is kept.
+pub(super) enum Look<E> {
+    Answer(Served),
+    /// A stale answer, good for now, whose refresh is due.
+    Refresh(Served),
+    NoSuchThing(Failed<E>),
+    Load {
+        previous: Option<Arc<Entry>>,
+        why: Forward,
+    },
+}
+
+/// What a request does about the load that it needs.
+pub(super) enum Boarding<E: CacheableError> {
+    /// None is needed any more.
+    Settled(Result<Served, Failed<E>>),
+    /// It has its answer and begins a refresh.
+    Refresh(Served, Landing<E>),
+    /// It begins a load and waits for it.
+    Lead(Landing<E>, Forward),
+    /// It waits for a load that is under way, with the urgency of its own.
+    Join(Flight<E>, Urgency, Forward),
+}
+
+impl<E: CacheableError> Spaces<E> {
+    pub(super) fn new(hop: &'static str, max_bytes: u64, evictions: Evictions) -> Self {
+        let negative_bytes = max_bytes / NEGATIVE_SHARE;
+        Self {
+            hop,
+            answers: Store::new(max_bytes - negative_bytes, evictions.clone()),
+            negatives: Store::new(negative_bytes, evictions),
+            flights: Mutex::new(Flights::new()),
+        }
+    }
+
+    pub(super) fn fresh(&self, key: &str) -> Option<Served> {
+        let entry = self.answers.get(key)?;
+        let now = Instant::now();
+        (entry.state(now) == State::Fresh)
+            .then(|| Served::new(entry, self.hop, Outcome::Hit, Handling::Hit, now))
+    }
+
+    pub(super) fn look(&self, key: &str, mode: Mode) -> Look<E> {
+        let entry = self.answers.get(key);
+        let now = Instant::now();
+        let serve = |entry, outcome, handling| Served::new(entry, self.hop, outcome, handling, now);
+        if let Some(entry) = entry {
+            let state = entry.state(now);
+            match (mode, state) {
+                (_, State::Gone) => {}
+                (Mode::Revalidate, _) => {
+                    return Look::Load { previous: Some(entry), why: Forward::Request };
+                }
+                (Mode::Normal, State::Fresh) => {
+                    return Look::Answer(serve(entry, Outcome::Hit, Handling::Hit));
+                }
+                (Mode::Normal, State::Stale) => {
+                    let rests = entry.rests(now);
+                    let served = serve(entry, Outcome::Stale, Handling::Hit);
+                    return if rests { Look::Answer(served) } else { Look::Refresh(served) };
+                }
+                (Mode::Normal, State::LastResort) if entry.rests(now) => {
+                    let handling = Handling::Fallback { tried: None };
+                    return Look::Answer(serve(entry, Outcome::StaleError, handling));
+                }
+                (Mode::Normal, State::LastResort) => {
+                    return Look::Load { previous: Some(entry), why: Forward::Stale };
+                }
+            }
+        }
+        if mode == Mode::Revalidate {
+            return Look::Load { previous: None, why: Forward::Request };
+        }
+        match self.negatives.get(key).and_then(|negative| Some((negative.left(now)?, negative))) {
+            Some((left, negative)) => Look::NoSuchThing(Failed {
+                cause: Cause::Error(negative.error.clone()),
+                expires_in: Some(left),
+                hop: self.hop,
+                outcome: Outcome::Negative,
+                handling: Handling::Hit,
+            }),
+            None => Look::Load { previous: None, why: Forward::Miss },
+        }
+    }
+
+    /// Looks once more, now that nothing can land meanwhile, and begins or joins the load.
+    pub(super) fn board(self: &Arc<Self>, key: &str, mode: Mode) -> Boarding<E> {
+        let mut flights = self.flights.lock();
+        let under_way = flights.get(key).cloned();
+        match (self.look(key, mode), under_way) {
+            (Look::Answer(served), _) | (Look::Refresh(served), Some(_)) => {
+                Boarding::Settled(Ok(served))
+            }
+            (Look::NoSuchThing(failed), _) => Boarding::Settled(Err(failed)),
+            (Look::Refresh(served), None) => {
+                let previous = Some(Arc::clone(served.entry()));
+                let landing = self.begin(&mut flights, key, previous, Urgency::Refresh);
+                Boarding::Refresh(served, landing)
+            }
+            (Look::Load { previous, why }, under_way) => {
+                let urgency = match previous {
+                    Some(_) => Urgency::Revalidation,
+                    None => Urgency::Miss,
+                };
+                match under_way {
+                    Some(flight) => Boarding::Join(flight, urgency, why),
+                    None => Boarding::Lead(self.begin(&mut flights, key, previous, urgency), why),
+                }
+            }
+        }
+    }
+
+    fn begin(
+        self: &Arc<Self>,
+        flights: &mut Flights<E>,
+        key: &str,
+        previous: Option<Arc<Entry>>,
+        urgency: Urgency,
+    ) -> Landing<E> {
+        let key: Arc<str> = key.into();
+        let (flight, waiters) = flights.begin(Arc::clone(&key), urgency);
+        Landing { spaces: Arc::clone(self), key, flight, previous, waiters, landed: false }
+    }
+
+    /// What stands in when the source has failed. It is looked up again, since it may have been
+    /// dropped, replaced or outlived while the source was asked.
+    pub(super) fn fallback(&self, key: &str, tried: Forward) -> Option<Served> {
+        let entry = self.answers.get(key)?;
+        let now = Instant::now();
+        let outcome = match entry.state(now) {
+            State::Fresh => Outcome::Hit,
+            State::Stale | State::LastResort => Outcome::StaleError,
+            State::Gone => return None,
+        };
+        let handling = Handling::Fallback { tried: Some(tried) };
+        Some(Served::new(entry, self.hop, outcome, handling, now))
+    }
+
+    pub(super) fn invalidate(&self, key: &str) {
+        let mut flights = self.flights.lock();
+        flights.forget(key);
+        self.answers.remove(key);
+        self.negatives.remove(key);
+    }
+
+    pub(super) fn settle(&self) {
+        self.answers.settle();
+        self.negatives.settle();
+    }
+
+    pub(super) fn entries(&self) -> u64 {
+        self.answers.entries() + self.negatives.entries()
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.answers.bytes() + self.negatives.bytes()
+    }
+}
+
+/// The duty of a load to tell how it ended. Dropping it without a result tells of a panic.
+pub(super) struct Landing<E: CacheableError> {
+    spaces: Arc<Spaces<E>>,
+    key: Arc<str>,
+    flight: Flight<E>,
+    previous: Option<Arc<Entry>>,
+    waiters: Waiters<E>,
+    landed: bool,
+}
+
+impl<E: CacheableError> Landing<E> {
+    pub(super) fn flight(&self) -> Flight<E> {
+        self.flight.clone()
+    }
+
+    pub(super) fn attempt(&self) -> Attempt {
+        let previous = self.previous.as_ref().map(|entry| entry.as_previous());
+        Attempt { previous, urgency: self.flight.urgency }
+    }
+
+    pub(super) fn land(mut self, result: Result<Loaded, E>) {
+        let now = Instant::now();
+        match result {
+            Ok(loaded) => {
+                let entry = Arc::new(Entry::new(loaded, now));
+                self.finish(|spaces, key, counts| {
+                    let mut stored = false;
+                    if counts && entry.is_storable() {
+                        stored = spaces.answers.insert(key, Arc::clone(&entry));
+                    } else if counts {
+                        spaces.answers.remove(key);
+                    }
+                    if counts {
+                        spaces.negatives.remove(key);
+                    }
+                    Landed::Answer { entry, stored }
+                });
+            }
+            Err(error) => match error.disposition() {
+                Disposition::Negative { ttl } => {
+                    let negative = Arc::new(Negative::new(error, ttl, now));
+                    self.finish(|spaces, key, counts| {
+                        let stored = counts && !ttl.is_zero() && {
+                            // Before the answer goes, since a look reads the answers first.
+                            spaces.negatives.insert(key, Arc::clone(&negative))
+                        };
+                        if counts {
+                            spaces.answers.remove(key);
+                        }
+                        Landed::Negative { negative, stored }
+                    });
+                }
+                Disposition::Definitive => self.finish(|spaces, key, counts| {
+                    if counts {
+                        spaces.answers.remove(key);
+                        spaces.negatives.remove(key);
+                    }
+                    Landed::Refused(error)
+                }),
+                Disposition::Transient => self.fail(Landed::Failed(error)),
+            },
+        }
+    }
+
+    fn fail(&mut self, landed: Landed<E>) {
+        let previous = self.previous.clone();
+        self.finish(|_, _, _| {
+            if let Some(entry) = previous {
+                entry.refresh_failed(Instant::now());
+            }
+            landed
+        });
+    }
+
+    /// Tells the store first and those who wait after, so that whoever has an answer finds it kept.
+    fn finish(&mut self, keep: impl FnOnce(&Spaces<E>, &Arc<str>, bool) -> Landed<E>) {
+        self.landed = true;
+        let landed = {
+            let mut flights = self.spaces.flights.lock();
+            let counts = flights.end(&self.key, &self.flight);
+            keep(&self.spaces, &self.key, counts)
+        };
+        self.waiters.send_replace(Some(Arc::new(landed)));
+        // Without this moka would drop what is over the bound only some writes later, and large
+        // answers that land together could take many times the bound until then.
+        self.spaces.settle();
+    }
+}
+
+impl<E: CacheableError> Drop for Landing<E> {
+    fn drop(&mut self) {
+        if !self.landed {
+            self.fail(Landed::Panicked);
+        }
+    }
+}

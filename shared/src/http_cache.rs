@@ -1,0 +1,116 @@
+//! HTTP caching: the headers that a cached answer is told with, and those of an upstream, read.
+//!
+//! RFC 9111 (`Age`, `Cache-Control`), RFC 5861 (stale answers), RFC 9110 (`ETag`,
+//! `If-None-Match`) and RFC 9211 (`Cache-Status`). Nothing here keeps anything or knows the
+//! time: that is [`crate::cache`], which answers through this module.
+
+mod conditional;
+mod freshness;
+mod list;
+mod status;
+
+use axum::{body::Body, response::Response};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+
+pub use conditional::{entity_tag, is_current};
+pub use freshness::{Freshness, State, forces_revalidation};
+pub use status::{Forward, Handling};
+
+/// Keeps an answer out of every cache on its way.
+pub const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+
+/// Ours, and room for what the layers around a handler add, without growing.
+const HEADERS: usize = 8;
+
+/// The headers of an answer that stay the same for as long as it is kept, prepared once.
+#[derive(Clone, Copy, Debug)]
+pub struct Head<'a> {
+    pub content_type: &'a HeaderValue,
+    pub cache_control: &'a HeaderValue,
+    /// A strong entity tag; `None` for what must not be told apart or kept by anyone.
+    pub etag: Option<&'a HeaderValue>,
+    /// The `Cache-Status` of the hops between the origin and here.
+    pub upstream: Option<&'a HeaderValue>,
+}
+
+/// What is true of one response only.
+#[derive(Clone, Copy, Debug)]
+pub struct Telling<'a> {
+    /// This cache's name in `Cache-Status`.
+    pub hop: &'a str,
+    pub handling: Handling,
+    /// Whole seconds since the origin answered.
+    pub age: u64,
+    /// Whole seconds until the answer is stale; negative since it is.
+    pub ttl: i64,
+}
+
+impl Head<'_> {
+    /// The response to a `GET`: 200, or 304 where the client has this very answer already.
+    ///
+    /// axum takes the body off again where the request was a `HEAD`.
+    pub fn response(&self, telling: Telling<'_>, body: &Bytes, request: &HeaderMap) -> Response {
+        let mut headers = HeaderMap::with_capacity(HEADERS);
+        headers.insert(header::CACHE_CONTROL, self.cache_control.clone());
+        headers.insert(header::AGE, HeaderValue::from(telling.age));
+        headers.insert(header::CACHE_STATUS, telling.cache_status(self.upstream));
+        if let Some(etag) = self.etag {
+            headers.insert(header::ETAG, etag.clone());
+            if is_current(request, etag) {
+                let mut response = Response::new(Body::empty());
+                *response.status_mut() = StatusCode::NOT_MODIFIED;
+                *response.headers_mut() = headers;
+                return response;
+            }
+        }
+        headers.insert(header::CONTENT_TYPE, self.content_type.clone());
+        let mut response = Response::new(Body::from(body.clone()));
+        *response.headers_mut() = headers;
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    fn answered(request: &HeaderMap) -> Response {
+        let head = Head {
+            content_type: &HeaderValue::from_static("application/json"),
+            cache_control: &HeaderValue::from_static("max-age=60"),
+            etag: Some(&entity_tag(b"{}")),
+            upstream: None,
+        };
+        let telling = Telling { hop: "aux-service", handling: Handling::Hit, age: 48, ttl: 12 };
+        head.response(telling, &Bytes::from_static(b"{}"), request)
+    }
+
+    #[test]
+    fn a_cacheable_answer_tells_its_age_its_lifetime_its_tag_and_its_way() {
+        let response = answered(&HeaderMap::new());
+        assert_eq!(response.status(), StatusCode::OK);
+        let headers = response.headers();
+        assert_eq!(headers[header::CONTENT_TYPE], "application/json");
+        assert_eq!(headers[header::CACHE_CONTROL], "max-age=60");
+        assert_eq!(headers[header::AGE], "48");
+        assert_eq!(headers[header::CACHE_STATUS], "aux-service; hit; ttl=12");
+        assert_eq!(headers[header::ETAG], entity_tag(b"{}"));
+    }
+
+    #[tokio::test]
+    async fn a_304_has_no_body_and_the_headers_that_rfc_9110_wants() {
+        let mut request = HeaderMap::new();
+        request.insert(header::IF_NONE_MATCH, entity_tag(b"{}"));
+        let response = answered(&request);
+        assert_eq!(response.status(), StatusCode::NOT_MODIFIED);
+        for name in [header::ETAG, header::CACHE_CONTROL, header::AGE, header::CACHE_STATUS] {
+            assert!(response.headers().contains_key(&name), "{name} is missing");
+        }
+        assert!(!response.headers().contains_key(header::CONTENT_TYPE));
+        let body = response.into_body().collect().await.expect("an empty body");
+        assert!(body.to_bytes().is_empty());
+    }
+}

@@ -1,0 +1,325 @@
+//! How long an answer is fresh and how long stale: told in `Cache-Control`, read from it.
+
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderValue, header};
+
+use super::list::{Quoting, members};
+
+/// Longer than this is this (RFC 9111, 1.2.2): 68 years, so that no sum of times overflows.
+const LONGEST: Duration = Duration::from_secs(1 << 31);
+
+/// How old an answer may become, and how old it is.
+///
+/// Ages count from the answer of the origin, across all hops. An answer that came to us old
+/// therefore has the less left, whichever limit it meets first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Freshness {
+    /// The age up to which it is fresh.
+    pub lifetime: Duration,
+    /// For how long after that it may be answered at once, while a refresh runs.
+    pub stale_while_revalidate: Duration,
+    /// For how long after that it may be answered when the source fails.
+    pub stale_if_error: Duration,
+    /// How old it was when it was loaded: zero from the origin itself.
+    pub age_at_load: Duration,
+}
+
+/// What an answer of some age is good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// To be answered.
+    Fresh,
+    /// To be answered, and refreshed in the background.
+    Stale,
+    /// To be answered only if the source fails.
+    LastResort,
+    /// Never to be answered.
+    Gone,
+}
+
+impl Freshness {
+    /// The freshness of an answer that comes from the origin now.
+    pub fn new(lifetime: Duration, while_revalidate: Duration, if_error: Duration) -> Self {
+        Self {
+            lifetime: lifetime.min(LONGEST),
+            stale_while_revalidate: while_revalidate.min(LONGEST),
+            stale_if_error: if_error.min(LONGEST),
+            age_at_load: Duration::ZERO,
+        }
+    }
+
+    /// Shortens what is left of the lifetime by up to this fraction, so that what was loaded
+    /// at the same time is not refreshed at the same time. It never lengthens it: the bound holds.
+    #[must_use]
+    pub fn jittered(mut self, fraction: f64) -> Self {
+        if fraction > 0.0 {
+            let cut = self.remaining().mul_f64(fraction.min(1.0) * fastrand::f64());
+            self.lifetime -= cut.min(self.lifetime);
+        }
+        self
+    }
+
+    /// How much longer it is fresh, seen at the time of its load.
+    pub fn remaining(&self) -> Duration {
+        self.lifetime.saturating_sub(self.age_at_load)
+    }
+
+    /// The age at which it is gone.
+    pub fn bound(&self) -> Duration {
+        self.lifetime.saturating_add(self.stale_while_revalidate.max(self.stale_if_error))
+    }
+
+    /// What it is good for at this age.
+    pub fn state(&self, age: Duration) -> State {
+        if age < self.lifetime {
+            State::Fresh
+        } else if age < self.lifetime.saturating_add(self.stale_while_revalidate) {
+            State::Stale
+        } else if age < self.bound() {
+            State::LastResort
+        } else {
+            State::Gone
+        }
+    }
+
+    /// The header that tells it.
+    ///
+    /// `max-age` is rounded to the nearest second: a lifetime of 1 s that jitter made 0.95 s
+    /// is told as 1 s, and one of 200 ms as nothing, since HTTP knows no fractions.
+    pub fn cache_control(&self) -> HeaderValue {
+        let max_age = self.lifetime.saturating_add(Duration::from_millis(500)).as_secs();
+        let while_revalidate = self.stale_while_revalidate.as_secs();
+        let if_error = self.stale_if_error.as_secs();
+        HeaderValue::try_from(format!(
+            "max-age={max_age}, stale-while-revalidate={while_revalidate}, stale-if-error={if_error}"
+        ))
+        .expect("names and digits are a header value")
+    }
+
+    /// What an upstream says of its answer. `None`: a shared cache must not keep it, or was
+    /// not told for how long, and guessing is worse than asking again.
+    ///
+    /// `response_delay` is the time that the call took: the answer aged meanwhile (RFC 9111, 4.2.3).
+    pub fn read(headers: &HeaderMap, response_delay: Duration) -> Option<Self> {
+        let directives = Directives::read(headers);
+        if directives.no_store || directives.no_cache {
+            return None;
+        }
+        let lifetime = directives.s_maxage.or(directives.max_age)?;
+        let stale =
+            |window: Option<Duration>| window.filter(|_| !directives.strict).unwrap_or_default();
+        Some(Self {
+            lifetime,
+            stale_while_revalidate: stale(directives.stale_while_revalidate),
+            stale_if_error: stale(directives.stale_if_error),
+            age_at_load: age(headers).saturating_add(response_delay).min(LONGEST),
+        })
+    }
+}
+
+/// Whether a client asks with `Cache-Control: no-cache` for more than a kept answer.
+pub fn forces_revalidation(request: &HeaderMap) -> bool {
+    request.contains_key(header::CACHE_CONTROL) && Directives::read(request).no_cache
+}
+
+#[derive(Default)]
+struct Directives {
+    max_age: Option<Duration>,
+    s_maxage: Option<Duration>,
+    stale_while_revalidate: Option<Duration>,
+    stale_if_error: Option<Duration>,
+    /// `private` too: we are a shared cache.
+    no_store: bool,
+    no_cache: bool,
+    /// A stale answer is forbidden. `s-maxage` says so too (RFC 9111, 5.2.2.10).
+    strict: bool,
+}
+
+impl Directives {
+    /// Unknown directives are ignored; of a repeated one the first counts (RFC 9111, 4.2.1).
+    fn read(headers: &HeaderMap) -> Self {
+        let mut read = Self::default();
+        for member in members(headers, &header::CACHE_CONTROL, Quoting::Escapes) {
+            let equals = member.iter().position(|&byte| byte == b'=');
+            let (name, value) = member.split_at(equals.unwrap_or(member.len()));
+            let value = value.get(1..).unwrap_or_default();
+            match name.trim_ascii().to_ascii_lowercase().as_slice() {
+                b"no-store" | b"private" => read.no_store = true,
+                b"no-cache" => read.no_cache = true,
+                b"must-revalidate" | b"proxy-revalidate" => read.strict = true,
+                b"max-age" => keep_first(&mut read.max_age, value),
+                b"s-maxage" => {
+                    read.strict = true;
+                    keep_first(&mut read.s_maxage, value);
+                }
+                b"stale-while-revalidate" => keep_first(&mut read.stale_while_revalidate, value),
+                b"stale-if-error" => keep_first(&mut read.stale_if_error, value),
+                _ => {}
+            }
+        }
+        read
+    }
+}
+
+/// A value that makes no sense counts as zero: the answer is stale rather than fresh (RFC 9111, 4.2.1).
+fn keep_first(slot: &mut Option<Duration>, value: &[u8]) {
+    slot.get_or_insert_with(|| seconds(value).unwrap_or_default());
+}
+
+/// `Age`: of a list the first, and none at all where it makes no sense (RFC 9111, 5.1).
+fn age(headers: &HeaderMap) -> Duration {
+    members(headers, &header::AGE, Quoting::Verbatim).next().and_then(seconds).unwrap_or_default()
+}
+
+/// Digits, quoted or not. What does not fit is the longest time there is.
+fn seconds(value: &[u8]) -> Option<Duration> {
+    let value = value.trim_ascii();
+    let unquoted = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\""));
+    let digits = unquoted.unwrap_or(value);
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let number = str::from_utf8(digits).ok()?.parse().unwrap_or(u64::MAX);
+    Some(Duration::from_secs(number).min(LONGEST))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn headers(cache_control: &str, age: &str) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CACHE_CONTROL, cache_control.parse().expect("a header value"));
+        headers.insert(header::AGE, age.parse().expect("a header value"));
+        headers
+    }
+
+    fn read(cache_control: &str, age: &str) -> Option<Freshness> {
+        Freshness::read(&headers(cache_control, age), Duration::ZERO)
+    }
+
+    #[test]
+    fn what_is_told_is_read_back() {
+        let told = Freshness::new(60 * SECOND, 30 * SECOND, 3600 * SECOND);
+        let header = told.cache_control();
+        assert_eq!(header, "max-age=60, stale-while-revalidate=30, stale-if-error=3600");
+        let read = read(header.to_str().expect("text"), "7");
+        assert_eq!(read, Some(Freshness { age_at_load: 7 * SECOND, ..told }));
+    }
+
+    #[test]
+    fn an_answer_ages_while_it_is_under_way() {
+        let read = Freshness::read(&headers("max-age=60", "7"), 2 * SECOND).expect("cacheable");
+        assert_eq!(read.age_at_load, 9 * SECOND);
+        assert_eq!(read.remaining(), 51 * SECOND);
+    }
+
+    #[test]
+    fn max_age_is_told_to_the_nearest_second() {
+        let told = |millis| {
+            let lifetime = Duration::from_millis(millis);
+            Freshness::new(lifetime, Duration::ZERO, Duration::ZERO).cache_control()
+        };
+        assert_eq!(told(950), "max-age=1, stale-while-revalidate=0, stale-if-error=0");
+        assert_eq!(told(200), "max-age=0, stale-while-revalidate=0, stale-if-error=0");
+    }
+
+    #[test]
+    fn an_answer_passes_through_its_states_in_order() {
+        let rules = Freshness::new(10 * SECOND, 5 * SECOND, 60 * SECOND);
+        let states = [9, 10, 14, 15, 69, 70].map(|age| rules.state(age * SECOND));
+        use State::{Fresh, Gone, LastResort, Stale};
+        assert_eq!(states, [Fresh, Stale, Stale, LastResort, LastResort, Gone]);
+    }
+
+    #[test]
+    fn a_shared_cache_keeps_nothing_that_it_must_not_keep() {
+        for forbidden in
+            ["no-store, max-age=60", "max-age=60, NO-STORE", "private, max-age=60", "no-cache", ""]
+        {
+            assert_eq!(read(forbidden, "0"), None, "{forbidden}");
+        }
+        assert_eq!(Freshness::read(&HeaderMap::new(), Duration::ZERO), None);
+        assert_eq!(read("no-cache=\"set-cookie\", max-age=60", "0"), None);
+        assert_eq!(read("x=\"no-store\", max-age=60", "0").map(|f| f.lifetime), Some(60 * SECOND));
+    }
+
+    #[test]
+    fn stale_answers_are_kept_only_where_the_upstream_allows_them() {
+        for strict in ["must-revalidate, max-age=60", "s-maxage=60", "max-age=60, proxy-revalidate"]
+        {
+            let read = read(&format!("{strict}, stale-if-error=9"), "0").expect("cacheable");
+            assert_eq!(read.bound(), 60 * SECOND, "{strict}");
+        }
+        assert_eq!(read("max-age=60", "0").map(|f| f.bound()), Some(60 * SECOND));
+    }
+
+    #[test]
+    fn spelling_is_forgiven_and_nonsense_is_stale() {
+        let lifetime = |text: &str| read(text, "0").map(|f| f.lifetime);
+        assert_eq!(lifetime(" Max-Age = \"60\" , extension=1"), Some(60 * SECOND));
+        assert_eq!(lifetime("max-age=5, max-age=600"), Some(5 * SECOND));
+        assert_eq!(lifetime("max-age=5, s-maxage=7"), Some(7 * SECOND));
+        assert_eq!(lifetime("max-age=99999999999999999999999999"), Some(LONGEST));
+        for nonsense in ["max-age", "max-age=", "max-age=-1", "max-age=1.5", "max-age=+5"] {
+            assert_eq!(lifetime(nonsense), Some(Duration::ZERO), "{nonsense}");
+        }
+        assert_eq!(read("max-age=60", "5, 7").map(|f| f.age_at_load), Some(5 * SECOND));
+        assert_eq!(read("max-age=60", "soon").map(|f| f.age_at_load), Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn only_no_cache_forces_a_revalidation() {
+        assert!(forces_revalidation(&headers("No-Cache", "0")));
+        assert!(!forces_revalidation(&headers("max-age=0", "0")));
+        assert!(!forces_revalidation(&HeaderMap::new()));
+    }
+
+    proptest! {
+        #[test]
+        fn no_header_whatever_makes_reading_panic(
+            control in proptest::collection::vec(any::<u8>(), 0..80),
+            age in proptest::collection::vec(any::<u8>(), 0..40),
+            delay in any::<u64>(),
+        ) {
+            let mut headers = HeaderMap::new();
+            for (name, bytes) in [(header::CACHE_CONTROL, control), (header::AGE, age)] {
+                if let Ok(value) = HeaderValue::from_bytes(&bytes) {
+                    headers.append(name, value);
+                }
+            }
+            if let Some(read) = Freshness::read(&headers, Duration::from_millis(delay)) {
+                prop_assert!(read.bound() <= 2 * LONGEST && read.age_at_load <= LONGEST);
+            }
+        }
+
+        #[test]
+        fn directives_are_found_among_any_others(
+            before in "[ ,a-z=\"\\\\]{0,20}", lifetime in 0_u32..100_000, window in 0_u32..100_000,
+        ) {
+            // An open quote would swallow the rest, as it should.
+            prop_assume!(!before.contains('"'));
+            let text = format!("{before},max-age={lifetime} ,\tSTALE-IF-ERROR=\"{window}\"");
+            let read = read(&text, "0").expect("cacheable");
+            prop_assert_eq!(read.lifetime, lifetime * SECOND);
+            prop_assert_eq!(read.stale_if_error, window * SECOND);
+        }
+
+        #[test]
+        fn jitter_shortens_by_its_fraction_at_most(
+            lifetime in any::<u64>(), age in any::<u64>(), fraction in 0.0..=1.0_f64,
+        ) {
+            let mut rules = Freshness::new(Duration::from_secs(lifetime), SECOND, SECOND);
+            rules.age_at_load = Duration::from_millis(age).min(LONGEST);
+            let jittered = rules.jittered(fraction);
+            prop_assert!(jittered.lifetime <= rules.lifetime);
+            let least = rules.remaining().mul_f64(1.0 - fraction).saturating_sub(SECOND);
+            prop_assert!(jittered.remaining() >= least);
+        }
+    }
+}

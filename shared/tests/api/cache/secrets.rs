@@ -1,0 +1,92 @@
+//! A secret is wiped when nobody holds it any more, and not before.
+
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
+use zeroize::{Zeroize, Zeroizing};
+
+use super::*;
+
+/// A body that tells when it is wiped, and that it was.
+struct Witness {
+    body: Vec<u8>,
+    wiped: Arc<AtomicUsize>,
+}
+
+impl AsRef<[u8]> for Witness {
+    fn as_ref(&self) -> &[u8] {
+        &self.body
+    }
+}
+
+impl Zeroize for Witness {
+    fn zeroize(&mut self) {
+        self.body.as_mut_slice().zeroize();
+        assert!(self.body.iter().all(|byte| *byte == 0));
+        self.wiped.fetch_add(1, SeqCst);
+    }
+}
+
+fn secret(wiped: &Arc<AtomicUsize>) -> Loaded {
+    let body = Witness { body: b"\"hunter2\"".to_vec(), wiped: Arc::clone(wiped) };
+    let answer = Answer::secret("application/json".parse().unwrap(), Zeroizing::new(body));
+    Loaded::new(answer, freshness())
+}
+
+/// moka frees what it dropped when no other thread is looking at it, other tests' threads
+/// included: soon, but not at a moment that can be named.
+async fn wiped(cache: &Cache<Error>, wiped: &AtomicUsize) -> usize {
+    for _ in 0..1000 {
+        cache.sync();
+        if wiped.load(SeqCst) > 0 {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    wiped.load(SeqCst)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_secret_is_wiped_once_it_is_neither_kept_nor_being_sent() {
+    let (cache, source, times) = (cache(), Source::default(), Arc::default());
+    let served = cache.get("key", Mode::Normal, source.says(Ok(secret(&times)))).await.unwrap();
+    let body = served.answer().body().clone();
+    drop(served);
+    assert_eq!(told(&Ok(cache.fresh("key").unwrap())), is("hunter2", Outcome::Hit));
+
+    cache.invalidate("key");
+    cache.sync();
+    assert_eq!(times.load(SeqCst), 0, "a response still sends it");
+    drop(body);
+    assert_eq!(wiped(&cache, &times).await, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_secret_that_is_replaced_is_wiped() {
+    let (cache, times) = (cache(), Arc::default());
+    let secret = secret(&times);
+    cache.get("key", Mode::Normal, |_| async { Ok(secret) }).await.unwrap();
+    cache.get("key", Mode::Revalidate, |_| async { Ok(loaded("b")) }).await.unwrap();
+    assert_eq!(wiped(&cache, &times).await, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_secret_that_finds_no_room_is_wiped() {
+    let (cache, source, times) = (cache_of(600), Source::default(), Arc::default());
+    cache.get("key", Mode::Normal, source.says(Ok(secret(&times)))).await.unwrap();
+    assert_eq!(wiped(&cache, &times).await, 1);
+}
+
+/// moka's clock is the real one: this test alone waits for real time to pass.
+#[tokio::test]
+async fn a_secret_past_its_bound_is_wiped_although_nobody_asks_again() {
+    let (cache, times) = (cache(), Arc::default());
+    let moment = Duration::from_millis(20);
+    let mut secret = secret(&times);
+    secret.freshness = Freshness::new(moment, Duration::ZERO, moment);
+    cache.get("key", Mode::Normal, |_| async { Ok(secret) }).await.unwrap();
+    let deadline = tokio::time::Instant::now() + 10 * SECOND;
+    while wiped(&cache, &times).await == 0 && tokio::time::Instant::now() < deadline {
+        sleep(moment).await;
+    }
+    assert_eq!(times.load(SeqCst), 1);
+}

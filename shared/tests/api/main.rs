@@ -1,0 +1,4 @@
+//! What `shared` does, seen from outside.
+#![allow(clippy::unwrap_used)]
+
+mod cache;

@@ -1,0 +1,135 @@
+//! What the allocator gives for the cache, held against what the cache says it holds.
+//!
+//! A program of its own, one test at a time: moka's garbage is freed by whichever thread comes
+//! next, so another test beside it would be counted in.
+#![allow(clippy::unwrap_used)]
+
+use std::time::Duration;
+
+use allocation_counter::measure;
+use http::HeaderMap;
+use parking_lot::Mutex;
+use shared::{
+    cache::{Answer, Cache, CacheableError, Disposition, Loaded, Mode, Settings},
+    http_cache::Freshness,
+};
+use tokio::runtime::{Builder, Runtime};
+
+static ALONE: Mutex<()> = Mutex::new(());
+
+const MAX_BYTES: u64 = 16 << 20;
+const MINUTE: Duration = Duration::from_secs(60);
+
+#[derive(Clone, Debug)]
+struct NotFound;
+
+impl CacheableError for NotFound {
+    fn disposition(&self) -> Disposition {
+        Disposition::Negative { ttl: MINUTE }
+    }
+
+    fn heap_bytes(&self) -> usize {
+        0
+    }
+}
+
+fn cache(max_bytes: u64) -> Cache<NotFound> {
+    Cache::new(Settings { name: "test", hop: "here", max_bytes })
+}
+
+fn runtime() -> Runtime {
+    Builder::new_current_thread().build().unwrap()
+}
+
+fn loaded(body: &str) -> Loaded {
+    Loaded::new(Answer::json(&body).unwrap(), Freshness::new(MINUTE, MINUTE, MINUTE))
+}
+
+/// As long as SSM allows.
+fn longest_name(number: usize) -> String {
+    let mut name = number.to_string();
+    name.extend(std::iter::repeat_n('x', 2048 - name.len()));
+    name
+}
+
+/// Asks for each key, and returns what the allocator gave that is still held.
+fn fill(
+    cache: &Cache<NotFound>,
+    keys: impl Iterator<Item = String>,
+    says: Result<Loaded, NotFound>,
+) -> u64 {
+    let runtime = runtime();
+    // A copy would share its body with the others.
+    let fresh = |says: &Result<Loaded, NotFound>| {
+        let text = says.as_ref().map(|it| serde_json::from_slice::<String>(it.answer.body()));
+        text.map(|text| loaded(&text.unwrap())).map_err(Clone::clone)
+    };
+    let held = measure(|| {
+        for key in keys {
+            let says = fresh(&says);
+            let _ = runtime.block_on(cache.get(&key, Mode::Normal, |_| async { says }));
+            assert!(cache.stats().bytes <= MAX_BYTES, "the bound holds at every moment");
+        }
+        cache.sync();
+    });
+    u64::try_from(held.bytes_current).unwrap()
+}
+
+#[test]
+fn a_hundred_thousand_made_up_names_stay_within_their_share() {
+    let _alone = ALONE.lock();
+    let cache = cache(MAX_BYTES);
+    let real = || (0..100).map(|number| format!("/app/{number}"));
+    fill(&cache, real(), Ok(loaded("a")));
+    let held = fill(&cache, (0..100_000).map(longest_name), Err(NotFound));
+    let counted = cache.stats().bytes;
+    println!("100,000 names of 2,048 characters: {counted} bytes counted, {held} held");
+    assert!(counted > MAX_BYTES / 10, "they fill their share");
+    assert!(held < MAX_BYTES / 6, "{held} bytes are held");
+    assert!(real().all(|key| cache.fresh(&key).is_some()), "real names are still there");
+}
+
+#[test]
+fn names_without_end_stay_within_the_bound() {
+    let _alone = ALONE.lock();
+    let cache = cache(MAX_BYTES);
+    let held = fill(&cache, (0..20_000).map(longest_name), Ok(loaded("a")));
+    let counted = cache.stats().bytes;
+    println!("20,000 answers: {counted} bytes counted, {held} held");
+    assert!(counted > MAX_BYTES / 2, "they fill it");
+    assert!(held < MAX_BYTES, "{held} bytes are held");
+}
+
+#[test]
+fn what_is_counted_is_what_is_held() {
+    let _alone = ALONE.lock();
+    const ENTRIES: u32 = 2000;
+    let keys = || (0..ENTRIES).map(|number| format!("/app/{number:08}"));
+    for (what, says) in [("answer", Ok(loaded(&"x".repeat(300)))), ("error", Err(NotFound))] {
+        let cache = cache(MAX_BYTES);
+        let held = fill(&cache, keys(), says) / u64::from(ENTRIES);
+        let stats = cache.stats();
+        assert_eq!(stats.entries, u64::from(ENTRIES));
+        let counted = stats.bytes / u64::from(ENTRIES);
+        println!("{what}: {counted} bytes counted for each, {held} held");
+        assert!(counted >= held, "{what}: {counted} bytes are counted for each, {held} held");
+        assert!(counted <= held * 5 / 4, "{what}: {counted} are counted for each, {held} held");
+    }
+}
+
+#[test]
+fn a_hit_allocates_nothing_and_its_response_little() {
+    let _alone = ALONE.lock();
+    let (cache, request) = (cache(MAX_BYTES), HeaderMap::new());
+    fill(&cache, ["key".to_owned()].into_iter(), Ok(loaded("a")));
+    let hit = || cache.fresh("key").unwrap();
+    // The first clone of a body makes it shared, and moka's first upkeep makes its tables.
+    for _ in 0..1000 {
+        let _ = hit().response(&request);
+    }
+    let hits = measure(|| (0..1000).for_each(|_| drop(hit()))).count_total;
+    let responses = measure(|| (0..1000).for_each(|_| drop(hit().response(&request)))).count_total;
+    println!("1,000 hits: {hits} allocations, with their responses {responses}");
+    assert!(hits <= 10, "{hits} in 1,000 hits: no more than moka's upkeep");
+    assert!(responses <= 8010, "{responses} in 1,000 responses");
+}
