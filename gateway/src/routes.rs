@@ -203,7 +203,8 @@ fn worst(errors: impl Iterator<Item = Refusal>) -> Refusal {
         .expect("without an answer there is an error")
 }
 
-/// A name or path with its leading slash, to be sent as a single segment: `..` has no meaning in it.
+/// A name or path with its leading slash, to be sent as a single segment: `..` has no meaning in
+/// it.
 fn rooted(text: MaybeText) -> Result<String, Error> {
     match text {
         Ok(None) => Ok("/".to_owned()),

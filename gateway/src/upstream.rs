@@ -1,5 +1,6 @@
-//! The client of aux-service. From the outside in: the overall deadline, the cache, [retry](crate::retry),
-//! then the layers of an [attempt](crate::attempt): circuit breaker, timeout, HTTP.
+//! The client of aux-service. From the outside in: the overall deadline, the cache,
+//! [retry](crate::retry), then the layers of one attempt: [circuit breaker](crate::breaker),
+//! timeout, HTTP.
 
 use std::{sync::Arc, time::Duration};
 
@@ -131,10 +132,11 @@ impl Upstream {
         })
     }
 
-    /// Asks the cache, and aux-service if need be, for an answer of ours. `name` is what follows the route's own segment.
+    /// Asks the cache, and aux-service if need be, for an answer of ours. `name` is what follows
+    /// the route's own segment.
     ///
-    /// A load that others may wait for too has the whole of `REQUEST_TIMEOUT`, however little time the caller
-    /// gave that began it; each caller waits until its own deadline.
+    /// A load that others may wait for too has the whole of `REQUEST_TIMEOUT`, however little time
+    /// the caller gave that began it; each caller waits until its own deadline.
     pub async fn answer<T>(
         &self,
         route: Route,
@@ -261,7 +263,8 @@ impl Upstream {
     }
 }
 
-/// Reads a body into the extensions of its response. The parser's message may quote a value, so it goes no further.
+/// Reads a body into the extensions of its response. The parser's message may quote a value, so it
+/// goes no further.
 fn parse<T: DeserializeOwned + Send + Sync + 'static>(
     body: &[u8],
     parsed: &mut Extensions,

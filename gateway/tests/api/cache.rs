@@ -1,4 +1,5 @@
-//! main-api's own cache: what it keeps, for how long, and what it answers when aux-service does not.
+//! main-api's own cache: what it keeps, for how long, and what it answers when aux-service does
+//! not.
 
 use std::{sync::Arc, time::Duration};
 
