@@ -5,11 +5,13 @@
 use std::{sync::Arc, time::Duration};
 
 use http::{Extensions, HeaderValue, StatusCode, header};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::Response;
 use reqwest_middleware::{ClientBuilder, ClientWithMiddleware};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value as JsonValue;
 use shared::{
+    auth::Token,
     cache::{self, Answer, Cache, Loaded, Mode, Previous, Served},
     config::Switch,
     http::Deadline,
@@ -112,7 +114,11 @@ impl Upstream {
             backoff: config.retry_backoff,
             budget: config.retry_budget,
         });
-        let attempt = Attempt { breaker: breaker.clone(), timeout: config.attempt_timeout };
+        let attempt = Attempt {
+            breaker: breaker.clone(),
+            timeout: config.attempt_timeout,
+            token: config.aux_token_file.as_ref().map(Token::follow),
+        };
         let caching = config.common.cache == Switch::On;
         let settings = cache::Settings {
             name: "upstream",
@@ -159,12 +165,7 @@ impl Upstream {
             let load = async move {
                 upstream.load::<T>(route, name.as_deref(), attempt.previous, deadline).await
             };
-            async move {
-                match context {
-                    Some(context) => context.scope(load).await,
-                    None => load.await,
-                }
-            }
+            RequestContext::scope_if(context, load)
         };
         match timeout_at(deadline, self.cache.get(&key, Mode::Normal, load)).await {
             Ok(result) => result.map_err(Refusal::from),
@@ -253,12 +254,14 @@ impl Upstream {
 
     /// The path is made of segments, so that no name can lead out of its route.
     fn url(&self, route: Route, name: Option<&str>) -> Url {
+        // `Url::path_segments_mut` would drop tabs and line ends, and so ask for another name.
+        let mut path = self.base.path().trim_end_matches('/').to_owned();
+        for segment in std::iter::once(route.segment()).chain(name) {
+            path.push('/');
+            path.extend(utf8_percent_encode(segment, NON_ALPHANUMERIC));
+        }
         let mut url = self.base.clone();
-        url.path_segments_mut()
-            .expect("the configuration accepts only http URLs, which have a path")
-            .pop_if_empty()
-            .push(route.segment())
-            .extend(name);
+        url.set_path(&path);
         url
     }
 }
