@@ -2,7 +2,6 @@
 
 use std::{error::Error as _, time::Duration};
 
-use bytes::BytesMut;
 use http::{Extensions, HeaderValue, StatusCode, header};
 use metrics::{Unit, counter, describe_counter, describe_histogram, histogram};
 use reqwest::{Request, Response};
@@ -10,6 +9,7 @@ use reqwest_middleware::{Error, Middleware, Next, Result};
 use reqwest_retry::RetryError;
 use shared::{auth::Token, http::EXPECTED_TIMEOUT, problem::Problem, telemetry::RequestContext};
 use tokio::time::{Instant, timeout};
+use zeroize::Zeroizing;
 
 use crate::breaker::{Breaker, Refused, Verdict};
 
@@ -260,12 +260,13 @@ async fn exchange(
 }
 
 /// The whole body, or nothing if it is too large.
-async fn read(response: &mut Response) -> std::result::Result<Option<BytesMut>, Failure> {
+async fn read(response: &mut Response) -> std::result::Result<Option<Zeroizing<Vec<u8>>>, Failure> {
     let announced = response.content_length().unwrap_or(0);
     if announced > LARGEST_BODY as u64 {
         return Ok(None);
     }
-    let mut body = BytesMut::with_capacity(announced as usize);
+    // aux-service announces its length, so that the buffer never moves and leaves a copy behind.
+    let mut body = Zeroizing::new(Vec::with_capacity(announced as usize));
     let broken = |error: reqwest::Error| Failure::Unreachable(Error::Reqwest(error.without_url()));
     while let Some(chunk) = response.chunk().await.map_err(broken)? {
         if body.len() + chunk.len() > LARGEST_BODY {
