@@ -47,14 +47,16 @@ module "ssm" {
 module "workload_identity" {
   source = "./modules/workload-identity"
 
-  name                     = "${var.name}-aux-service"
-  parameter_prefixes       = var.parameter_prefixes
-  allow_secure_strings     = var.allow_secure_strings
-  kms_key_arn              = var.kms_key_arn
-  change_queue_arn         = module.ssm.change_queue_arn
-  method                   = var.workload_identity.method
-  oidc_issuer_url          = var.workload_identity.oidc_issuer_url
-  oidc_thumbprints         = var.workload_identity.oidc_thumbprints
-  ca_certificate           = var.workload_identity.ca_certificate
-  permissions_boundary_arn = var.permissions_boundary_arn
+  name                       = var.name
+  parameter_prefixes         = var.parameter_prefixes
+  allow_secure_strings       = var.allow_secure_strings
+  kms_key_arn                = var.kms_key_arn
+  change_queue_arn           = module.ssm.change_queue_arn
+  method                     = var.workload_identity.method
+  oidc_issuer_url            = var.workload_identity.oidc_issuer_url
+  oidc_thumbprints           = var.workload_identity.oidc_thumbprints
+  ca_certificate             = var.workload_identity.ca_certificate
+  image_pull_service_account = var.workload_identity.image_pull_service_account
+  image_pull_policy_arn      = module.ecr.pull_policy_arn
+  permissions_boundary_arn   = var.permissions_boundary_arn
 }

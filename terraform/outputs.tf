@@ -39,27 +39,37 @@ output "parameter_prefixes" {
 
 output "aux_service_policy_arn" {
   description = "What aux-service may do, to attach to an identity of your own when workload_identity.method is policy-only."
-  value       = module.workload_identity.policy_arn
+  value       = module.workload_identity.aux_service_policy_arn
 }
 
 output "aux_service_role_arn" {
-  description = "aux-service's role (its ServiceAccount's annotation eks.amazonaws.com/role-arn, or Roles Anywhere's --role-arn); null without one."
-  value       = module.workload_identity.role_arn
+  description = "aux-service's role (the chart's aws.credentials.roleArn); null without one."
+  value       = lookup(module.workload_identity.role_arns, "aux-service", null)
 }
 
 output "aux_service_trust_anchor_arn" {
-  description = "Roles Anywhere's --trust-anchor-arn; null with another method."
+  description = "Roles Anywhere's trust anchor (the charts' aws.credentials.rolesAnywhere.trustAnchorArn); null with another method."
   value       = module.workload_identity.trust_anchor_arn
 }
 
 output "aux_service_profile_arn" {
-  description = "Roles Anywhere's --profile-arn; null with another method."
+  description = "Roles Anywhere's profile (the charts' aws.credentials.rolesAnywhere.profileArn); null with another method."
   value       = module.workload_identity.profile_arn
 }
 
 output "aux_service_user_name" {
   description = "The IAM user to make an access key for; null with another method."
-  value       = module.workload_identity.user_name
+  value       = lookup(module.workload_identity.user_names, "aux-service", null)
+}
+
+output "image_pull_role_arn" {
+  description = "The role of the job that renews the images' pull secret; null without one."
+  value       = lookup(module.workload_identity.role_arns, "image-pull", null)
+}
+
+output "image_pull_user_name" {
+  description = "The same job's IAM user; null without one."
+  value       = lookup(module.workload_identity.user_names, "image-pull", null)
 }
 
 output "bucket_name" {

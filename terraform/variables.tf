@@ -192,13 +192,15 @@ variable "workload_identity" {
     method is one of: policy-only (nothing but the policy, to attach where you like), oidc (a role for the cluster's own OIDC issuer),
     roles-anywhere (a role for X.509 certificates), user (an IAM user without an access key, for trying out).
     oidc needs oidc_issuer_url, and oidc_thumbprints unless the issuer's certificate comes from a public authority.
-    roles-anywhere needs ca_certificate, the PEM of the authority that signs the pods' certificates, which have aux-service as their common name.
+    roles-anywhere needs ca_certificate, the PEM of the authority that signs the pods' certificates, whose common name is the ServiceAccount's name.
+    image_pull_service_account, as NAMESPACE/NAME, gives the job that renews the images' pull secret an identity of its own, by the same method.
   EOT
   type = object({
-    method           = optional(string, "policy-only")
-    oidc_issuer_url  = optional(string)
-    oidc_thumbprints = optional(list(string))
-    ca_certificate   = optional(string)
+    method                     = optional(string, "policy-only")
+    oidc_issuer_url            = optional(string)
+    oidc_thumbprints           = optional(list(string))
+    ca_certificate             = optional(string)
+    image_pull_service_account = optional(string)
   })
   default  = {}
   nullable = false

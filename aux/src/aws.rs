@@ -33,7 +33,7 @@ use aws_smithy_runtime_api::client::{
     interceptors::context::InterceptorContext,
     retries::classifiers::{RetryClassifierPriority, RetryReason},
 };
-use shared::problem::Cause;
+use shared::{cache::Urgency, problem::Cause};
 use tokio::time::{Instant, timeout};
 use zeroize::Zeroizing;
 
@@ -43,7 +43,7 @@ use crate::{
     error::Error,
     inventory::{Inventory, Parameter},
     name::{ParameterName, ParameterPath},
-    shield::{Group, Priority, Shield, THROTTLE_PAUSE},
+    shield::{Group, Shield, THROTTLE_PAUSE},
 };
 
 /// Attempts of one call, the first included. main-api tries up to three times as well, so a
@@ -185,7 +185,7 @@ impl Aws {
 
 #[async_trait]
 impl Inventory for Aws {
-    async fn buckets(&self, priority: Priority) -> Result<Vec<String>, Error> {
+    async fn buckets(&self, urgency: Urgency) -> Result<Vec<String>, Error> {
         let Calls { s3, .. } = self.calls();
         let page = |token| async move {
             let request = s3.list_buckets().max_buckets(BUCKETS_PER_PAGE);
@@ -193,10 +193,10 @@ impl Inventory for Aws {
             let names = page.buckets.into_iter().flatten().filter_map(|bucket| bucket.name);
             Ok::<_, SdkError<ListBucketsError>>((names.collect(), page.continuation_token))
         };
-        self.calls().list(Operation::ListBuckets, priority, page).await
+        self.calls().list(Operation::ListBuckets, urgency, page).await
     }
 
-    async fn parameters(&self, priority: Priority) -> Result<Vec<String>, Error> {
+    async fn parameters(&self, urgency: Urgency) -> Result<Vec<String>, Error> {
         let Calls { ssm, .. } = self.calls();
         let page = |token| async move {
             let request = ssm.describe_parameters().max_results(PARAMETERS_PER_PAGE);
@@ -204,25 +204,21 @@ impl Inventory for Aws {
             let names = page.parameters.into_iter().flatten().filter_map(|found| found.name);
             Ok::<_, SdkError<DescribeParametersError>>((names.collect(), page.next_token))
         };
-        self.calls().list(Operation::DescribeParameters, priority, page).await
+        self.calls().list(Operation::DescribeParameters, urgency, page).await
     }
 
-    async fn parameter(
-        &self,
-        name: &ParameterName,
-        priority: Priority,
-    ) -> Result<Parameter, Error> {
+    async fn parameter(&self, name: &ParameterName, urgency: Urgency) -> Result<Parameter, Error> {
         match name.selector() {
-            None => self.batcher.get(name.bare(), priority).await,
+            None => self.batcher.get(name.bare(), urgency).await,
             // Among several parameters, AWS refuses one that is asked for in two versions.
-            Some(_) => self.calls().one(name.as_str(), priority).await,
+            Some(_) => self.calls().one(name.as_str(), urgency).await,
         }
     }
 
     async fn values(
         &self,
         path: &ParameterPath,
-        priority: Priority,
+        urgency: Urgency,
     ) -> Result<Vec<Parameter>, Error> {
         let Calls { ssm, decrypt, .. } = self.calls();
         let page = |token| async move {
@@ -236,7 +232,7 @@ impl Inventory for Aws {
             let found = page.parameters.into_iter().flatten().map(parameter);
             Ok::<_, SdkError<GetParametersByPathError>>((found.collect(), page.next_token))
         };
-        self.calls().list(Operation::GetParametersByPath, priority, page).await
+        self.calls().list(Operation::GetParametersByPath, urgency, page).await
     }
 
     fn health(&self) -> serde_json::Value {
@@ -252,8 +248,8 @@ impl Inventory for Aws {
 
 #[async_trait]
 impl Source for Calls {
-    async fn one(&self, name: &str, priority: Priority) -> Result<Parameter, Error> {
-        self.admit(Operation::GetParameter, priority)?;
+    async fn one(&self, name: &str, urgency: Urgency) -> Result<Parameter, Error> {
+        self.admit(Operation::GetParameter, urgency)?;
         let request = self.ssm.get_parameter().name(name).with_decryption(self.decrypt).send();
         let answer = self.call(Operation::GetParameter, request).await?;
         answer.parameter.map(parameter).ok_or_else(|| broken(Operation::GetParameter))
@@ -262,9 +258,9 @@ impl Source for Calls {
     async fn several(
         &self,
         names: &[String],
-        priority: Priority,
+        urgency: Urgency,
     ) -> Result<Vec<Result<Parameter, Error>>, Error> {
-        self.admit(Operation::GetParameters, priority)?;
+        self.admit(Operation::GetParameters, urgency)?;
         let request = self.ssm.get_parameters().set_names(Some(names.to_vec()));
         let request = request.with_decryption(self.decrypt).send();
         let answer = self.call(Operation::GetParameters, request).await?;
@@ -287,8 +283,8 @@ impl Source for Calls {
 
 impl Calls {
     /// Takes a call from the quota, or refuses it: a client is better told at once.
-    fn admit(&self, operation: Operation, priority: Priority) -> Result<(), Error> {
-        self.shield.admit(operation.group(), priority).map_err(|retry_after| {
+    fn admit(&self, operation: Operation, urgency: Urgency) -> Result<(), Error> {
+        self.shield.admit(operation.group(), urgency).map_err(|retry_after| {
             let operation = operation.name();
             metrics::counter!(REQUESTS, "operation" => operation, "outcome" => "shielded")
                 .increment(1);
@@ -328,7 +324,7 @@ impl Calls {
     async fn list<T, E, R, P>(
         &self,
         operation: Operation,
-        priority: Priority,
+        urgency: Urgency,
         page: impl Fn(Option<String>) -> P,
     ) -> Result<Vec<T>, Error>
     where
@@ -336,12 +332,12 @@ impl Calls {
         E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
         R: fmt::Debug + Send + Sync + 'static,
     {
-        self.admit(operation, priority)?;
+        self.admit(operation, urgency)?;
         let pages = async {
             let (mut items, mut token) = self.call(operation, page(None)).await?;
             // A page may be empty and still not be the last.
             while let Some(next) = token.filter(|token| !token.is_empty()) {
-                self.shield.admitted(operation.group(), priority).await;
+                self.shield.admitted(operation.group(), urgency).await;
                 let (more, then) = self.call(operation, page(Some(next.clone()))).await?;
                 if then.as_ref() == Some(&next) {
                     return Err(broken(operation));

@@ -115,21 +115,25 @@ async function permissionsOfThePipeline() {
 function trustOfAuxService() {
   title("Who may be aux-service (the cluster's OIDC issuer)")
   const issuer = 'oidc.example.com/k3s'
-  const role = 'module.workload_identity.aws_iam_role.this[0]'
-  const pods = policy('service_account_with_everything_on', role, 'assume_role_policy')
-  const pod = (verdict, what, sub, aud = 'sts.amazonaws.com', provider = issuer) =>
-    assume(pods, verdict, what, sub, 'sts:AssumeRoleWithWebIdentity', `arn:aws:iam::${account}:oidc-provider/${provider}`, {
+  const role = (workload) => `module.workload_identity.aws_iam_role.this["${workload}"]`
+  const pods = (workload) => policy('service_account_with_everything_on', role(workload), 'assume_role_policy')
+  const pod = (verdict, what, sub, { workload = 'aux-service', aud = 'sts.amazonaws.com', provider = issuer } = {}) =>
+    assume(pods(workload), verdict, what, sub, 'sts:AssumeRoleWithWebIdentity', `arn:aws:iam::${account}:oidc-provider/${provider}`, {
       [`${issuer}:sub`]: sub,
       [`${issuer}:aud`]: aud
     })
   pod('yes', "aux-service's pods", 'system:serviceaccount:aux-service:aux-service')
   pod('no', 'another ServiceAccount of the namespace', 'system:serviceaccount:aux-service:default')
   pod('no', 'the same name in another namespace', 'system:serviceaccount:main-api:aux-service')
-  pod('no', 'another audience', 'system:serviceaccount:aux-service:aux-service', 'https://kubernetes.default.svc')
-  pod('no', 'another cluster', 'system:serviceaccount:aux-service:aux-service', 'sts.amazonaws.com', 'oidc.example.com/other')
+  pod('no', 'another audience', 'system:serviceaccount:aux-service:aux-service', { aud: 'https://kubernetes.default.svc' })
+  pod('no', 'another cluster', 'system:serviceaccount:aux-service:aux-service', { provider: 'oidc.example.com/other' })
+  const puller = { workload: 'image-pull' }
+  pod('no', 'the job that pulls images', 'system:serviceaccount:kube-system:ecr-credentials')
+  pod('yes', 'that job, as itself', 'system:serviceaccount:kube-system:ecr-credentials', puller)
+  pod('no', 'aux-service, as that job', 'system:serviceaccount:aux-service:aux-service', puller)
 
   title('Who may be aux-service (certificates)')
-  const certificates = policy('certificates', role, 'assume_role_policy')
+  const certificates = policy('certificates', role('aux-service'), 'assume_role_policy')
   const certificate = (verdict, what, name, trusted = anchor, service = 'rolesanywhere.amazonaws.com') =>
     assume(certificates, verdict, what, `CN=${name}`, 'sts:AssumeRole', service, {
       'aws:SourceArn': trusted,
@@ -142,8 +146,8 @@ function trustOfAuxService() {
 }
 
 async function permissionsOfAuxService() {
-  const aux = (run) => policy(run, 'module.workload_identity.aws_iam_policy.this', 'policy')
-  const reads = ['ssm:GetParameter', 'ssm:GetParametersByPath']
+  const aux = (run) => policy(run, 'module.workload_identity.aws_iam_policy.aux_service', 'policy')
+  const reads = ['ssm:GetParameter', 'ssm:GetParameters', 'ssm:GetParametersByPath']
   const lists = ['s3:ListAllMyBuckets', 'ssm:DescribeParameters']
   // A key's own policy decides first; this is the usual one, which leaves the decision to the policies of the account.
   const keyPolicy = {
@@ -166,6 +170,8 @@ async function permissionsOfAuxService() {
   for (const action of lists) await may(defaults, 'yes', action, '*')
   await may(defaults, 'yes', 'ssm:GetParameter', parameter('/challenge/kantox'))
   await may(defaults, 'yes', 'ssm:GetParameter', parameter('/challenge/deeper/still'))
+  await may(defaults, 'yes', 'ssm:GetParameters', parameter('/challenge/kantox'))
+  await may(defaults, 'no', 'ssm:GetParameters', parameter('/other/kantox'))
   await may(defaults, 'yes', 'ssm:GetParametersByPath', parameter('/challenge'))
   await may(defaults, 'yes', 'ssm:GetParametersByPath', parameter('/challenge/deeper'))
   await may(defaults, 'no', 'ssm:GetParametersByPath', parameter('/other'))

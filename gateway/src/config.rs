@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use clap::Parser;
+use clap::{Parser, value_parser};
 use shared::{
     auth::TokenFile,
     config::{Checked, Common, ascending, positive_duration},
@@ -39,6 +39,38 @@ pub struct Config {
     #[arg(long, env = "REQUEST_TIMEOUT", value_name = "DURATION", default_value = "10s", value_parser = positive_duration)]
     pub request_timeout: Duration,
 
+    /// Attempts for one call to aux-service, the first included; 1 means no retry
+    #[arg(long, env = "RETRY_MAX_ATTEMPTS", value_name = "N", default_value_t = 3, value_parser = value_parser!(u32).range(1..=10))]
+    pub retry_max_attempts: u32,
+
+    /// The pause before the first retry is drawn from nothing to this; the range doubles with each further one
+    #[arg(long, env = "RETRY_BACKOFF", value_name = "DURATION", default_value = "50ms", value_parser = positive_duration)]
+    pub retry_backoff: Duration,
+
+    /// The share of all calls that may be retried, beside three retries a second that are always allowed
+    #[arg(long, env = "RETRY_BUDGET", value_name = "SHARE", default_value_t = 0.2, value_parser = share)]
+    pub retry_budget: f64,
+
+    /// Failures in a row that open the circuit
+    #[arg(long, env = "BREAKER_CONSECUTIVE_FAILURES", value_name = "N", default_value_t = 5, value_parser = value_parser!(u32).range(1..))]
+    pub breaker_consecutive_failures: u32,
+
+    /// The share of failed and throttled calls that opens the circuit
+    #[arg(long, env = "BREAKER_FAILURE_RATE", value_name = "SHARE", default_value_t = 0.5, value_parser = positive_share)]
+    pub breaker_failure_rate: f64,
+
+    /// The time over which that share is taken
+    #[arg(long, env = "BREAKER_WINDOW", value_name = "DURATION", default_value = "10s", value_parser = positive_duration)]
+    pub breaker_window: Duration,
+
+    /// With fewer calls than this in that time the share means nothing
+    #[arg(long, env = "BREAKER_MIN_CALLS", value_name = "N", default_value_t = 20, value_parser = value_parser!(u32).range(1..))]
+    pub breaker_min_calls: u32,
+
+    /// How long an open circuit refuses calls before it lets one try; it doubles while those fail, up to four times
+    #[arg(long, env = "BREAKER_OPEN_FOR", value_name = "DURATION", default_value = "5s", value_parser = positive_duration)]
+    pub breaker_open_for: Duration,
+
     #[command(flatten)]
     pub common: Common,
 }
@@ -49,7 +81,44 @@ impl Checked for Config {
         ascending(&[
             ("--attempt-timeout", self.attempt_timeout),
             ("--request-timeout", self.request_timeout),
-        ])
+        ])?;
+        ascending(&[
+            ("--retry-backoff", self.retry_backoff),
+            ("--request-timeout", self.request_timeout),
+        ])?;
+        for (flag, duration) in [
+            ("--breaker-open-for", self.breaker_open_for),
+            ("--breaker-window", self.breaker_window),
+        ] {
+            if duration > LONGEST_MEMORY {
+                return Err(format!(
+                    "{flag} is {}, longer than an hour: the circuit would outlast any outage",
+                    humantime::format_duration(duration)
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A circuit that remembers or refuses for longer than this helps nobody, and is a slip of the pen.
+const LONGEST_MEMORY: Duration = Duration::from_secs(3600);
+
+fn share(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
+        Ok(_) => Err("it must lie between 0 and 1".to_owned()),
+        Err(_) => Err("write it as a number between 0 and 1, as 0.2".to_owned()),
+    }
+}
+
+/// A share that nothing at all would reach.
+fn positive_share(text: &str) -> Result<f64, String> {
+    match share(text) {
+        Ok(0.0) => {
+            Err("it must be more than 0, or the first call would open the circuit".to_owned())
+        }
+        share => share,
     }
 }
 
@@ -84,8 +153,37 @@ mod tests {
 
     #[test]
     fn values_that_contradict_each_other_are_named() {
-        let reason = check(&["--attempt-timeout=10s"]).expect_err("refused");
-        assert!(reason.contains("--attempt-timeout") && reason.contains("--request-timeout"));
+        for (flag, named) in [
+            ("--attempt-timeout=10s", ["--attempt-timeout", "--request-timeout"]),
+            ("--retry-backoff=10s", ["--retry-backoff", "--request-timeout"]),
+            ("--breaker-open-for=2h", ["--breaker-open-for", "2h"]),
+            ("--breaker-window=2h", ["--breaker-window", "2h"]),
+        ] {
+            let reason = check(&[flag]).expect_err("refused");
+            assert!(named.iter().all(|name| reason.contains(name)), "{flag}: {reason}");
+        }
+    }
+
+    #[test]
+    fn a_value_that_makes_no_sense_is_named() {
+        for flag in [
+            "--retry-max-attempts=0",
+            "--retry-max-attempts=11",
+            "--retry-backoff=0s",
+            "--retry-budget=1.1",
+            "--retry-budget=NaN",
+            "--retry-budget=some",
+            "--breaker-consecutive-failures=0",
+            "--breaker-failure-rate=0",
+            "--breaker-failure-rate=50",
+            "--breaker-window=0s",
+            "--breaker-min-calls=0",
+            "--breaker-open-for=soon",
+        ] {
+            let reason = check(&[flag]).expect_err("refused");
+            let (name, value) = flag.split_once('=').expect("a flag and its value");
+            assert!(reason.contains(name) && reason.contains(value), "{flag}: {reason}");
+        }
     }
 
     #[test]

@@ -1,10 +1,17 @@
 //! What can go wrong, and what the caller is told.
 
+use std::{sync::Arc, time::Duration};
+
 use axum::{
-    http::StatusCode,
+    http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use shared::problem::{Cause, Problem};
+use shared::{
+    cache::{self, CacheableError, Disposition, Failed},
+    problem::{Cause, Problem},
+};
+
+use crate::{attempt::Failure, breaker::Refused};
 
 /// Variants by what the caller can do about it.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -18,6 +25,10 @@ pub enum Error {
     UpstreamUnavailable(#[source] Cause),
     #[error("aux-service did not answer in time")]
     UpstreamTimeout,
+    #[error("main-api failed")]
+    Internal,
+    #[error(transparent)]
+    CircuitOpen(#[from] Refused),
 }
 
 impl Error {
@@ -45,12 +56,96 @@ impl Error {
                 "The service behind this one did not answer in time.",
             )
             .retryable(),
+            Self::Internal => Problem::internal(),
+            Self::CircuitOpen(Refused { retry_after }) => Problem::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "circuit-open",
+                "aux-service is failing",
+                "The service behind this one keeps failing, so it is left in peace for a moment.",
+            )
+            .retry_after(*retry_after),
         }
     }
 }
 
-impl IntoResponse for Error {
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Refused(refused) => Self::CircuitOpen(refused),
+            Failure::TimedOut(_) => Self::UpstreamTimeout,
+            Failure::Problem(problem) => Self::Problem(problem),
+            Failure::Unreachable(_) | Failure::Nonsense { .. } => {
+                Self::UpstreamUnavailable(Arc::new(failure))
+            }
+        }
+    }
+}
+
+/// An error, and what the cache has to say of it.
+#[derive(Debug)]
+pub struct Refusal {
+    pub error: Error,
+    /// How long "there is no such parameter" holds.
+    expires_in: Option<Duration>,
+    cache_status: Option<HeaderValue>,
+}
+
+impl Refusal {
+    pub fn problem(&self) -> Problem {
+        Problem { max_age: self.expires_in, ..self.error.problem() }
+    }
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self { error, expires_in: None, cache_status: None }
+    }
+}
+
+impl From<Failed<Error>> for Refusal {
+    fn from(failed: Failed<Error>) -> Self {
+        let (expires_in, cache_status) = (failed.expires_in, Some(failed.cache_status()));
+        let error = match failed.cause {
+            cache::Cause::Error(error) => error,
+            cache::Cause::Panicked => Error::Internal,
+        };
+        Self { error, expires_in, cache_status }
+    }
+}
+
+impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        self.problem().into_response()
+        let mut response = self.problem().into_response();
+        if let Some(cache_status) = self.cache_status {
+            response.headers_mut().insert(header::CACHE_STATUS, cache_status);
+        }
+        response
+    }
+}
+
+impl CacheableError for Error {
+    fn disposition(&self) -> Disposition {
+        match self {
+            Self::Problem(problem) if problem.status() == StatusCode::NOT_FOUND => {
+                match problem.max_age {
+                    Some(ttl) => Disposition::Negative { ttl },
+                    None => Disposition::Definitive,
+                }
+            }
+            Self::Problem(problem) if problem.status().is_client_error() => Disposition::Definitive,
+            Self::Problem(_)
+            | Self::UpstreamUnavailable(_)
+            | Self::UpstreamTimeout
+            | Self::CircuitOpen(_)
+            | Self::UndecodableName
+            | Self::Internal => Disposition::Transient,
+        }
+    }
+
+    fn heap_bytes(&self) -> usize {
+        let Self::Problem(problem) = self else { return 0 };
+        let texts = [&problem.kind, &problem.title, &problem.code].map(|text| text.len());
+        let strings = [&problem.detail, &problem.request_id, &problem.error].map(String::capacity);
+        size_of::<Problem>() + texts.iter().chain(&strings).sum::<usize>()
     }
 }

@@ -1,9 +1,14 @@
 //! main-api is the door that stays open.
 //!
-//! A request comes in through [`routes`]; [`upstream`] asks aux-service for what it needs;
+//! A request comes in through [`routes`]; [`upstream`] asks aux-service for what it needs,
+//! through [`retry`], [`breaker`] and `attempt`, in this order;
 //! what goes wrong is an [`Error`](error::Error), which knows what the caller is told.
 
 pub mod config;
 pub mod routes;
 pub mod upstream;
+pub mod retry;
+mod attempt;
+pub mod breaker;
+mod window;
 pub mod error;

@@ -1,29 +1,31 @@
 //! The routes, and how aux-service's answers become ours.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use axum::{
     Extension, Json, Router,
     extract::{Path, State, rejection::PathRejection},
-    http::header,
+    http::{HeaderMap, header},
     response::{IntoResponse, Response},
     routing::get,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value as JsonValue, json};
 use shared::{
+    cache::Served,
     http::{Deadline, Stack, stack},
+    http_cache::NO_STORE,
     metrics::Exporter,
     server::Dependencies,
     telemetry,
-    wire::{Aggregated, Buckets, Inventory, Parameters, Value, Values, Versioned},
+    wire::{Aggregated, Buckets, Inventory, Parameters, Value, Values},
 };
 use tokio::time::Instant;
 
 use crate::{
     config::Config,
-    error::Error,
-    upstream::{Answer, Upstream},
+    error::{Error, Refusal},
+    upstream::{Route, Upstream},
 };
 
 /// What [`shared::server::run`] serves.
@@ -32,7 +34,7 @@ pub struct App {
     pub dependencies: Dependencies,
 }
 
-type Answered = Result<Response, Error>;
+type Answered = Result<Response, Refusal>;
 
 /// What follows the route's own segment: nothing, a text, or bytes that are none.
 type MaybeText = Result<Option<Path<String>>, PathRejection>;
@@ -69,100 +71,127 @@ pub fn app(config: &Config, upstream: Upstream, exporter: &Exporter) -> App {
         too_slow: || Error::UpstreamTimeout.problem(),
     };
     let router = stack(routes, &config.common, exporter, limits);
+    exporter.before_scrape({
+        let gateway = gateway.clone();
+        move || gateway.0.upstream.refresh_metrics()
+    });
     App { router, dependencies: Arc::new(move || gateway.0.upstream.health()) }
 }
 
-async fn buckets(State(gateway): State<Gateway>, deadline: Extension<Deadline>) -> Answered {
-    gateway.answer::<Buckets>(&["buckets"], *deadline).await
+async fn buckets(
+    State(gateway): State<Gateway>,
+    deadline: Extension<Deadline>,
+    request: HeaderMap,
+) -> Answered {
+    gateway.answer::<Buckets>(Route::Buckets, None, *deadline, &request).await
 }
 
-async fn params(State(gateway): State<Gateway>, deadline: Extension<Deadline>) -> Answered {
-    gateway.answer::<Parameters>(&["params"], *deadline).await
+async fn params(
+    State(gateway): State<Gateway>,
+    deadline: Extension<Deadline>,
+    request: HeaderMap,
+) -> Answered {
+    gateway.answer::<Parameters>(Route::Params, None, *deadline, &request).await
 }
 
 /// aux-service knows what a name may be, so even one that is missing is its to judge.
 async fn param(
     State(gateway): State<Gateway>,
     deadline: Extension<Deadline>,
+    request: HeaderMap,
     name: MaybeText,
 ) -> Answered {
-    gateway.answer::<Value>(&["param", &rooted(name)?], *deadline).await
+    gateway.answer::<Value>(Route::Param, Some(&rooted(name)?), *deadline, &request).await
 }
 
 async fn values(
     State(gateway): State<Gateway>,
     deadline: Extension<Deadline>,
+    request: HeaderMap,
     path: MaybeText,
 ) -> Answered {
-    gateway.answer::<Values>(&["values", &rooted(path)?], *deadline).await
+    gateway.answer::<Values>(Route::Values, Some(&rooted(path)?), *deadline, &request).await
 }
 
 /// Both lists at the same time, each with its own outcome, under one deadline.
-async fn inventory(State(gateway): State<Gateway>, deadline: Extension<Deadline>) -> Answered {
-    let upstream = &gateway.0.upstream;
+async fn inventory(
+    State(gateway): State<Gateway>,
+    Extension(Deadline(deadline)): Extension<Deadline>,
+) -> Answered {
+    let Parts { version, upstream, .. } = &*gateway.0;
+    let deadline = Deadline(deadline.checked_sub(TO_ASSEMBLE).unwrap_or(deadline));
     let (buckets, parameters) = tokio::join!(
-        upstream.get::<Versioned<Buckets>>(&["buckets"], *deadline),
-        upstream.get::<Versioned<Parameters>>(&["params"], *deadline),
+        upstream.answer::<Buckets>(Route::Buckets, None, deadline),
+        upstream.answer::<Parameters>(Route::Params, None, deadline),
     );
+    let buckets = buckets.and_then(|served| parse::<Buckets>(&served));
+    let parameters = parameters.and_then(|served| parse::<Parameters>(&served));
     let versions = [
-        buckets.as_ref().ok().map(|answer| &answer.body.version),
-        parameters.as_ref().ok().map(|answer| &answer.body.version),
+        buckets.as_ref().ok().map(|part| &part.aux_version),
+        parameters.as_ref().ok().map(|part| &part.aux_version),
     ];
     let Some(aux_version) = versions.into_iter().flatten().next().cloned() else {
         return Err(worst(buckets.err().into_iter().chain(parameters.err())));
     };
 
     let mut errors = BTreeMap::new();
-    let mut part = |name: &str, error: &Error| {
-        let mut problem = error.problem();
+    let mut part = |name: &str, refusal: &Refusal| {
+        let mut problem = refusal.problem();
         problem.request_id = telemetry::request_id();
         errors.insert(name.to_owned(), problem);
     };
-    if let Err(error) = &buckets {
-        part("buckets", error);
+    if let Err(refusal) = &buckets {
+        part("buckets", refusal);
     }
-    if let Err(error) = &parameters {
-        part("parameters", error);
+    if let Err(refusal) = &parameters {
+        part("parameters", refusal);
     }
     let body = Inventory {
-        buckets: buckets.ok().map(|answer| answer.body.body.buckets),
-        parameters: parameters.ok().map(|answer| answer.body.body.parameters),
+        buckets: buckets.ok().map(|part| part.body.buckets),
+        parameters: parameters.ok().map(|part| part.body.parameters),
         errors,
     };
-    Ok(Json(gateway.aggregate(Versioned { version: aux_version, body })).into_response())
+    let answer = Aggregated { main_version: version.clone(), aux_version, body };
+    // Its parts are kept here, each for its own time; the whole of them has none.
+    Ok(([(header::CACHE_CONTROL, NO_STORE)], Json(answer)).into_response())
+}
+
+/// What a part that hangs leaves of the deadline, so that the other part still goes out in time.
+const TO_ASSEMBLE: Duration = Duration::from_millis(20);
+
+/// The body that an answer of ours was made of.
+fn parse<T: DeserializeOwned>(served: &Served) -> Result<Aggregated<T>, Refusal> {
+    serde_json::from_slice(served.answer().body()).map_err(|_| Error::Internal.into())
 }
 
 async fn status(State(gateway): State<Gateway>, deadline: Extension<Deadline>) -> Json<JsonValue> {
     let Parts { version, upstream, started } = &*gateway.0;
-    let aux_service = upstream.get::<JsonValue>(&["status"], *deadline).await;
+    let aux_service = upstream.status(*deadline).await;
     Json(json!({
         "service": "main-api",
         "version": version,
         "uptime_seconds": started.elapsed().as_secs(),
-        "aux_service": aux_service.ok().map(|answer| answer.body),
+        "aux_service": aux_service.ok(),
     }))
 }
 
 impl Gateway {
-    async fn answer<T>(&self, path: &[&str], deadline: Deadline) -> Answered
+    async fn answer<T>(
+        &self,
+        route: Route,
+        name: Option<&str>,
+        deadline: Deadline,
+        request: &HeaderMap,
+    ) -> Answered
     where
-        T: Serialize + DeserializeOwned,
+        T: Serialize + DeserializeOwned + Send + Sync + 'static,
     {
-        let Answer { body, headers } = self.0.upstream.get::<Versioned<T>>(path, deadline).await?;
-        let mut response = Json(self.aggregate(body)).into_response();
-        if let Some(cache_control) = headers.get(header::CACHE_CONTROL) {
-            response.headers_mut().insert(header::CACHE_CONTROL, cache_control.clone());
-        }
-        Ok(response)
-    }
-
-    fn aggregate<T>(&self, Versioned { version, body }: Versioned<T>) -> Aggregated<T> {
-        Aggregated { main_version: self.0.version.clone(), aux_version: version, body }
+        Ok(self.0.upstream.answer::<T>(route, name, deadline).await?.response(request))
     }
 }
 
 /// Of several errors the one with the highest status, and of equals the first.
-fn worst(errors: impl Iterator<Item = Error>) -> Error {
+fn worst(errors: impl Iterator<Item = Refusal>) -> Refusal {
     errors
         .reduce(
             |worst, other| {

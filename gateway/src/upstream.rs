@@ -1,52 +1,89 @@
-//! The client of aux-service.
+//! The client of aux-service. From the outside in: the overall deadline, the cache, [retry](crate::retry),
+//! then the layers of an [attempt](crate::attempt): circuit breaker, timeout, HTTP.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering::Relaxed},
-};
+use std::{sync::Arc, time::Duration};
 
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use bytes::{Bytes, BytesMut};
+use http::{Extensions, HeaderValue, StatusCode, header};
+use reqwest::Response;
 use reqwest_middleware::{ClientBuilder, ClientWithMiddleware};
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value as JsonValue;
 use shared::{
     auth::Token,
-    http::{Deadline, EXPECTED_TIMEOUT},
-    problem::{self, Problem},
+    cache::{self, Answer, Cache, Loaded, Mode, Previous, Served},
+    config::Switch,
+    http::Deadline,
+    http_cache::Freshness,
     telemetry::RequestContext,
+    wire::{Aggregated, Versioned},
 };
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
-use crate::{config::Config, error::Error};
+use crate::{
+    attempt::{self, Attempt, Call, Failure},
+    breaker::{self, Breaker},
+    config::Config,
+    error::{Error, Refusal},
+    retry::{self, Retry},
+};
 
-/// More than this is no answer of aux-service: a hundred thousand names fit.
-const LARGEST_BODY: usize = 32 << 20;
+/// A host that does not even shake hands within this time is gone; another replica may be there.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Shorter than the two minutes after which aux-service closes a connection that nobody uses:
+/// a request must not meet that close half-way.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// An abandoned attempt counts as a failure from this part of its timeout on.
+const SLOW_PART: u32 = 4;
 
 /// Cloning is shallow.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Upstream {
     client: ClientWithMiddleware,
     base: Url,
-    token: Option<Token>,
-    degraded: Arc<AtomicBool>,
+    breaker: Breaker,
+    cache: Cache<Error>,
+    /// What a load may take; `None` while the cache is off, where each call is its caller's alone.
+    load_timeout: Option<Duration>,
+    /// Ours, for the answers.
+    version: Arc<str>,
 }
 
-/// A successful answer.
-#[derive(Debug)]
-pub struct Answer<T> {
-    pub body: T,
-    pub headers: HeaderMap,
+/// What aux-service can be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Route {
+    Buckets,
+    Params,
+    Param,
+    Values,
+    Status,
 }
 
-#[derive(Debug, thiserror::Error)]
-enum Nonsense {
-    #[error("the answer has more than {LARGEST_BODY} bytes")]
-    TooLarge,
-    #[error("the answer has status {0} and is no problem")]
-    UnexpectedStatus(StatusCode),
-    #[error("the answer is not what this route answers, in column {0}")]
-    UnexpectedBody(usize),
+impl Route {
+    const ALL: [Self; 5] = [Self::Buckets, Self::Params, Self::Param, Self::Values, Self::Status];
+
+    /// The label `route` of metrics.
+    pub fn template(self) -> &'static str {
+        match self {
+            Self::Buckets => "/buckets",
+            Self::Params => "/params",
+            Self::Param => "/param/{name}",
+            Self::Values => "/values/{path}",
+            Self::Status => "/status",
+        }
+    }
+
+    fn segment(self) -> &'static str {
+        match self {
+            Self::Buckets => "buckets",
+            Self::Params => "params",
+            Self::Param => "param",
+            Self::Values => "values",
+            Self::Status => "status",
+        }
+    }
 }
 
 impl Upstream {
@@ -55,117 +92,191 @@ impl Upstream {
             // Inside a cluster a proxy of the environment would only be in the way.
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
+            // One layer retries, and it has a budget.
             .retry(reqwest::retry::never())
-            .connect_timeout(config.attempt_timeout)
-            .timeout(config.attempt_timeout)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .pool_idle_timeout(IDLE_TIMEOUT)
             .tcp_nodelay(true)
             .http1_only()
             .build()?;
-        Ok(Self {
-            client: ClientBuilder::new(client).build(),
-            base: config.aux_url.clone(),
+        let breaker = Breaker::new(breaker::Settings {
+            consecutive_failures: config.breaker_consecutive_failures,
+            failure_rate: config.breaker_failure_rate,
+            window: config.breaker_window,
+            min_calls: config.breaker_min_calls,
+            open_for: config.breaker_open_for,
+            slow_call: config.attempt_timeout / SLOW_PART,
+        });
+        let retry = Retry::new(&retry::Settings {
+            max_attempts: config.retry_max_attempts,
+            backoff: config.retry_backoff,
+            budget: config.retry_budget,
+        });
+        let attempt = Attempt {
+            breaker: breaker.clone(),
+            timeout: config.attempt_timeout,
             token: config.aux_token_file.as_ref().map(Token::follow),
-            degraded: Arc::default(),
+        };
+        let caching = config.common.cache == Switch::On;
+        let settings = cache::Settings {
+            name: "upstream",
+            hop: "main-api",
+            max_bytes: config.common.cache_max_bytes.as_u64(),
+        };
+        let cache = if caching { Cache::new(settings) } else { Cache::off(settings) };
+        retry::describe(&Route::ALL.map(Route::template));
+        attempt::describe();
+        Ok(Self {
+            client: ClientBuilder::new(client).with(retry).with(attempt).build(),
+            base: config.aux_url.clone(),
+            breaker,
+            cache,
+            load_timeout: caching.then_some(config.request_timeout),
+            version: config.main_version.as_str().into(),
         })
     }
 
-    /// Asks aux-service. The path is given in segments, so that no name can lead out of its route.
-    pub async fn get<T: DeserializeOwned>(
+    /// Asks the cache, and aux-service if need be, for an answer of ours. `name` is what follows the route's own segment.
+    ///
+    /// A load that others may wait for too has the whole of `REQUEST_TIMEOUT`, however little time the caller
+    /// gave that began it; each caller waits until its own deadline.
+    pub async fn answer<T>(
         &self,
-        path: &[&str],
-        deadline: Deadline,
-    ) -> Result<Answer<T>, Error> {
-        let attempt = timeout_at(deadline.0, self.attempt(path, deadline));
-        let result = attempt.await.unwrap_or(Err(Error::UpstreamTimeout));
-        let degraded =
-            matches!(result, Err(Error::UpstreamUnavailable(_) | Error::UpstreamTimeout));
-        self.degraded.store(degraded, Relaxed);
-        result
+        route: Route,
+        name: Option<&str>,
+        Deadline(deadline): Deadline,
+    ) -> Result<Served, Refusal>
+    where
+        T: Serialize + DeserializeOwned + Send + Sync + 'static,
+    {
+        let key = format!("/{}{}", route.segment(), name.unwrap_or_default());
+        if let Some(served) = self.cache.fresh(&key) {
+            return Ok(served);
+        }
+        let upstream = self.clone();
+        let name = name.map(str::to_owned);
+        let context = RequestContext::current();
+        let load = move |attempt: cache::Attempt| {
+            let deadline =
+                upstream.load_timeout.map_or(deadline, |timeout| Instant::now() + timeout);
+            let load = async move {
+                upstream.load::<T>(route, name.as_deref(), attempt.previous, deadline).await
+            };
+            async move {
+                match context {
+                    Some(context) => context.scope(load).await,
+                    None => load.await,
+                }
+            }
+        };
+        match timeout_at(deadline, self.cache.get(&key, Mode::Normal, load)).await {
+            Ok(result) => result.map_err(Refusal::from),
+            Err(_) => Err(Error::UpstreamTimeout.into()),
+        }
     }
 
-    async fn attempt<T: DeserializeOwned>(
+    /// aux-service's own status, as it is at this moment.
+    pub async fn status(&self, Deadline(deadline): Deadline) -> Result<JsonValue, Error> {
+        let mut response = self.fetch::<JsonValue>(Route::Status, None, None, deadline).await?;
+        Ok(take_parsed(&mut response))
+    }
+
+    /// One answer of aux-service, made into one of ours.
+    async fn load<T>(
         &self,
-        path: &[&str],
-        deadline: Deadline,
-    ) -> Result<Answer<T>, Error> {
-        let mut headers = HeaderMap::new();
-        if let Some(context) = RequestContext::current() {
-            context.inject(&mut headers);
-        }
-        if let Some(token) = &self.token {
-            headers.insert(header::AUTHORIZATION, token.header());
-        }
-        let remaining = deadline.0.saturating_duration_since(Instant::now()).as_millis();
-        headers.insert(
-            EXPECTED_TIMEOUT,
-            HeaderValue::from(u64::try_from(remaining).unwrap_or(u64::MAX)),
-        );
-
-        let request = self.client.get(self.url(path)).headers(headers);
-        let response = request.send().await.map_err(failed)?;
-        let (status, headers) = (response.status(), response.headers().clone());
-        let body = read(response).await?;
-
-        if status == StatusCode::OK {
-            return match serde_json::from_slice(&body) {
-                Ok(body) => Ok(Answer { body, headers }),
-                // The parser's message may quote the answer, and with it a value.
-                Err(error) => Err(nonsense(Nonsense::UnexpectedBody(error.column()))),
-            };
-        }
-        let told = headers.get(header::CONTENT_TYPE) == Some(&problem::CONTENT_TYPE);
-        match serde_json::from_slice::<Problem>(&body) {
-            // Where aux-service refuses our token, nothing is wrong with the client's.
-            Ok(problem)
-                if told
-                    && problem.status == status.as_u16()
-                    && status != StatusCode::UNAUTHORIZED =>
-            {
-                Err(Error::Problem(Box::new(problem.with_headers(&headers))))
+        route: Route,
+        name: Option<&str>,
+        previous: Option<Previous>,
+        deadline: Instant,
+    ) -> Result<Loaded, Error>
+    where
+        T: Serialize + DeserializeOwned + Send + Sync + 'static,
+    {
+        let asked = Instant::now();
+        let validator = previous.as_ref().and_then(|previous| previous.validator.clone());
+        let mut response = self.fetch::<Versioned<T>>(route, name, validator, deadline).await?;
+        let headers = std::mem::take(response.headers_mut());
+        let freshness = Freshness::read(&headers, asked.elapsed());
+        let storable = freshness.is_some();
+        let answer = match previous {
+            Some(previous) if response.status() == StatusCode::NOT_MODIFIED => previous.answer,
+            _ => {
+                let Versioned { version, body } = take_parsed::<Versioned<T>>(&mut response);
+                let main_version = self.version.to_string();
+                let aggregated = Aggregated { main_version, aux_version: version, body };
+                let made = if storable { Answer::json } else { Answer::secret_json };
+                made(&aggregated).map_err(|error| Error::UpstreamUnavailable(Arc::new(error)))?
             }
-            _ => Err(nonsense(Nonsense::UnexpectedStatus(status))),
+        };
+        Ok(Loaded {
+            answer,
+            freshness: freshness.unwrap_or(Freshness::new(
+                Duration::ZERO,
+                Duration::ZERO,
+                Duration::ZERO,
+            )),
+            storable,
+            validator: headers.get(header::ETAG).cloned(),
+            cache_status: headers.get(header::CACHE_STATUS).cloned(),
+        })
+    }
+
+    /// Asks aux-service: a 200 whose body is a `T`, or a 304 to a `validator`.
+    async fn fetch<T: DeserializeOwned + Send + Sync + 'static>(
+        &self,
+        route: Route,
+        name: Option<&str>,
+        validator: Option<HeaderValue>,
+        deadline: Instant,
+    ) -> Result<Response, Error> {
+        let call = Call { route: route.template(), deadline, parse: parse::<T> };
+        let mut request = self.client.get(self.url(route, name)).with_extension(call);
+        if let Some(validator) = validator {
+            request = request.header(header::IF_NONE_MATCH, validator);
+        }
+        match timeout_at(deadline, request.send()).await {
+            Ok(result) => Ok(result.map_err(Failure::from)?),
+            Err(_) => Err(Error::UpstreamTimeout),
         }
     }
 
     /// What `/readyz` tells of aux-service.
     pub fn health(&self) -> serde_json::Value {
-        serde_json::json!({ "aux-service": if self.degraded.load(Relaxed) { "degraded" } else { "ok" } })
+        serde_json::json!({
+            "aux-service": if self.breaker.is_in_doubt() { "degraded" } else { "ok" },
+            "circuit_breaker": self.breaker.state().as_str(),
+        })
     }
 
-    fn url(&self, path: &[&str]) -> Url {
+    /// To be called before each scrape.
+    pub fn refresh_metrics(&self) {
+        self.breaker.publish();
+        self.cache.sync();
+    }
+
+    /// The path is made of segments, so that no name can lead out of its route.
+    fn url(&self, route: Route, name: Option<&str>) -> Url {
         let mut url = self.base.clone();
         url.path_segments_mut()
             .expect("the configuration accepts only http URLs, which have a path")
             .pop_if_empty()
-            .extend(path);
+            .push(route.segment())
+            .extend(name);
         url
     }
 }
 
-async fn read(mut response: reqwest::Response) -> Result<Bytes, Error> {
-    let mut body = BytesMut::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| failed(error.into()))? {
-        if body.len() + chunk.len() > LARGEST_BODY {
-            return Err(nonsense(Nonsense::TooLarge));
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(body.freeze())
+/// Reads a body into the extensions of its response. The parser's message may quote a value, so it goes no further.
+fn parse<T: DeserializeOwned + Send + Sync + 'static>(
+    body: &[u8],
+    parsed: &mut Extensions,
+) -> bool {
+    let Ok(body) = serde_json::from_slice::<T>(body) else { return false };
+    parsed.insert(Arc::new(body));
+    true
 }
 
-fn nonsense(what: Nonsense) -> Error {
-    Error::UpstreamUnavailable(Arc::new(what))
-}
-
-fn failed(error: reqwest_middleware::Error) -> Error {
-    match error {
-        reqwest_middleware::Error::Reqwest(error) if error.is_timeout() => Error::UpstreamTimeout,
-        // The URL holds a parameter's name.
-        reqwest_middleware::Error::Reqwest(error) => {
-            Error::UpstreamUnavailable(Arc::new(error.without_url()))
-        }
-        reqwest_middleware::Error::Middleware(error) => {
-            Error::UpstreamUnavailable(Arc::from(error.into_boxed_dyn_error()))
-        }
-    }
+fn take_parsed<T: Send + Sync + 'static>(response: &mut Response) -> T {
+    let parsed = response.extensions_mut().remove::<Arc<T>>().and_then(Arc::into_inner);
+    parsed.expect("the attempt has parsed the body of a 200")
 }

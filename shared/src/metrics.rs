@@ -1,6 +1,6 @@
 //! What both services export, and how: axum-prometheus for requests, the `metrics` facade for the rest.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use anyhow::Context;
 use axum::http::{HeaderName, header};
@@ -28,7 +28,10 @@ const UPKEEP: Duration = Duration::from_secs(5);
 pub struct Exporter {
     handle: PrometheusHandle,
     process: metrics_process::Collector,
+    refreshers: Arc<Mutex<Vec<Refresher>>>,
 }
+
+type Refresher = Box<dyn Fn() + Send + Sync>;
 
 /// The `metrics` facade has one recorder a process; tests start many services in one.
 static EXPORTER: Mutex<Option<Exporter>> = Mutex::new(None);
@@ -41,7 +44,8 @@ impl Exporter {
             return Ok(exporter.clone());
         }
         let process = metrics_process::Collector::default();
-        let exporter = Self { handle: recorder()?, process: process.clone() };
+        let exporter =
+            Self { handle: recorder()?, process: process.clone(), refreshers: Arc::default() };
         *installed = Some(exporter.clone());
         process.describe();
         metrics::describe_counter!(REQUESTS_SHED, "Requests refused because too many were open");
@@ -57,13 +61,25 @@ impl Exporter {
         let mut tick = tokio::time::interval(UPKEEP);
         loop {
             tick.tick().await;
+            self.refresh();
             self.handle.run_upkeep();
         }
+    }
+
+    /// Brings figures up to date that change without an event, as time passes: before each scrape,
+    /// and every few seconds when nobody scrapes. It must not block.
+    pub fn before_scrape(&self, refresher: impl Fn() + Send + Sync + 'static) {
+        self.refreshers.lock().push(Box::new(refresher));
+    }
+
+    fn refresh(&self) {
+        self.refreshers.lock().iter().for_each(|refresher| refresher());
     }
 
     /// The Prometheus text exposition, version 0.0.4.
     pub fn render(&self) -> ([(HeaderName, &'static str); 1], String) {
         self.process.collect();
+        self.refresh();
         let text = self.handle.render();
         ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
     }

@@ -65,6 +65,14 @@ impl RequestContext {
         CONTEXT.scope(self, future)
     }
 
+    /// The same, where there may be no request.
+    pub async fn scope_if<F: Future>(context: Option<Self>, future: F) -> F::Output {
+        match context {
+            Some(context) => context.scope(future).await,
+            None => future.await,
+        }
+    }
+
     /// The same for a moment without waiting.
     pub fn enter<R>(self, act: impl FnOnce() -> R) -> R {
         CONTEXT.sync_scope(self, act)

@@ -32,12 +32,20 @@ variable "bucket_name" {
   default     = null
 }
 
+variable "force_destroy" {
+  description = "Let terraform destroy delete the bucket with every state in it."
+  type        = bool
+  default     = false
+  nullable    = false
+}
+
 data "aws_caller_identity" "current" {}
 
 module "bucket" {
   source = "../modules/s3"
 
-  bucket_name = coalesce(var.bucket_name, "terraform-state-${data.aws_caller_identity.current.account_id}-${var.region}")
+  force_destroy = var.force_destroy
+  bucket_name   = coalesce(var.bucket_name, "terraform-state-${data.aws_caller_identity.current.account_id}-${var.region}")
 }
 
 output "backend" {

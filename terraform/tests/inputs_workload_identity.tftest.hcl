@@ -5,16 +5,18 @@ mock_provider "aws" {
 }
 
 variables {
-  name                     = "aux-service"
-  parameter_prefixes       = ["/challenge/"]
-  allow_secure_strings     = false
-  kms_key_arn              = null
-  change_queue_arn         = null
-  method                   = "policy-only"
-  oidc_issuer_url          = null
-  oidc_thumbprints         = null
-  ca_certificate           = null
-  permissions_boundary_arn = null
+  name                       = "aux-service"
+  parameter_prefixes         = ["/challenge/"]
+  allow_secure_strings       = false
+  kms_key_arn                = null
+  change_queue_arn           = null
+  method                     = "policy-only"
+  oidc_issuer_url            = null
+  oidc_thumbprints           = null
+  ca_certificate             = null
+  permissions_boundary_arn   = null
+  image_pull_service_account = null
+  image_pull_policy_arn      = null
 }
 
 run "a_wildcard_for_prefixes" {
@@ -159,4 +161,18 @@ run "a_thumbprint_of_another_length" {
   }
 
   expect_failures = [var.oidc_thumbprints]
+}
+
+run "a_service_account_without_its_namespace" {
+  command = plan
+
+  module {
+    source = "./modules/workload-identity"
+  }
+
+  variables {
+    image_pull_service_account = "ecr-credentials"
+  }
+
+  expect_failures = [var.image_pull_service_account]
 }

@@ -39,7 +39,7 @@ run "service_account_with_everything_on" {
     secure_parameters      = { "/challenge/token" = { version = 1 } }
     allow_secure_strings   = true
     parameter_change_queue = true
-    workload_identity      = { method = "oidc", oidc_issuer_url = "https://oidc.example.com/k3s" }
+    workload_identity      = { method = "oidc", oidc_issuer_url = "https://oidc.example.com/k3s", image_pull_service_account = "kube-system/ecr-credentials" }
   }
 
   override_resource {
@@ -61,11 +61,16 @@ run "certificates" {
 run "user_who_reads_every_parameter" {
   variables {
     parameter_prefixes = ["/"]
-    workload_identity  = { method = "user" }
+    workload_identity  = { method = "user", image_pull_service_account = "kube-system/ecr-credentials" }
   }
 
   assert {
     condition     = output.aux_service_user_name == "kantox-challenge-aux-service"
     error_message = "the user's name must be told"
+  }
+
+  assert {
+    condition     = output.image_pull_user_name == "kantox-challenge-image-pull"
+    error_message = "the other user's name must be told"
   }
 }

@@ -171,20 +171,22 @@ run "a_boundary_bounds_the_pods" {
   }
 
   variables {
-    name                     = "aux-service"
-    parameter_prefixes       = ["/challenge/"]
-    allow_secure_strings     = false
-    kms_key_arn              = null
-    change_queue_arn         = null
-    method                   = "oidc"
-    oidc_issuer_url          = "https://oidc.example.com/"
-    oidc_thumbprints         = null
-    ca_certificate           = null
-    permissions_boundary_arn = "arn:aws:iam::123456789012:policy/boundary"
+    name                       = "aux-service"
+    parameter_prefixes         = ["/challenge/"]
+    allow_secure_strings       = false
+    kms_key_arn                = null
+    change_queue_arn           = null
+    method                     = "oidc"
+    oidc_issuer_url            = "https://oidc.example.com/"
+    oidc_thumbprints           = null
+    ca_certificate             = null
+    image_pull_service_account = null
+    image_pull_policy_arn      = null
+    permissions_boundary_arn   = "arn:aws:iam::123456789012:policy/boundary"
   }
 
   assert {
-    condition     = aws_iam_role.this[0].permissions_boundary == "arn:aws:iam::123456789012:policy/boundary"
+    condition     = aws_iam_role.this["aux-service"].permissions_boundary == "arn:aws:iam::123456789012:policy/boundary"
     error_message = "the role must be bounded"
   }
 
@@ -201,7 +203,8 @@ run "the_state_has_a_bucket_of_its_own" {
 
   # The state's folder takes no variable of the main configuration.
   variables {
-    region = "eu-west-2"
+    region        = "eu-west-2"
+    force_destroy = false
   }
 
   assert {

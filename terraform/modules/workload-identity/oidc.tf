@@ -1,19 +1,22 @@
-# A role for the ServiceAccount of a cluster whose OIDC issuer AWS can reach over HTTPS (IRSA on k3s).
+# Roles for the ServiceAccounts of a cluster whose OIDC issuer AWS can reach over HTTPS (IRSA on k3s).
 
 locals {
-  issuer = trimsuffix(trimprefix(coalesce(var.oidc_issuer_url, "https://unused"), "https://"), "/")
+  issuer = trimsuffix(trimprefix(coalesce(var.oidc_issuer_url, "https://none"), "https://"), "/")
 
-  oidc_trust = [for provider in aws_iam_openid_connect_provider.cluster : {
-    Effect    = "Allow"
-    Action    = ["sts:AssumeRoleWithWebIdentity"]
-    Principal = { Federated = provider.arn }
-    Condition = {
-      StringEquals = {
-        "${local.issuer}:aud" = "sts.amazonaws.com"
-        "${local.issuer}:sub" = "system:serviceaccount:${var.namespace}:${var.service_account}"
+  oidc_trust = { for name, workload in local.workloads : name => jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Effect    = "Allow"
+      Action    = "sts:AssumeRoleWithWebIdentity"
+      Principal = { Federated = one(aws_iam_openid_connect_provider.cluster[*].arn) }
+      Condition = {
+        StringEquals = {
+          "${local.issuer}:aud" = "sts.amazonaws.com"
+          "${local.issuer}:sub" = "system:serviceaccount:${workload.namespace}:${workload.account}"
+        }
       }
-    }
-  }]
+    }]
+  }) }
 }
 
 resource "aws_iam_openid_connect_provider" "cluster" {

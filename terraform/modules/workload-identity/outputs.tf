@@ -1,16 +1,16 @@
-output "policy_arn" {
+output "aux_service_policy_arn" {
   description = "What aux-service may do."
-  value       = aws_iam_policy.this.arn
+  value       = aws_iam_policy.aux_service.arn
 }
 
-output "role_arn" {
-  description = "The role; null without one."
-  value       = one(aws_iam_role.this[*].arn)
+output "role_arns" {
+  description = "The roles by workload: aux-service, and image-pull if it was asked for."
+  value       = { for name, role in aws_iam_role.this : name => role.arn }
 }
 
-output "user_name" {
-  description = "The user; null without one."
-  value       = one(aws_iam_user.this[*].name)
+output "user_names" {
+  description = "The users by workload."
+  value       = { for name, user in aws_iam_user.this : name => user.name }
 }
 
 output "trust_anchor_arn" {

@@ -1,15 +1,18 @@
-# A role for pods that hold an X.509 certificate of the cluster's own authority.
+# Roles for pods that hold an X.509 certificate of the cluster's own authority.
 
 locals {
-  certificate_trust = [for anchor in aws_rolesanywhere_trust_anchor.cluster : {
-    Effect    = "Allow"
-    Action    = ["sts:AssumeRole", "sts:SetSourceIdentity", "sts:TagSession"]
-    Principal = { Service = "rolesanywhere.amazonaws.com" }
-    Condition = {
-      ArnEquals    = { "aws:SourceArn" = anchor.arn }
-      StringEquals = { "aws:PrincipalTag/x509Subject/CN" = var.service_account }
-    }
-  }]
+  certificate_trust = { for name, workload in local.workloads : name => jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Effect    = "Allow"
+      Action    = ["sts:AssumeRole", "sts:SetSourceIdentity", "sts:TagSession"]
+      Principal = { Service = "rolesanywhere.amazonaws.com" }
+      Condition = {
+        ArnEquals    = { "aws:SourceArn" = one(aws_rolesanywhere_trust_anchor.cluster[*].arn) }
+        StringEquals = { "aws:PrincipalTag/x509Subject/CN" = workload.account }
+      }
+    }]
+  }) }
 }
 
 resource "aws_rolesanywhere_trust_anchor" "cluster" {
@@ -32,6 +35,6 @@ resource "aws_rolesanywhere_profile" "cluster" {
 
   name             = var.name
   enabled          = true
-  role_arns        = aws_iam_role.this[*].arn
+  role_arns        = values(aws_iam_role.this)[*].arn
   duration_seconds = 3600
 }

@@ -1,5 +1,5 @@
 variable "name" {
-  description = "The name of the policy and of the role or user."
+  description = "The beginning of every name."
   type        = string
 }
 
@@ -78,16 +78,19 @@ variable "ca_certificate" {
   }
 }
 
-variable "namespace" {
-  description = "The namespace of the pods' ServiceAccount."
+variable "image_pull_service_account" {
+  description = "The ServiceAccount, as NAMESPACE/NAME, of the job that renews the images' pull secret; null for none."
   type        = string
-  default     = "aux-service"
+
+  validation {
+    condition     = var.image_pull_service_account == null || can(regex("^[a-z0-9-]+/[a-z0-9.-]+$", var.image_pull_service_account))
+    error_message = "workload_identity.image_pull_service_account must be NAMESPACE/NAME, for example kube-system/ecr-credentials."
+  }
 }
 
-variable "service_account" {
-  description = "The pods' ServiceAccount, and the common name of their certificate."
+variable "image_pull_policy_arn" {
+  description = "What that job may do."
   type        = string
-  default     = "aux-service"
 }
 
 variable "permissions_boundary_arn" {

@@ -1,0 +1,309 @@
+//! One attempt: a request out, the whole answer in, and what that came to.
+
+use std::time::Duration;
+
+use bytes::BytesMut;
+use http::{Extensions, HeaderValue, StatusCode, header};
+use metrics::{Unit, counter, describe_counter, describe_histogram, histogram};
+use reqwest::{Request, Response};
+use reqwest_middleware::{Error, Middleware, Next, Result};
+use reqwest_retry::RetryError;
+use shared::{auth::Token, http::EXPECTED_TIMEOUT, problem::Problem, telemetry::RequestContext};
+use tokio::time::{Instant, timeout};
+
+use crate::breaker::{Breaker, Refused, Verdict};
+
+/// A larger answer than this is not read to its end: no list or set of values of a sane account comes near it,
+/// and a broken upstream must not fill our memory.
+const LARGEST_BODY: usize = 16 * 1024 * 1024;
+
+const REQUESTS: &str = "upstream_requests_total";
+const DURATION: &str = "upstream_request_duration_seconds";
+
+/// What every layer must know of the call that it serves: in the request's extensions.
+#[derive(Clone, Copy)]
+pub(crate) struct Call {
+    /// The template of the route, for metrics.
+    pub(crate) route: &'static str,
+    /// Nobody waits for an answer after this.
+    pub(crate) deadline: Instant,
+    /// Reads the body of a 200 into the extensions of its response; `false` if it is not what this route answers.
+    /// This happens within the attempt, so that nonsense is the attempt's failure.
+    pub(crate) parse: fn(&[u8], &mut Extensions) -> bool,
+}
+
+impl Call {
+    pub(crate) fn of(extensions: &Extensions) -> &Self {
+        extensions.get().expect("every request to aux-service carries its call")
+    }
+}
+
+/// Why an attempt brought no answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    #[error(transparent)]
+    Refused(Refused),
+    #[error("aux-service cannot be reached, or broke off")]
+    Unreachable(#[source] Error),
+    #[error("aux-service did not answer within {0:?}")]
+    TimedOut(Duration),
+    #[error("aux-service answered {status} with {what}")]
+    Nonsense { status: StatusCode, what: &'static str },
+    #[error("aux-service answered with the problem {}", .0.code)]
+    Problem(Box<Problem>),
+}
+
+/// Unwraps it from what the layers have wrapped it in.
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let error = match error {
+            Error::Reqwest(error) => return Self::Unreachable(Error::Reqwest(error.without_url())),
+            Error::Middleware(error) => error,
+        };
+        match error.downcast() {
+            Ok(RetryError::Error(inner) | RetryError::WithRetries { err: inner, .. }) => {
+                inner.into()
+            }
+            Err(error) => match error.downcast() {
+                Ok(failure) => failure,
+                Err(error) => Self::Unreachable(Error::Middleware(error)),
+            },
+        }
+    }
+}
+
+impl Failure {
+    /// Finds the failure in what the layers have wrapped it in.
+    pub(crate) fn of(error: &Error) -> Option<&Self> {
+        let Error::Middleware(error) = error else { return None };
+        match error.downcast_ref() {
+            Some(RetryError::Error(inner) | RetryError::WithRetries { err: inner, .. }) => {
+                Self::of(inner)
+            }
+            None => error.downcast_ref(),
+        }
+    }
+
+    /// Whether the same call may well succeed a moment later.
+    /// A refusal by the breaker is final: retrying it would defeat it.
+    /// So is nonsense, unless its status says that something between us and aux-service speaks, such as a mesh.
+    pub(crate) fn is_retryable(&self) -> bool {
+        match self {
+            Self::Refused(_) => false,
+            Self::Unreachable(_) | Self::TimedOut(_) => true,
+            Self::Nonsense { status, .. } => is_transient(*status),
+            Self::Problem(problem) => problem.retryable && is_transient(problem.status()),
+        }
+    }
+
+    /// Whether aux-service did its work, and refused the request for what it is.
+    pub(crate) fn is_answer(&self) -> bool {
+        matches!(self, Self::Problem(problem) if problem.status().is_client_error())
+    }
+
+    /// The pause that aux-service asks for.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Problem(problem) => problem.retry_after,
+            Self::Refused(_) | Self::Unreachable(_) | Self::TimedOut(_) | Self::Nonsense { .. } => {
+                None
+            }
+        }
+    }
+
+    fn is_throttled(&self) -> bool {
+        matches!(self, Self::Problem(problem) if problem.code == "aws-throttled")
+    }
+
+    /// Whether time ran out, here or at aux-service.
+    fn is_late(&self) -> bool {
+        match self {
+            Self::TimedOut(_) => true,
+            Self::Problem(problem) => problem.status() == StatusCode::GATEWAY_TIMEOUT,
+            Self::Refused(_) | Self::Unreachable(_) | Self::Nonsense { .. } => false,
+        }
+    }
+
+    /// The label `outcome` of `upstream_requests_total`.
+    fn outcome(&self) -> &'static str {
+        match self {
+            Self::Refused(_) => "circuit_open",
+            Self::Unreachable(_) => "unreachable",
+            Self::TimedOut(_) => "timeout",
+            Self::Nonsense { .. } => "invalid",
+            Self::Problem(_) if self.is_answer() => "client_error",
+            Self::Problem(_) if self.is_throttled() => "throttled",
+            Self::Problem(_) => "server_error",
+        }
+    }
+
+    fn verdict(&self) -> Verdict {
+        if self.is_answer() {
+            Verdict::Success
+        } else if self.is_throttled() {
+            Verdict::Throttled
+        } else {
+            Verdict::Failure
+        }
+    }
+}
+
+fn is_transient(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT
+    )
+}
+
+/// The layers below retry: circuit breaker, then the timeout of one attempt, then HTTP.
+pub(crate) struct Attempt {
+    pub(crate) breaker: Breaker,
+    pub(crate) timeout: Duration,
+    /// What we show to aux-service.
+    pub(crate) token: Option<Token>,
+}
+
+#[async_trait::async_trait]
+impl Middleware for Attempt {
+    async fn handle(&self, req: Request, ext: &mut Extensions, next: Next<'_>) -> Result<Response> {
+        self.run(req, ext, next).await.map_err(Error::middleware)
+    }
+}
+
+impl Attempt {
+    async fn run(
+        &self,
+        mut request: Request,
+        extensions: &mut Extensions,
+        next: Next<'_>,
+    ) -> std::result::Result<Response, Failure> {
+        let call = *Call::of(extensions);
+        let permit = self.breaker.acquire().map_err(|refused| {
+            requests(call.route, "circuit_open").increment(1);
+            Failure::Refused(refused)
+        })?;
+        let mut measured =
+            Measured { route: call.route, started: Instant::now(), outcome: "abandoned" };
+        let remaining = call.deadline.saturating_duration_since(measured.started);
+        let patience = self.timeout.min(remaining);
+        let headers = request.headers_mut();
+        headers.insert(EXPECTED_TIMEOUT, HeaderValue::from(patience.as_millis() as u64));
+        if let Some(context) = RequestContext::current() {
+            context.inject(headers);
+        }
+        if let Some(token) = &self.token {
+            headers.insert(header::AUTHORIZATION, token.header());
+        }
+
+        let result = match timeout(patience, exchange(request, extensions, next, call)).await {
+            Ok(result) => result,
+            Err(_) => Err(Failure::TimedOut(patience)),
+        };
+
+        measured.outcome = result.as_ref().map_or_else(Failure::outcome, |_| "ok");
+        match &result {
+            Ok(_) => permit.judge(Verdict::Success),
+            // The caller gave less time than an attempt may take. Whether that was too little is not known,
+            // and callers in a hurry must not open the circuit for all: the permit decides by how slow it was.
+            Err(failure) if failure.is_late() && patience < self.timeout => drop(permit),
+            Err(failure) => permit.judge(failure.verdict()),
+        }
+        result
+    }
+}
+
+/// Sends the request and reads the answer to its end: an answer that breaks off, stalls or makes no sense
+/// must fail here, where the breaker sees it and a retry can help, and not in front of the client.
+async fn exchange(
+    request: Request,
+    extensions: &mut Extensions,
+    next: Next<'_>,
+    call: Call,
+) -> std::result::Result<Response, Failure> {
+    let conditional = request.headers().contains_key(header::IF_NONE_MATCH);
+    let mut response = next
+        .run(request, extensions)
+        .await
+        .map_err(|error| Failure::Unreachable(error.without_url()))?;
+    let status = response.status();
+    let nonsense = |what| Failure::Nonsense { status, what };
+    if status == StatusCode::NOT_MODIFIED && conditional {
+        return Ok(response);
+    }
+    let body = read(&mut response).await?.ok_or_else(|| nonsense("a body that is too large"))?;
+    let media_type = media_type(&response);
+    if status == StatusCode::OK {
+        if media_type != "application/json" {
+            return Err(nonsense("a body that is not JSON"));
+        }
+        let understood = (call.parse)(&body, response.extensions_mut());
+        return if understood { Ok(response) } else { Err(nonsense("a body of another kind")) };
+    }
+    if media_type != "application/problem+json" {
+        return Err(nonsense("a body that is no problem"));
+    }
+    match serde_json::from_slice::<Problem>(&body) {
+        // Where aux-service refuses our token, nothing is wrong with the client's.
+        Ok(problem) if problem.status != status.as_u16() || status == StatusCode::UNAUTHORIZED => {
+            Err(nonsense("a problem that is not the client's"))
+        }
+        Ok(problem) => Err(Failure::Problem(Box::new(problem.with_headers(response.headers())))),
+        Err(_) => Err(nonsense("a problem that cannot be read")),
+    }
+}
+
+/// The whole body, or nothing if it is too large.
+async fn read(response: &mut Response) -> std::result::Result<Option<BytesMut>, Failure> {
+    let announced = response.content_length().unwrap_or(0);
+    if announced > LARGEST_BODY as u64 {
+        return Ok(None);
+    }
+    let mut body = BytesMut::with_capacity(announced as usize);
+    let broken = |error: reqwest::Error| Failure::Unreachable(Error::Reqwest(error.without_url()));
+    while let Some(chunk) = response.chunk().await.map_err(broken)? {
+        if body.len() + chunk.len() > LARGEST_BODY {
+            return Ok(None);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(Some(body))
+}
+
+/// Without its parameters, and empty where there is none.
+fn media_type(response: &Response) -> String {
+    let value = response.headers().get(header::CONTENT_TYPE);
+    let text = value.and_then(|value| value.to_str().ok()).unwrap_or_default();
+    text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+/// Records an attempt when it ends, however it ends.
+struct Measured {
+    route: &'static str,
+    started: Instant,
+    outcome: &'static str,
+}
+
+impl Drop for Measured {
+    fn drop(&mut self) {
+        requests(self.route, self.outcome).increment(1);
+        histogram!(DURATION, "route" => self.route, "outcome" => self.outcome)
+            .record(self.started.elapsed());
+    }
+}
+
+/// What the metrics of this file and of no other are.
+pub(crate) fn describe() {
+    describe_counter!(
+        REQUESTS,
+        "Attempts to ask aux-service, and those that the circuit breaker refused"
+    );
+    describe_histogram!(
+        DURATION,
+        Unit::Seconds,
+        "Time from the begin of an attempt to the end of its answer"
+    );
+}
+
+fn requests(route: &'static str, outcome: &'static str) -> metrics::Counter {
+    counter!(REQUESTS, "route" => route, "outcome" => outcome)
+}

@@ -1,0 +1,193 @@
+//! A stand-in for aux-service that misbehaves on cue, byte by byte, on a real socket.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use parking_lot::Mutex;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+    time::{Instant, sleep},
+};
+
+/// A request as it arrived.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen {
+    pub(crate) path: String,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) at: Instant,
+}
+
+impl Seen {
+    /// One that never travelled.
+    pub(crate) fn of(path: &str) -> Self {
+        Self { path: path.to_owned(), headers: Vec::new(), at: Instant::now() }
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+}
+
+/// What is done to a connection, in order, once a request has been read.
+#[derive(Clone, Debug)]
+pub(crate) enum Act {
+    Send(Vec<u8>),
+    Wait(Duration),
+    /// Nothing more is sent, and the connection stays.
+    Stall,
+    /// An orderly end of the connection.
+    Close,
+    /// A TCP reset.
+    Reset,
+}
+
+pub(crate) type Reply = Vec<Act>;
+
+type Behaviour = Box<dyn FnMut(&Seen) -> Reply + Send>;
+
+struct Shared {
+    behaviour: Mutex<Behaviour>,
+    seen: Mutex<Vec<Seen>>,
+}
+
+pub(crate) struct Aux {
+    pub(crate) addr: SocketAddr,
+    shared: Arc<Shared>,
+    listener: tokio::task::JoinHandle<()>,
+}
+
+impl Aux {
+    pub(crate) async fn start(behaviour: impl FnMut(&Seen) -> Reply + Send + 'static) -> Self {
+        Self::start_on(SocketAddr::from(([127, 0, 0, 1], 0)), behaviour).await
+    }
+
+    pub(crate) async fn start_on(
+        addr: SocketAddr,
+        behaviour: impl FnMut(&Seen) -> Reply + Send + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind(addr).await.expect("the port is free");
+        let addr = listener.local_addr().expect("a bound listener has an address");
+        let shared = Arc::new(Shared {
+            behaviour: Mutex::new(Box::new(behaviour)),
+            seen: Mutex::new(Vec::new()),
+        });
+        let listener = tokio::spawn(accept(listener, Arc::clone(&shared)));
+        Self { addr, shared, listener }
+    }
+
+    /// Changes what happens from the next request on.
+    pub(crate) fn behave(&self, behaviour: impl FnMut(&Seen) -> Reply + Send + 'static) {
+        *self.shared.behaviour.lock() = Box::new(behaviour);
+    }
+
+    /// Every request so far.
+    pub(crate) fn seen(&self) -> Vec<Seen> {
+        self.shared.seen.lock().clone()
+    }
+
+    pub(crate) fn calls(&self) -> usize {
+        self.shared.seen.lock().len()
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.addr)
+    }
+
+    /// As a killed process: the port refuses, and open connections are gone.
+    pub(crate) async fn stop(self) -> SocketAddr {
+        self.listener.abort();
+        let _ = self.listener.await;
+        self.addr
+    }
+}
+
+async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+    // They end with the listener's task.
+    let mut connections = JoinSet::new();
+    loop {
+        let (stream, _) = listener.accept().await.expect("accepting works");
+        connections.spawn(converse(stream, Arc::clone(&shared)));
+    }
+}
+
+async fn converse(mut stream: TcpStream, shared: Arc<Shared>) {
+    stream.set_nodelay(true).expect("an option of a socket");
+    while let Some(seen) = read_request(&mut stream).await {
+        shared.seen.lock().push(seen.clone());
+        let reply = (shared.behaviour.lock())(&seen);
+        for act in reply {
+            match act {
+                // The gateway may be gone by now, which is its right.
+                Act::Send(bytes) if stream.write_all(&bytes).await.is_err() => return,
+                Act::Send(_) => {}
+                Act::Wait(pause) => sleep(pause).await,
+                Act::Stall => std::future::pending().await,
+                Act::Close => return,
+                Act::Reset => return stream.set_zero_linger().expect("an option of a socket"),
+            }
+        }
+    }
+}
+
+/// The head of a GET; `None` at the end of the connection.
+async fn read_request(stream: &mut TcpStream) -> Option<Seen> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.ok()?);
+    }
+    let head = String::from_utf8(head).expect("a head is text");
+    let mut lines = head.lines();
+    let path = lines.next()?.split(' ').nth(1)?.to_owned();
+    let headers = lines
+        .filter_map(|line| line.split_once(": "))
+        .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
+        .collect();
+    Some(Seen { path, headers, at: Instant::now() })
+}
+
+/// A whole response.
+pub(crate) fn response(status: u16, headers: &[(&str, &str)], body: &str) -> Reply {
+    vec![Act::Send(bytes(status, headers, body.len(), body))]
+}
+
+/// A response whose announced length need not be true.
+pub(crate) fn bytes(status: u16, headers: &[(&str, &str)], length: usize, body: &str) -> Vec<u8> {
+    let mut text = format!("HTTP/1.1 {status} Status\r\ncontent-length: {length}\r\n");
+    for (name, value) in headers {
+        text.push_str(&format!("{name}: {value}\r\n"));
+    }
+    text.push_str("\r\n");
+    text.push_str(body);
+    text.into_bytes()
+}
+
+pub(crate) const JSON: (&str, &str) = ("content-type", "application/json");
+
+/// What aux-service answers to each route when nothing is wrong.
+pub(crate) fn healthy(seen: &Seen) -> Reply {
+    response(200, &[JSON], body(&seen.path))
+}
+
+/// The body of [`healthy`].
+pub(crate) fn body(path: &str) -> &'static str {
+    match path {
+        "/buckets" => r#"{"version":"1.2.3","buckets":["logs","backups"]}"#,
+        "/params" => r#"{"version":"1.2.3","parameters":["/a","/b"]}"#,
+        path if path.starts_with("/param/") => r#"{"version":"1.2.3","value":"cloud-engineer"}"#,
+        path if path.starts_with("/values/") => {
+            r#"{"version":"1.2.3","path":"/a","values":{"/a/b":"1"},"omitted":[]}"#
+        }
+        path => panic!("no such route: {path}"),
+    }
+}
+
+/// A problem as aux-service sends it.
+pub(crate) fn problem(status: u16, code: &str, retryable: bool, headers: &[(&str, &str)]) -> Reply {
+    let body = format!(
+        r#"{{"type":"urn:problem:{code}","title":"T","status":{status},"detail":"D","code":"{code}","retryable":{retryable},"request_id":"theirs","error":"E"}}"#
+    );
+    let mut all = vec![("content-type", "application/problem+json")];
+    all.extend_from_slice(headers);
+    response(status, &all, &body)
+}

@@ -1,0 +1,303 @@
+//! main-api's own cache: what it keeps, for how long, and what it answers when aux-service does not.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    task::JoinSet,
+    time::{Instant, sleep},
+};
+
+use crate::{
+    aux_double::{Act, Aux, JSON, Reply, Seen, body, healthy, problem, response},
+    gateway::{Answer, Gateway},
+};
+
+const ON: &str = "--cache=on";
+
+fn kept_for(cache_control: &'static str, age: &'static str) -> impl Fn(&Seen) -> Reply + Clone {
+    move |seen| {
+        let headers = [
+            JSON,
+            ("cache-control", cache_control),
+            ("age", age),
+            ("etag", "\"theirs\""),
+            ("cache-status", "aux-service; hit; ttl=53"),
+        ];
+        response(200, &headers, body(&seen.path))
+    }
+}
+
+fn seconds(answer: &Answer, name: &str) -> u64 {
+    answer.header(name).expect("it is told").parse().expect("seconds")
+}
+
+/// Asks until the answer is as wanted.
+async fn until(gateway: &Gateway, path: &str, wanted: impl Fn(&Answer) -> bool) -> Answer {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let answer = gateway.get(path).await;
+        if wanted(&answer) {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "it stays {answer:?}");
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_fresh_answer_is_asked_for_once() {
+    let aux = Aux::start(kept_for("max-age=60", "7")).await;
+    let gateway = Gateway::before(&aux, &[ON]).await;
+    let first = gateway.get("/param/a").await;
+    let second = gateway.get("/param/a").await;
+    assert_eq!(aux.calls(), 1);
+    assert_eq!(first.body, second.body);
+    assert_eq!(
+        first.header("cache-status"),
+        Some("aux-service; hit; ttl=53, main-api; fwd=miss; stored")
+    );
+    let status = second.header("cache-status").expect("it is told");
+    assert!(status.starts_with("aux-service; hit; ttl=53, main-api; hit; ttl=5"), "{status}");
+}
+
+/// A client must not take an answer for young because it passed through two caches.
+#[tokio::test]
+async fn the_age_is_that_of_the_origin_across_both_caches() {
+    let aux =
+        Aux::start(kept_for("max-age=60, stale-while-revalidate=30, stale-if-error=600", "7"))
+            .await;
+    let gateway = Gateway::before(&aux, &[ON]).await;
+    let first = gateway.get("/buckets").await;
+    assert!((7..=8).contains(&seconds(&first, "age")), "{first:?}");
+    assert_eq!(
+        first.header("cache-control"),
+        Some("max-age=60, stale-while-revalidate=30, stale-if-error=600")
+    );
+    let older = until(&gateway, "/buckets", |answer| seconds(answer, "age") >= 9).await;
+    assert_eq!(aux.calls(), 1, "{older:?}");
+}
+
+#[tokio::test]
+async fn an_answer_ages_while_it_is_under_way() {
+    let aux = Aux::start(|seen| {
+        let mut reply = kept_for("max-age=60", "7")(seen);
+        reply.insert(0, Act::Wait(Duration::from_millis(1100)));
+        reply
+    })
+    .await;
+    let gateway = Gateway::before(&aux, &[ON]).await;
+    assert!(seconds(&gateway.get("/buckets").await, "age") >= 8);
+}
+
+#[tokio::test]
+async fn each_name_has_an_answer_of_its_own() {
+    let aux = Aux::start(|seen| {
+        let body = format!(r#"{{"version":"1","value":"the value of {}"}}"#, seen.path);
+        response(200, &[JSON, ("cache-control", "max-age=60")], &body)
+    })
+    .await;
+    let gateway = Gateway::before(&aux, &[ON]).await;
+    for name in ["a", "a/b", "b"] {
+        let answer = gateway.get(&format!("/param/{name}")).await;
+        let value = answer.body["value"].as_str().expect("a value").to_owned();
+        assert!(value.ends_with(&format!("%2F{}", name.replace('/', "%2F"))), "{name}: {value}");
+    }
+    assert_eq!(aux.calls(), 3);
+    gateway.get("/param//a").await;
+    assert_eq!(aux.calls(), 3, "the same name, written with its slash");
+}
+
+#[tokio::test]
+async fn a_client_that_has_the_answer_is_told_so() {
+    let aux = Aux::start(kept_for("max-age=60", "0")).await;
+    let gateway = Gateway::before(&aux, &[ON]).await;
+    let etag = gateway.get("/buckets").await.header("etag").expect("a tag").to_owned();
+    assert_ne!(etag, "\"theirs\"", "our body is another than theirs");
+    assert_eq!(gateway.status_with("/buckets", &[("if-none-match", &etag)]).await, 304);
+    assert_eq!(aux.calls(), 1);
+}
+
+#[tokio::test]
+async fn a_stale_answer_is_given_at_once_and_revalidated_behind_it() {
+    let aux = Aux::start(kept_for("max-age=0, stale-while-revalidate=60", "0")).await;
+    let gateway = Gateway::before(&aux, &[ON]).await;
+    let first = gateway.get("/buckets").await;
+    aux.behave(|seen| {
+        assert_eq!(
+            seen.header("if-none-match"),
+            Some("\"theirs\""),
+            "it is revalidated, not fetched"
+        );
+        let headers = [("cache-control", "max-age=60"), ("age", "0"), ("etag", "\"theirs\"")];
+        response(304, &headers, "")
+    });
+    let stale = gateway.get("/buckets").await;
+    assert_eq!(stale.body, first.body);
+    assert!(stale.header("cache-status").is_some_and(|status| status.contains("main-api; hit")));
+    let fresh = until(&gateway, "/buckets", |answer| {
+        answer.header("cache-control").is_some_and(|told| told.starts_with("max-age=60"))
+    })
+    .await;
+    assert_eq!(fresh.body, first.body);
+    assert_eq!(aux.calls(), 2);
+}
+
+#[tokio::test]
+async fn when_aux_service_fails_a_stale_answer_stands_in() {
+    let faults: [fn(&Seen) -> Reply; 4] = [
+        |_| vec![Act::Reset],
+        |_| vec![Act::Stall],
+        |_| problem(503, "aws-throttled", true, &[("retry-after", "60")]),
+        |_| response(500, &[], "oops"),
+    ];
+    for fault in faults {
+        let aux = Aux::start(kept_for("max-age=0, stale-if-error=60", "0")).await;
+        let gateway = Gateway::before(&aux, &[ON, "--attempt-timeout=200ms"]).await;
+        let good = gateway.get("/buckets").await;
+        aux.behave(fault);
+        let answer = gateway.get("/buckets").await;
+        assert_eq!((answer.status, &answer.body), (200, &good.body));
+        let status = answer.header("cache-status").expect("it is told");
+        assert!(status.contains("detail=stale-if-error"), "{status}");
+    }
+}
+
+#[tokio::test]
+async fn when_aux_service_is_gone_and_the_circuit_open_it_stands_in_at_once() {
+    let aux = Aux::start(kept_for("max-age=0, stale-if-error=60", "0")).await;
+    let gateway = Gateway::before(&aux, &[ON, "--breaker-open-for=60s"]).await;
+    let good = gateway.get("/param/warm").await;
+    aux.stop().await;
+    // Names that nobody has asked for before.
+    until(&gateway, "/param/cold", |answer| answer.body["code"] == "circuit-open").await;
+    for _ in 0..20 {
+        let answer = gateway.get("/param/warm").await;
+        assert_eq!((answer.status, &answer.body), (200, &good.body));
+    }
+}
+
+#[tokio::test]
+async fn staleness_has_an_end() {
+    let aux = Aux::start(kept_for("max-age=1, stale-if-error=1", "0")).await;
+    let gateway = Gateway::before(&aux, &[ON]).await;
+    assert_eq!(gateway.get("/buckets").await.status, 200);
+    let loaded = Instant::now();
+    aux.behave(|_| problem(502, "aws-credentials", false, &[]));
+    until(&gateway, "/buckets", |answer| answer.status == 502).await;
+    assert!(loaded.elapsed() >= Duration::from_millis(1900), "{:?}", loaded.elapsed());
+    assert!(loaded.elapsed() <= Duration::from_millis(3000), "{:?}", loaded.elapsed());
+}
+
+#[tokio::test]
+async fn what_must_not_be_stored_is_not() {
+    for forbidden in ["no-store", "private, max-age=60", "no-cache", ""] {
+        let aux = Aux::start(kept_for(forbidden, "0")).await;
+        let gateway = Gateway::before(&aux, &[ON]).await;
+        for calls in 1..=3 {
+            let answer = gateway.get("/param/secret").await;
+            assert_eq!(answer.body["value"], "cloud-engineer");
+            assert_eq!(answer.header("cache-control"), Some("no-store"), "{forbidden}");
+            assert_eq!(answer.header("etag"), None, "a tag would tell that two secrets are equal");
+            assert_eq!(aux.calls(), calls, "{forbidden}");
+        }
+        aux.stop().await;
+        assert_eq!(gateway.get("/param/secret").await.status, 502, "{forbidden}");
+    }
+}
+
+#[tokio::test]
+async fn a_name_that_is_unknown_is_remembered_as_long_as_aux_service_says() {
+    let unknown = |_: &Seen| {
+        problem(404, "parameter-not-found", false, &[("cache-control", "max-age=7"), ("age", "2")])
+    };
+    let aux = Aux::start(unknown).await;
+    let gateway = Gateway::before(&aux, &[ON]).await;
+    for _ in 0..3 {
+        let answer = gateway.get("/param/nothing").await;
+        answer.assert_problem(404, "parameter-not-found");
+        let told = answer.header("cache-control").expect("it is told");
+        assert!(["max-age=5", "max-age=4", "max-age=3"].contains(&told), "{told}");
+    }
+    assert_eq!(aux.calls(), 1);
+}
+
+#[tokio::test]
+async fn a_parameter_that_is_gone_or_denied_is_not_answered_from_the_past() {
+    for (status, code) in [(404, "parameter-not-found"), (403, "aws-access-denied")] {
+        let aux = Aux::start(kept_for("max-age=0, stale-if-error=600", "0")).await;
+        let gateway = Gateway::before(&aux, &[ON]).await;
+        assert_eq!(gateway.get("/param/a").await.status, 200);
+        aux.behave(move |_| problem(status, code, false, &[]));
+        gateway.get("/param/a").await.assert_problem(status, code);
+        aux.stop().await;
+        assert_eq!(gateway.get("/param/a").await.status, 502, "{code}: what was kept is gone");
+    }
+}
+
+#[tokio::test]
+async fn many_who_ask_at_once_make_one_call() {
+    let aux = Aux::start(|seen| {
+        let mut reply = kept_for("max-age=60", "0")(seen);
+        reply.insert(0, Act::Wait(Duration::from_millis(300)));
+        reply
+    })
+    .await;
+    let gateway = Arc::new(Gateway::before(&aux, &[ON]).await);
+    let mut clients = JoinSet::new();
+    for _ in 0..50 {
+        let gateway = Arc::clone(&gateway);
+        clients.spawn(async move { gateway.get("/buckets").await.status });
+    }
+    assert_eq!(clients.join_all().await, [200; 50]);
+    assert_eq!(aux.calls(), 1);
+}
+
+/// A caller in a hurry must not spoil the load for those who wait, nor for those who come after.
+#[tokio::test]
+async fn a_load_outlives_the_caller_that_began_it() {
+    let aux = Aux::start(|seen| {
+        let mut reply = kept_for("max-age=60", "0")(seen);
+        reply.insert(0, Act::Wait(Duration::from_millis(500)));
+        reply
+    })
+    .await;
+    let gateway = Gateway::before(&aux, &[ON]).await;
+    let hurried = [("x-envoy-expected-rq-timeout-ms", "50")];
+    gateway.get_with("/buckets", &hurried).await.assert_problem(504, "upstream-timeout");
+    let answer = gateway.get("/buckets").await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(aux.calls(), 1);
+    assert_eq!(aux.seen()[0].header("x-envoy-expected-rq-timeout-ms"), Some("4000"));
+}
+
+#[tokio::test]
+async fn the_parts_of_the_inventory_come_from_the_cache_too() {
+    let aux = Aux::start(kept_for("max-age=60", "0")).await;
+    let gateway = Gateway::before(&aux, &[ON]).await;
+    gateway.get("/buckets").await;
+    gateway.get("/inventory").await;
+    gateway.get("/inventory").await;
+    assert_eq!(aux.calls(), 2);
+}
+
+#[tokio::test]
+async fn without_a_cache_every_request_is_a_call_and_clients_may_still_keep_the_answer() {
+    let aux = Aux::start(kept_for("max-age=60", "7")).await;
+    let gateway = Gateway::before(&aux, &[]).await;
+    for calls in 1..=3 {
+        let answer = gateway.get("/buckets").await;
+        assert_eq!(aux.calls(), calls);
+        assert!(answer.header("cache-control").is_some_and(|told| told.starts_with("max-age=60")));
+        let status = answer.header("cache-status").expect("it is told");
+        assert!(status.ends_with("main-api; fwd=bypass"), "{status}");
+    }
+}
+
+#[tokio::test]
+async fn one_that_never_answered_is_no_reason_to_keep_anything() {
+    let aux = Aux::start(|_| vec![Act::Reset]).await;
+    let gateway = Gateway::before(&aux, &[ON]).await;
+    gateway.get("/buckets").await.assert_problem(502, "upstream-unavailable");
+    aux.behave(healthy);
+    assert_eq!(gateway.get("/buckets").await.status, 200);
+}

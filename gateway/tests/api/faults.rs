@@ -1,0 +1,230 @@
+//! One call to an aux-service that fails in every way there is: what the client hears, and how often aux-service was asked.
+
+use std::time::Duration;
+
+use crate::{
+    aux_double::{Act, Aux, JSON, Reply, Seen, body, bytes, healthy, problem, response},
+    gateway::Gateway,
+};
+
+const ATTEMPTS: usize = 3;
+
+/// Fails once, then works.
+fn once(fault: Reply) -> impl FnMut(&Seen) -> Reply {
+    let mut fault = Some(fault);
+    move |seen| fault.take().unwrap_or_else(|| healthy(seen))
+}
+
+fn always(fault: Reply) -> impl FnMut(&Seen) -> Reply {
+    move |_| fault.clone()
+}
+
+/// A good answer, cut in half.
+fn half() -> Act {
+    let body = body("/buckets");
+    Act::Send(bytes(200, &[JSON], body.len(), &body[..body.len() / 2]))
+}
+
+fn slow_headers() -> Reply {
+    vec![Act::Stall]
+}
+
+fn slow_body() -> Reply {
+    vec![half(), Act::Stall]
+}
+
+/// Never silent for long, and never done: only a bound on the whole attempt ends it.
+fn dripping_body() -> Reply {
+    let mut reply = vec![Act::Send(bytes(200, &[JSON], 1000, "{"))];
+    for _ in 0..100 {
+        reply.extend([Act::Wait(Duration::from_millis(20)), Act::Send(vec![b' '])]);
+    }
+    reply
+}
+
+fn reset() -> Reply {
+    vec![Act::Reset]
+}
+
+fn reset_in_the_body() -> Reply {
+    vec![half(), Act::Wait(Duration::from_millis(20)), Act::Reset]
+}
+
+fn closed_without_a_word() -> Reply {
+    vec![Act::Close]
+}
+
+fn truncated() -> Reply {
+    vec![half(), Act::Close]
+}
+
+fn garbage() -> Reply {
+    vec![Act::Send(b"\x16\x03\x01 this is no HTTP\r\n\r\n".to_vec()), Act::Close]
+}
+
+/// Its length is known only when all of it is there.
+fn chunked(body: &str) -> Reply {
+    let (name, value) = JSON;
+    let head = format!("HTTP/1.1 200 OK\r\n{name}: {value}\r\ntransfer-encoding: chunked\r\n\r\n");
+    vec![Act::Send(format!("{head}{:x}\r\n{body}\r\n0\r\n\r\n", body.len()).into_bytes())]
+}
+
+#[tokio::test]
+async fn a_fault_that_passes_is_not_seen_by_the_client() {
+    let faults = [
+        ("slow headers", slow_headers()),
+        ("a slow body", slow_body()),
+        ("a dripping body", dripping_body()),
+        ("a reset", reset()),
+        ("a reset in the body", reset_in_the_body()),
+        ("a close", closed_without_a_word()),
+        ("a truncated body", truncated()),
+        ("garbage", garbage()),
+        ("a retryable 502", problem(502, "aws-unavailable", true, &[])),
+        ("a retryable 504", problem(504, "aws-timeout", true, &[])),
+        (
+            "a 503 of a mesh",
+            response(503, &[("content-type", "text/plain")], "no healthy upstream"),
+        ),
+    ];
+    for (name, fault) in faults {
+        let aux = Aux::start(once(fault)).await;
+        let gateway = Gateway::before(&aux, &["--attempt-timeout=500ms"]).await;
+        let answer = gateway.get("/buckets").await;
+        assert_eq!(answer.status, 200, "{name}: {answer:?}");
+        assert_eq!(answer.body["buckets"], serde_json::json!(["logs", "backups"]), "{name}");
+        assert_eq!(aux.calls(), 2, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn an_upstream_that_is_too_slow_is_a_504_within_the_deadline() {
+    for (name, fault) in
+        [("headers", slow_headers()), ("body", slow_body()), ("dripping", dripping_body())]
+    {
+        let aux = Aux::start(always(fault)).await;
+        let gateway = Gateway::before(&aux, &["--attempt-timeout=200ms"]).await;
+        let answer = gateway.get("/buckets").await;
+        answer.assert_problem(504, "upstream-timeout");
+        assert_eq!(aux.calls(), ATTEMPTS, "{name}");
+        let attempts = Duration::from_millis(200) * ATTEMPTS as u32;
+        assert!((attempts..Duration::from_secs(5)).contains(&answer.elapsed), "{name}: {answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_deadline_cuts_an_attempt_that_would_outlast_it() {
+    let aux = Aux::start(always(slow_headers())).await;
+    let gateway =
+        Gateway::before(&aux, &["--attempt-timeout=400ms", "--request-timeout=500ms"]).await;
+    let answer = gateway.get("/buckets").await;
+    answer.assert_problem(504, "upstream-timeout");
+    assert!(answer.elapsed >= Duration::from_millis(490), "{answer:?}");
+    assert!(answer.elapsed < Duration::from_millis(1500), "{answer:?}");
+}
+
+#[tokio::test]
+async fn an_upstream_that_breaks_off_is_a_502() {
+    for (name, fault) in [
+        ("a reset", reset()),
+        ("a reset in the body", reset_in_the_body()),
+        ("a close", closed_without_a_word()),
+        ("a truncated body", truncated()),
+        ("garbage", garbage()),
+    ] {
+        let aux = Aux::start(always(fault)).await;
+        let gateway = Gateway::before(&aux, &[]).await;
+        let answer = gateway.get("/buckets").await;
+        answer.assert_problem(502, "upstream-unavailable");
+        assert_eq!(answer.body["retryable"], true);
+        assert_eq!(aux.calls(), ATTEMPTS, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_port_that_nobody_listens_on_is_a_502() {
+    let aux = Aux::start(healthy).await;
+    let url = aux.url();
+    aux.stop().await;
+    let gateway = Gateway::start(&url, &[]).await;
+    gateway.get("/buckets").await.assert_problem(502, "upstream-unavailable");
+}
+
+#[tokio::test]
+async fn nonsense_is_a_502_and_not_asked_for_again() {
+    let text = ("content-type", "text/html");
+    let good = body("/buckets");
+    let huge = format!("{{\"version\":\"1\",\"buckets\":[\"{}\"]}}", "x".repeat(17 << 20));
+    for (name, fault) in [
+        ("no JSON", response(200, &[JSON], "{\"version\":")),
+        ("an empty body", response(200, &[JSON], "")),
+        ("another type", response(200, &[text], good)),
+        ("no type", response(200, &[], good)),
+        ("another route's body", response(200, &[JSON], body("/params"))),
+        ("a body without a version", response(200, &[JSON], "{\"buckets\":[]}")),
+        ("a huge body that is announced", vec![Act::Send(bytes(200, &[JSON], 1 << 40, "{"))]),
+        ("a huge body that comes unannounced", chunked(&huge)),
+        ("a 404 of something else", response(404, &[text], "<h1>Not Found</h1>")),
+        ("a problem of another status", {
+            let mut reply = problem(503, "aws-throttled", true, &[]);
+            let Act::Send(bytes) = &mut reply[0] else { unreachable!("a response is sent") };
+            bytes.splice(9..12, *b"500");
+            reply
+        }),
+        (
+            "a problem without a code",
+            response(500, &[("content-type", "application/problem+json")], "{}"),
+        ),
+        ("a redirect", response(302, &[("location", "/params")], "")),
+        ("no content", response(204, &[], "")),
+        ("no change of what was never asked", response(304, &[], "")),
+        ("a token that aux-service refuses", problem(401, "unauthorized", false, &[])),
+    ] {
+        let aux = Aux::start(always(fault)).await;
+        let gateway = Gateway::before(&aux, &[]).await;
+        let answer = gateway.get("/buckets").await;
+        assert_eq!((answer.status, name), (502, name), "{answer:?}");
+        answer.assert_problem(502, "upstream-unavailable");
+        assert_eq!(aux.calls(), 1, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_problem_keeps_its_status_and_its_code() {
+    for (status, code) in [
+        (400, "invalid-parameter-name"),
+        (403, "aws-access-denied"),
+        (404, "parameter-not-found"),
+        (502, "aws-credentials"),
+    ] {
+        let aux = Aux::start(always(problem(status, code, false, &[]))).await;
+        let gateway = Gateway::before(&aux, &[]).await;
+        let answer = gateway.get("/param/a").await;
+        answer.assert_problem(status, code);
+        assert_ne!(answer.body["request_id"], "theirs");
+        assert_eq!(aux.calls(), 1, "{code}");
+    }
+}
+
+#[tokio::test]
+async fn retry_after_is_waited_for_within_the_deadline() {
+    let aux = Aux::start(once(problem(503, "overloaded", true, &[("retry-after", "1")]))).await;
+    let gateway = Gateway::before(&aux, &[]).await;
+    let answer = gateway.get("/buckets").await;
+    assert_eq!(answer.status, 200);
+    let seen = aux.seen();
+    assert_eq!(seen.len(), 2);
+    assert!(seen[1].at - seen[0].at >= Duration::from_millis(990));
+}
+
+#[tokio::test]
+async fn a_longer_retry_after_is_handed_to_the_client_at_once() {
+    let aux =
+        Aux::start(always(problem(503, "aws-throttled", true, &[("retry-after", "60")]))).await;
+    let gateway = Gateway::before(&aux, &[]).await;
+    let answer = gateway.get("/buckets").await;
+    answer.assert_problem(503, "aws-throttled");
+    assert_eq!(answer.header("retry-after"), Some("60"));
+    assert_eq!(aux.calls(), 1);
+    assert!(answer.elapsed < Duration::from_secs(5), "{answer:?}");
+}

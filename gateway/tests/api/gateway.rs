@@ -1,0 +1,111 @@
+//! main-api as its clients meet it: on a socket.
+
+use std::time::Duration;
+
+use clap::Parser;
+use main_api::{config::Config, routes, upstream::Upstream};
+use reqwest::header::HeaderMap;
+use serde_json::Value;
+use shared::{config::Checked, metrics::Exporter, server};
+use tokio::{net::TcpListener, sync::oneshot, time::Instant};
+
+use crate::aux_double::Aux;
+
+pub(crate) struct Gateway {
+    url: String,
+    client: reqwest::Client,
+    /// Dropping it ends the server.
+    _stop: oneshot::Sender<()>,
+}
+
+/// What a client got.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Value,
+    pub(crate) elapsed: Duration,
+}
+
+impl Answer {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().expect("text"))
+    }
+
+    /// Checks that it is a problem, whole and coherent.
+    #[track_caller]
+    pub(crate) fn assert_problem(&self, status: u16, code: &str) {
+        assert_eq!((self.status, self.body["code"].as_str()), (status, Some(code)), "{self:?}");
+        assert_eq!(self.header("content-type"), Some("application/problem+json"));
+        assert_eq!(self.body["status"], status);
+        assert_eq!(self.body["request_id"].as_str(), self.header("x-request-id"));
+    }
+}
+
+impl Gateway {
+    /// In front of `aux`, without a cache, so that each request is a call. Times are those of the product unless
+    /// a test is about time: a busy machine must not decide it.
+    pub(crate) async fn before(aux: &Aux, flags: &[&str]) -> Self {
+        Self::start(&aux.url(), flags).await
+    }
+
+    pub(crate) async fn start(aux_url: &str, flags: &[&str]) -> Self {
+        let aux_url = format!("--aux-url={aux_url}");
+        let mut arguments = vec!["main-api", &aux_url];
+        if !flags.iter().any(|flag| flag.starts_with("--cache=")) {
+            arguments.push("--cache=off");
+        }
+        arguments.extend_from_slice(flags);
+        let config = Config::try_parse_from(arguments).expect("the flags are right");
+        config.check().expect("the flags agree");
+
+        let exporter = Exporter::install("main-api", "0.0.0").expect("one recorder");
+        let upstream = Upstream::new(&config).expect("a client");
+        let app = routes::app(&config, upstream, &exporter);
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let url = format!("http://{}", listener.local_addr().expect("a bound address"));
+        let (stop, stopped) = oneshot::channel();
+        tokio::spawn(async move {
+            let stopped = async { drop(stopped.await) };
+            let common = &config.common;
+            server::serve(common, listener, None, app.router, exporter, app.dependencies, stopped)
+                .await;
+        });
+        let client = reqwest::Client::builder().no_proxy().build().expect("a client");
+        Self { url, client, _stop: stop }
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.get_with(path, &[]).await
+    }
+
+    pub(crate) async fn get_with(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
+        let started = Instant::now();
+        let response = self.send(path, headers).await;
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let body = response.bytes().await.expect("main-api's answers are whole");
+        let elapsed = started.elapsed();
+        let body = serde_json::from_slice(&body).expect("main-api answers JSON");
+        Answer { status, headers, body, elapsed }
+    }
+
+    /// The status alone, for answers without a body.
+    pub(crate) async fn status_with(&self, path: &str, headers: &[(&str, &str)]) -> u16 {
+        self.send(path, headers).await.status().as_u16()
+    }
+
+    async fn send(&self, path: &str, headers: &[(&str, &str)]) -> reqwest::Response {
+        let mut request = self.client.get(format!("{}{path}", self.url));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.send().await.expect("main-api always answers")
+    }
+
+    /// The state that `/readyz` tells.
+    pub(crate) async fn circuit(&self) -> String {
+        let ready = self.get("/readyz").await;
+        assert_eq!(ready.status, 200, "an outage of aux-service takes no traffic away");
+        ready.body["dependencies"]["circuit_breaker"].as_str().expect("a state").to_owned()
+    }
+}

@@ -1,0 +1,99 @@
+//! What travels from main-api's client to aux-service.
+
+use crate::{
+    aux_double::{Act, Aux, healthy},
+    gateway::Gateway,
+};
+
+fn milliseconds(seen: &crate::aux_double::Seen) -> u64 {
+    seen.header("x-envoy-expected-rq-timeout-ms")
+        .expect("it always travels")
+        .parse()
+        .expect("a number")
+}
+
+#[tokio::test]
+async fn aux_service_hears_how_long_an_attempt_may_take() {
+    let aux = Aux::start(healthy).await;
+    let gateway = Gateway::before(&aux, &["--attempt-timeout=700ms"]).await;
+    assert_eq!(gateway.get("/buckets").await.status, 200);
+    assert_eq!(milliseconds(&aux.seen()[0]), 700);
+}
+
+#[tokio::test]
+async fn a_caller_in_a_hurry_shortens_it() {
+    let aux = Aux::start(healthy).await;
+    let gateway = Gateway::before(&aux, &["--attempt-timeout=3s"]).await;
+    for (told, bounds) in [("1500", 1000..=1500), ("60000", 3000..=3000), ("soon", 3000..=3000)] {
+        gateway.get_with("/buckets", &[("x-envoy-expected-rq-timeout-ms", told)]).await;
+        let heard = milliseconds(aux.seen().last().unwrap());
+        assert!(bounds.contains(&heard), "{told}: {heard}");
+    }
+}
+
+#[tokio::test]
+async fn each_attempt_tells_what_remains() {
+    let aux = Aux::start(|_| vec![Act::Stall]).await;
+    let flags = ["--attempt-timeout=300ms", "--request-timeout=500ms", "--retry-backoff=1ms"];
+    let gateway = Gateway::before(&aux, &flags).await;
+    gateway.get("/buckets").await.assert_problem(504, "upstream-timeout");
+    let told: Vec<u64> = aux.seen().iter().map(milliseconds).collect();
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert_eq!(told[0], 300);
+    assert!((1..=200).contains(&told[1]), "{told:?}");
+}
+
+#[tokio::test]
+async fn callers_in_a_hurry_do_not_open_the_circuit() {
+    let aux = Aux::start(|_| vec![Act::Stall]).await;
+    let flags = ["--breaker-consecutive-failures=2"];
+    let gateway = Gateway::before(&aux, &flags).await;
+    for _ in 0..10 {
+        let answer =
+            gateway.get_with("/buckets", &[("x-envoy-expected-rq-timeout-ms", "30")]).await;
+        answer.assert_problem(504, "upstream-timeout");
+    }
+    assert_eq!(gateway.circuit().await, "closed");
+}
+
+#[tokio::test]
+async fn an_upstream_that_hangs_opens_it_for_them_too() {
+    let aux = Aux::start(|_| vec![Act::Stall]).await;
+    let flags = ["--attempt-timeout=400ms", "--breaker-consecutive-failures=2"];
+    let gateway = Gateway::before(&aux, &flags).await;
+    for _ in 0..2 {
+        gateway.get_with("/buckets", &[("x-envoy-expected-rq-timeout-ms", "200")]).await;
+    }
+    assert_eq!(gateway.circuit().await, "open");
+}
+
+#[tokio::test]
+async fn the_identity_of_a_request_goes_with_it() {
+    let aux = Aux::start(healthy).await;
+    let gateway = Gateway::before(&aux, &[]).await;
+    let traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let headers = [("x-request-id", "order-17"), ("traceparent", traceparent)];
+    gateway.get_with("/buckets", &headers).await;
+    let seen = aux.seen();
+    assert_eq!(seen[0].header("x-request-id"), Some("order-17"));
+    let sent = seen[0].header("traceparent").expect("it travels");
+    assert!(sent.starts_with("00-0af7651916cd43dd8448eb211c80319c-"), "{sent}");
+    assert_ne!(sent, traceparent, "the span is ours");
+}
+
+#[tokio::test]
+async fn a_name_stays_within_its_route() {
+    let aux = Aux::start(healthy).await;
+    let gateway = Gateway::before(&aux, &[]).await;
+    for (asked, sent) in [
+        ("/param/a", "/param/%2Fa"),
+        ("/param/challenge/kantox", "/param/%2Fchallenge%2Fkantox"),
+        ("/param//a", "/param/%2Fa"),
+        ("/param/%2e%2e%2f%2e%2e%2fmetrics", "/param/%2F..%2F..%2Fmetrics"),
+        ("/param/a%3Fb%23c", "/param/%2Fa%3Fb%23c"),
+        ("/values/a/b", "/values/%2Fa%2Fb"),
+    ] {
+        gateway.get(asked).await;
+        assert_eq!(aux.seen().last().unwrap().path, sent, "{asked}");
+    }
+}
