@@ -232,7 +232,9 @@ impl Inventory for Aws {
             let found = page.parameters.into_iter().flatten().map(parameter);
             Ok::<_, SdkError<GetParametersByPathError>>((found.collect(), page.next_token))
         };
-        self.calls().list(Operation::GetParametersByPath, urgency, page).await
+        let found = self.calls().list(Operation::GetParametersByPath, urgency, page).await?;
+        let found: Option<_> = found.into_iter().collect();
+        found.ok_or_else(|| broken(Operation::GetParametersByPath))
     }
 
     fn health(&self) -> serde_json::Value {
@@ -252,7 +254,7 @@ impl Source for Calls {
         self.admit(Operation::GetParameter, urgency)?;
         let request = self.ssm.get_parameter().name(name).with_decryption(self.decrypt).send();
         let answer = self.call(Operation::GetParameter, request).await?;
-        answer.parameter.map(parameter).ok_or_else(|| broken(Operation::GetParameter))
+        answer.parameter.and_then(parameter).ok_or_else(|| broken(Operation::GetParameter))
     }
 
     async fn several(
@@ -268,7 +270,7 @@ impl Source for Calls {
             .parameters
             .into_iter()
             .flatten()
-            .map(parameter)
+            .filter_map(parameter)
             .map(|parameter| (parameter.name.clone(), parameter))
             .collect();
         let unknown = answer.invalid_parameters.unwrap_or_default();
@@ -339,6 +341,7 @@ impl Calls {
             while let Some(next) = token.filter(|token| !token.is_empty()) {
                 self.shield.admitted(operation.group(), urgency).await;
                 let (more, then) = self.call(operation, page(Some(next.clone()))).await?;
+                // Pages that go in a circle would never end.
                 if then.as_ref() == Some(&next) {
                     return Err(broken(operation));
                 }
@@ -351,12 +354,13 @@ impl Calls {
     }
 }
 
-fn parameter(found: SsmParameter) -> Parameter {
-    Parameter {
-        name: found.name.unwrap_or_default(),
-        value: Zeroizing::new(found.value.unwrap_or_default()),
+/// `None`: AWS left out what every parameter has. An empty value would be believed.
+fn parameter(found: SsmParameter) -> Option<Parameter> {
+    Some(Parameter {
+        name: found.name?,
+        value: Zeroizing::new(found.value?),
         secure: found.r#type == Some(ParameterType::SecureString),
-    }
+    })
 }
 
 /// Classifies an error by its code. The HTTP status would mislead: SSM reports throttling with 400.

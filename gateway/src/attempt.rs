@@ -159,7 +159,7 @@ fn is_transient(status: StatusCode) -> bool {
 pub(crate) struct Attempt {
     pub(crate) breaker: Breaker,
     pub(crate) timeout: Duration,
-    /// What we show to aux-service.
+    /// What aux-service wants to be shown.
     pub(crate) token: Option<Token>,
 }
 
@@ -188,11 +188,11 @@ impl Attempt {
         let patience = self.timeout.min(remaining);
         let headers = request.headers_mut();
         headers.insert(EXPECTED_TIMEOUT, HeaderValue::from(patience.as_millis() as u64));
-        if let Some(context) = RequestContext::current() {
-            context.inject(headers);
-        }
         if let Some(token) = &self.token {
             headers.insert(header::AUTHORIZATION, token.header());
+        }
+        if let Some(context) = RequestContext::current() {
+            context.inject(headers);
         }
 
         let result = match timeout(patience, exchange(request, extensions, next, call)).await {

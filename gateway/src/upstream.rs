@@ -4,6 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use http::{Extensions, HeaderValue, StatusCode, header};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::Response;
 use reqwest_middleware::{ClientBuilder, ClientWithMiddleware};
 use serde::{Serialize, de::DeserializeOwned};
@@ -162,12 +163,7 @@ impl Upstream {
             let load = async move {
                 upstream.load::<T>(route, name.as_deref(), attempt.previous, deadline).await
             };
-            async move {
-                match context {
-                    Some(context) => context.scope(load).await,
-                    None => load.await,
-                }
-            }
+            RequestContext::scope_if(context, load)
         };
         match timeout_at(deadline, self.cache.get(&key, Mode::Normal, load)).await {
             Ok(result) => result.map_err(Refusal::from),
@@ -256,12 +252,14 @@ impl Upstream {
 
     /// The path is made of segments, so that no name can lead out of its route.
     fn url(&self, route: Route, name: Option<&str>) -> Url {
+        // `Url::path_segments_mut` would drop tabs and line ends, and so ask for another name.
+        let mut path = self.base.path().trim_end_matches('/').to_owned();
+        for segment in std::iter::once(route.segment()).chain(name) {
+            path.push('/');
+            path.extend(utf8_percent_encode(segment, NON_ALPHANUMERIC));
+        }
         let mut url = self.base.clone();
-        url.path_segments_mut()
-            .expect("the configuration accepts only http URLs, which have a path")
-            .pop_if_empty()
-            .push(route.segment())
-            .extend(name);
+        url.set_path(&path);
         url
     }
 }

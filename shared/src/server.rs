@@ -104,7 +104,7 @@ pub async fn serve(
     let (stop_admin, admin_stopped) = watch::channel(());
     let (stop_public, public_stopped) = watch::channel(());
     let app = match admin {
-        // In this order: of two routers, the answer to an unknown path is that of the second.
+        // In this order: merging keeps the fallback of the second, and unmatched paths must be counted.
         None => probes.merge(app),
         Some(listener) => {
             tell_address("listening for probes", &listener);
