@@ -21,3 +21,5 @@ mod configuration;
 mod logs;
 mod probes;
 mod secrets;
+mod tokens;
+mod restarts;
