@@ -39,9 +39,9 @@ say "unused declarations"
 "$python" "$here/unused.py" "$root/terraform"
 
 say "terraform.tfvars.example"
-for name in $(sed -nE 's/^(# )?([a-z_]+) += .*/\2/p' "$root/terraform/terraform.tfvars.example"); do
+while read -r name; do
     grep -q "^variable \"$name\"" "$root/terraform/variables.tf" || die "terraform.tfvars.example sets $name, which is no variable"
-done
+done < <(sed -nE 's/^(# )?([a-z_]+) += .*/\2/p' "$root/terraform/terraform.tfvars.example")
 
 say "tests"
 with_provider -chdir="$copy" test -no-color
