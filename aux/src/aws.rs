@@ -33,7 +33,7 @@ use aws_smithy_runtime_api::client::{
     interceptors::context::InterceptorContext,
     retries::classifiers::{RetryClassifierPriority, RetryReason},
 };
-use shared::problem::Cause;
+use shared::{cache::Urgency, problem::Cause};
 use tokio::time::{Instant, timeout};
 use zeroize::Zeroizing;
 
@@ -43,7 +43,7 @@ use crate::{
     error::Error,
     inventory::{Inventory, Parameter},
     name::{ParameterName, ParameterPath},
-    shield::{Group, Priority, Shield, THROTTLE_PAUSE},
+    shield::{Group, Shield, THROTTLE_PAUSE},
 };
 
 /// Attempts of one call, the first included. main-api tries up to three times as well, so a
@@ -113,8 +113,8 @@ impl Operation {
 }
 
 /// The label `outcome` of the metrics of calls.
-const OUTCOMES: [&str; 7] =
-    ["ok", "not_found", "denied", "throttled", "shielded", "timeout", "error"];
+const OUTCOMES: [&str; 8] =
+    ["ok", "not_found", "denied", "throttled", "shielded", "timeout", "credentials", "error"];
 
 fn outcome<T>(result: &Result<T, Error>) -> &'static str {
     match result {
@@ -124,12 +124,12 @@ fn outcome<T>(result: &Result<T, Error>) -> &'static str {
         Err(Error::AwsThrottled { cause: Some(_), .. }) => "throttled",
         Err(Error::AwsThrottled { cause: None, .. }) => "shielded",
         Err(Error::AwsTimeout(_)) => "timeout",
+        Err(Error::AwsCredentials(_)) => "credentials",
         Err(
             Error::InvalidParameterName(_)
             | Error::RefusedParameterName(_)
             | Error::ParameterNotAllowed
             | Error::SecureStringNotAllowed
-            | Error::AwsCredentials(_)
             | Error::AwsUnavailable(_),
         ) => "error",
     }
@@ -185,7 +185,7 @@ impl Aws {
 
 #[async_trait]
 impl Inventory for Aws {
-    async fn buckets(&self, priority: Priority) -> Result<Vec<String>, Error> {
+    async fn buckets(&self, urgency: Urgency) -> Result<Vec<String>, Error> {
         let Calls { s3, .. } = self.calls();
         let page = |token| async move {
             let request = s3.list_buckets().max_buckets(BUCKETS_PER_PAGE);
@@ -193,10 +193,10 @@ impl Inventory for Aws {
             let names = page.buckets.into_iter().flatten().filter_map(|bucket| bucket.name);
             Ok::<_, SdkError<ListBucketsError>>((names.collect(), page.continuation_token))
         };
-        self.calls().list(Operation::ListBuckets, priority, page).await
+        self.calls().list(Operation::ListBuckets, urgency, page).await
     }
 
-    async fn parameters(&self, priority: Priority) -> Result<Vec<String>, Error> {
+    async fn parameters(&self, urgency: Urgency) -> Result<Vec<String>, Error> {
         let Calls { ssm, .. } = self.calls();
         let page = |token| async move {
             let request = ssm.describe_parameters().max_results(PARAMETERS_PER_PAGE);
@@ -204,25 +204,21 @@ impl Inventory for Aws {
             let names = page.parameters.into_iter().flatten().filter_map(|found| found.name);
             Ok::<_, SdkError<DescribeParametersError>>((names.collect(), page.next_token))
         };
-        self.calls().list(Operation::DescribeParameters, priority, page).await
+        self.calls().list(Operation::DescribeParameters, urgency, page).await
     }
 
-    async fn parameter(
-        &self,
-        name: &ParameterName,
-        priority: Priority,
-    ) -> Result<Parameter, Error> {
+    async fn parameter(&self, name: &ParameterName, urgency: Urgency) -> Result<Parameter, Error> {
         match name.selector() {
-            None => self.batcher.get(name.bare(), priority).await,
+            None => self.batcher.get(name.bare(), urgency).await,
             // Among several parameters, AWS refuses one that is asked for in two versions.
-            Some(_) => self.calls().one(name.as_str(), priority).await,
+            Some(_) => self.calls().one(name.as_str(), urgency).await,
         }
     }
 
     async fn values(
         &self,
         path: &ParameterPath,
-        priority: Priority,
+        urgency: Urgency,
     ) -> Result<Vec<Parameter>, Error> {
         let Calls { ssm, decrypt, .. } = self.calls();
         let page = |token| async move {
@@ -236,7 +232,9 @@ impl Inventory for Aws {
             let found = page.parameters.into_iter().flatten().map(parameter);
             Ok::<_, SdkError<GetParametersByPathError>>((found.collect(), page.next_token))
         };
-        self.calls().list(Operation::GetParametersByPath, priority, page).await
+        let found = self.calls().list(Operation::GetParametersByPath, urgency, page).await?;
+        let found: Option<_> = found.into_iter().collect();
+        found.ok_or_else(|| broken(Operation::GetParametersByPath))
     }
 
     fn health(&self) -> serde_json::Value {
@@ -252,19 +250,19 @@ impl Inventory for Aws {
 
 #[async_trait]
 impl Source for Calls {
-    async fn one(&self, name: &str, priority: Priority) -> Result<Parameter, Error> {
-        self.admit(Operation::GetParameter, priority)?;
+    async fn one(&self, name: &str, urgency: Urgency) -> Result<Parameter, Error> {
+        self.admit(Operation::GetParameter, urgency)?;
         let request = self.ssm.get_parameter().name(name).with_decryption(self.decrypt).send();
         let answer = self.call(Operation::GetParameter, request).await?;
-        answer.parameter.map(parameter).ok_or_else(|| broken(Operation::GetParameter))
+        answer.parameter.and_then(parameter).ok_or_else(|| broken(Operation::GetParameter))
     }
 
     async fn several(
         &self,
         names: &[String],
-        priority: Priority,
+        urgency: Urgency,
     ) -> Result<Vec<Result<Parameter, Error>>, Error> {
-        self.admit(Operation::GetParameters, priority)?;
+        self.admit(Operation::GetParameters, urgency)?;
         let request = self.ssm.get_parameters().set_names(Some(names.to_vec()));
         let request = request.with_decryption(self.decrypt).send();
         let answer = self.call(Operation::GetParameters, request).await?;
@@ -272,7 +270,7 @@ impl Source for Calls {
             .parameters
             .into_iter()
             .flatten()
-            .map(parameter)
+            .filter_map(parameter)
             .map(|parameter| (parameter.name.clone(), parameter))
             .collect();
         let unknown = answer.invalid_parameters.unwrap_or_default();
@@ -287,8 +285,8 @@ impl Source for Calls {
 
 impl Calls {
     /// Takes a call from the quota, or refuses it: a client is better told at once.
-    fn admit(&self, operation: Operation, priority: Priority) -> Result<(), Error> {
-        self.shield.admit(operation.group(), priority).map_err(|retry_after| {
+    fn admit(&self, operation: Operation, urgency: Urgency) -> Result<(), Error> {
+        self.shield.admit(operation.group(), urgency).map_err(|retry_after| {
             let operation = operation.name();
             metrics::counter!(REQUESTS, "operation" => operation, "outcome" => "shielded")
                 .increment(1);
@@ -328,7 +326,7 @@ impl Calls {
     async fn list<T, E, R, P>(
         &self,
         operation: Operation,
-        priority: Priority,
+        urgency: Urgency,
         page: impl Fn(Option<String>) -> P,
     ) -> Result<Vec<T>, Error>
     where
@@ -336,13 +334,14 @@ impl Calls {
         E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
         R: fmt::Debug + Send + Sync + 'static,
     {
-        self.admit(operation, priority)?;
+        self.admit(operation, urgency)?;
         let pages = async {
             let (mut items, mut token) = self.call(operation, page(None)).await?;
             // A page may be empty and still not be the last.
             while let Some(next) = token.filter(|token| !token.is_empty()) {
-                self.shield.admitted(operation.group(), priority).await;
+                self.shield.admitted(operation.group(), urgency).await;
                 let (more, then) = self.call(operation, page(Some(next.clone()))).await?;
+                // Pages that go in a circle would never end.
                 if then.as_ref() == Some(&next) {
                     return Err(broken(operation));
                 }
@@ -355,12 +354,13 @@ impl Calls {
     }
 }
 
-fn parameter(found: SsmParameter) -> Parameter {
-    Parameter {
-        name: found.name.unwrap_or_default(),
-        value: Zeroizing::new(found.value.unwrap_or_default()),
+/// `None`: AWS left out what every parameter has. An empty value would be believed.
+fn parameter(found: SsmParameter) -> Option<Parameter> {
+    Some(Parameter {
+        name: found.name?,
+        value: Zeroizing::new(found.value?),
         secure: found.r#type == Some(ParameterType::SecureString),
-    }
+    })
 }
 
 /// Classifies an error by its code. The HTTP status would mislead: SSM reports throttling with 400.

@@ -8,9 +8,10 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
+use shared::cache::Urgency;
 use tokio::{sync::oneshot, time::sleep};
 
-use crate::{error::Error, inventory::Parameter, shield::Priority};
+use crate::{error::Error, inventory::Parameter};
 
 /// The most names that `GetParameters` takes.
 pub const LARGEST: usize = 10;
@@ -21,13 +22,13 @@ const WINDOW: Duration = Duration::from_millis(3);
 /// Who can be asked for one parameter, and for several at once.
 #[async_trait]
 pub trait Source: Send + Sync + 'static {
-    async fn one(&self, name: &str, priority: Priority) -> Result<Parameter, Error>;
+    async fn one(&self, name: &str, urgency: Urgency) -> Result<Parameter, Error>;
 
     /// As many outcomes as names, in their order. The outer error is that of the call as a whole.
     async fn several(
         &self,
         names: &[String],
-        priority: Priority,
+        urgency: Urgency,
     ) -> Result<Vec<Result<Parameter, Error>>, Error>;
 }
 
@@ -49,7 +50,7 @@ struct State {
 
 struct Waiting {
     name: String,
-    priority: Priority,
+    urgency: Urgency,
     answer: oneshot::Sender<Result<Parameter, Error>>,
 }
 
@@ -69,29 +70,29 @@ impl<S: Source> Batcher<S> {
     }
 
     /// One parameter, by a call of its own or together with others.
-    pub async fn get(&self, name: &str, priority: Priority) -> Result<Parameter, Error> {
-        if let Some(answer) = self.wait_for_company(name, priority) {
+    pub async fn get(&self, name: &str, urgency: Urgency) -> Result<Parameter, Error> {
+        if let Some(answer) = self.wait_for_company(name, urgency) {
             // Without an answer, the task that asked has panicked, or the runtime ends.
             if let Ok(outcome) = answer.await {
                 return outcome;
             }
         }
         let _call = UnderWay::new(self.clone());
-        self.0.source.one(name, priority).await
+        self.0.source.one(name, urgency).await
     }
 
     /// Joins those who wait, unless no call is under way: then there is nothing to wait for.
     fn wait_for_company(
         &self,
         name: &str,
-        priority: Priority,
+        urgency: Urgency,
     ) -> Option<oneshot::Receiver<Result<Parameter, Error>>> {
         let mut state = self.0.state.lock();
         if state.calls == 0 {
             return None;
         }
         let (answer, received) = oneshot::channel();
-        state.waiting.push(Waiting { name: name.to_owned(), priority, answer });
+        state.waiting.push(Waiting { name: name.to_owned(), urgency, answer });
         match state.waiting.len() {
             1 => self.start_timer(),
             LARGEST => self.send(std::mem::take(&mut state.waiting), &mut state.calls),
@@ -120,12 +121,12 @@ impl<S: Source> Batcher<S> {
     }
 
     async fn ask(&self, batch: Vec<Waiting>) {
-        let priority = batch.iter().map(|waiting| waiting.priority).max();
-        let priority = priority.unwrap_or(Priority::Background);
+        let urgency = batch.iter().map(|waiting| waiting.urgency).max();
+        let urgency = urgency.unwrap_or(Urgency::Refresh);
         let names: Vec<_> = batch.iter().map(|waiting| waiting.name.clone()).collect();
         let outcomes = match names.as_slice() {
-            [only] => Ok(vec![self.0.source.one(only, priority).await]),
-            _ => self.0.source.several(&names, priority).await,
+            [only] => Ok(vec![self.0.source.one(only, urgency).await]),
+            _ => self.0.source.several(&names, urgency).await,
         };
         match outcomes {
             Ok(outcomes) => {
@@ -137,7 +138,7 @@ impl<S: Source> Batcher<S> {
             // One bad or forbidden name spoils the whole call, so each is asked for by itself.
             Err(Error::AwsAccessDenied(_) | Error::RefusedParameterName(_)) => {
                 for waiting in batch {
-                    let outcome = self.0.source.one(&waiting.name, waiting.priority).await;
+                    let outcome = self.0.source.one(&waiting.name, waiting.urgency).await;
                     let _ = waiting.answer.send(outcome);
                 }
             }
@@ -193,7 +194,7 @@ mod tests {
 
     #[async_trait]
     impl Source for Recorder {
-        async fn one(&self, name: &str, _: Priority) -> Result<Parameter, Error> {
+        async fn one(&self, name: &str, _: Urgency) -> Result<Parameter, Error> {
             self.0.lock().push(1);
             sleep(LATENCY).await;
             find(name)
@@ -202,7 +203,7 @@ mod tests {
         async fn several(
             &self,
             names: &[String],
-            _: Priority,
+            _: Urgency,
         ) -> Result<Vec<Result<Parameter, Error>>, Error> {
             self.0.lock().push(names.len());
             sleep(LATENCY).await;
@@ -220,7 +221,7 @@ mod tests {
             .iter()
             .map(|name| {
                 let (batcher, name) = (batcher.clone(), (*name).to_owned());
-                tokio::spawn(async move { batcher.get(&name, Priority::Foreground).await })
+                tokio::spawn(async move { batcher.get(&name, Urgency::Miss).await })
             })
             .collect();
         let mut outcomes = Vec::new();
@@ -270,9 +271,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn one_who_leaves_does_not_take_the_batch_away() {
         let batcher = Batcher::new(Recorder::default());
-        let first = batcher.get("a", Priority::Foreground);
-        let leaving = batcher.get("b", Priority::Foreground);
-        let staying = batcher.get("c", Priority::Foreground);
+        let first = batcher.get("a", Urgency::Miss);
+        let leaving = batcher.get("b", Urgency::Miss);
+        let staying = batcher.get("c", Urgency::Miss);
         let (_, left, stayed) =
             tokio::join!(first, tokio::time::timeout(Duration::from_millis(1), leaving), staying);
         assert!(left.is_err(), "it left before the batch was sent");

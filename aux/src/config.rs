@@ -34,6 +34,26 @@ pub struct Config {
     #[arg(long, env = "EMBEDDED_FILE", value_name = "FILE")]
     pub embedded_file: Option<PathBuf>,
 
+    /// For how long an answer is fresh
+    #[arg(long, env = "CACHE_TTL", value_name = "DURATION", default_value = "60s", value_parser = positive_duration)]
+    pub cache_ttl: Duration,
+
+    /// After that: for how long it is answered at once all the same, while it is refreshed
+    #[arg(long, env = "CACHE_STALE_WHILE_REVALIDATE", value_name = "DURATION", default_value = "60s", value_parser = humantime::parse_duration)]
+    pub cache_stale_while_revalidate: Duration,
+
+    /// After it was fresh: for how long it may stand in when AWS fails or throttles
+    #[arg(long, env = "CACHE_STALE_IF_ERROR", value_name = "DURATION", default_value = "1h", value_parser = humantime::parse_duration)]
+    pub cache_stale_if_error: Duration,
+
+    /// For how long it is remembered that there is no such parameter
+    #[arg(long, env = "CACHE_NEGATIVE_TTL", value_name = "DURATION", default_value = "10s", value_parser = humantime::parse_duration)]
+    pub cache_negative_ttl: Duration,
+
+    /// By which part of itself a fresh time is shortened at most, so that answers of the same second do not age together
+    #[arg(long, env = "CACHE_TTL_JITTER", value_name = "PART", default_value = "0.1", value_parser = jitter)]
+    pub cache_ttl_jitter: f64,
+
     /// Which parameters may be shown: comma-separated paths, and all that lies below them
     #[arg(long, env = "PARAMETER_PREFIXES", value_name = "PATHS", default_value = "/")]
     pub parameter_prefixes: Prefixes,
@@ -85,6 +105,13 @@ impl Checked for Config {
             ("--aws-operation-timeout", self.aws_operation_timeout),
             ("--aws-list-timeout", self.aws_list_timeout),
         ])?;
+        if self.cache_stale_while_revalidate > self.cache_stale_if_error {
+            return Err(format!(
+                "--cache-stale-while-revalidate ({}) must not be longer than --cache-stale-if-error ({}), the end of all staleness",
+                humantime::format_duration(self.cache_stale_while_revalidate),
+                humantime::format_duration(self.cache_stale_if_error),
+            ));
+        }
         if self.embedded_file.is_some() && self.backend != Backend::Embedded {
             return Err("--embedded-file is given, but --backend is not embedded; say --backend embedded, or leave the file out".to_owned());
         }
@@ -94,6 +121,13 @@ impl Checked for Config {
 
 /// Slower than one call in a quarter of an hour is a mistake rather than a quota.
 const SLOWEST_RATE: f64 = 0.001;
+
+fn jitter(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(part) if (0.0..1.0).contains(&part) => Ok(part),
+        _ => Err("it must be a number from 0 up to, and not including, 1".to_owned()),
+    }
+}
 
 fn rate(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
@@ -129,6 +163,10 @@ mod tests {
             ),
             (&["--aws-operation-timeout=5s"], ["--aws-operation-timeout", "--request-timeout"]),
             (&["--aws-list-timeout=3s"], ["--aws-operation-timeout", "--aws-list-timeout"]),
+            (
+                &["--cache-stale-while-revalidate=2h"],
+                ["--cache-stale-while-revalidate", "--cache-stale-if-error"],
+            ),
             (&["--embedded-file=x.yaml"], ["--embedded-file", "--backend"]),
             (&["--admin-addr=0.0.0.0:5000"], ["--admin-addr", "--listen-addr"]),
             (&["--cache-max-bytes=1KiB"], ["--cache-max-bytes", "--cache"]),
@@ -147,6 +185,8 @@ mod tests {
             "--backend=azure",
             "--parameter-prefixes=app",
             "--allow-secure-strings=maybe",
+            "--cache-ttl=0s",
+            "--cache-ttl-jitter=1",
             "--aws-rate-get=-1",
             "--aws-rate-list=NaN",
             "--max-in-flight=0",

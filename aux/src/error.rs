@@ -2,10 +2,7 @@
 
 use std::time::Duration;
 
-use axum::{
-    http::StatusCode,
-    response::{IntoResponse, Response},
-};
+use axum::http::StatusCode;
 use shared::problem::{Cause, Problem};
 
 use crate::name::Malformed;
@@ -128,8 +125,8 @@ fn with_cause(problem: Problem, cause: Option<&Cause>) -> Problem {
     }
 }
 
-impl IntoResponse for Error {
-    fn into_response(self) -> Response {
-        self.problem().into_response()
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        error.problem()
     }
 }

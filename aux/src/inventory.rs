@@ -3,6 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
+use shared::cache::Urgency;
 use zeroize::Zeroizing;
 
 use crate::{
@@ -11,28 +12,23 @@ use crate::{
     embedded::Embedded,
     error::Error,
     name::{ParameterName, ParameterPath},
-    shield::Priority,
 };
 
 /// Every list is complete and in the source's order, or it is an error.
 #[async_trait]
 pub trait Inventory: Send + Sync {
     /// The names of all buckets.
-    async fn buckets(&self, priority: Priority) -> Result<Vec<String>, Error>;
+    async fn buckets(&self, urgency: Urgency) -> Result<Vec<String>, Error>;
 
     /// The names of all parameters, as the source writes them.
-    async fn parameters(&self, priority: Priority) -> Result<Vec<String>, Error>;
+    async fn parameters(&self, urgency: Urgency) -> Result<Vec<String>, Error>;
 
     /// One parameter.
-    async fn parameter(&self, name: &ParameterName, priority: Priority)
-    -> Result<Parameter, Error>;
+    async fn parameter(&self, name: &ParameterName, urgency: Urgency) -> Result<Parameter, Error>;
 
     /// Every parameter below a path, recursively.
-    async fn values(
-        &self,
-        path: &ParameterPath,
-        priority: Priority,
-    ) -> Result<Vec<Parameter>, Error>;
+    async fn values(&self, path: &ParameterPath, urgency: Urgency)
+    -> Result<Vec<Parameter>, Error>;
 
     /// How the source did lately, for `/readyz`: its parts by name.
     fn health(&self) -> serde_json::Value;

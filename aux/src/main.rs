@@ -6,7 +6,8 @@ use shared::{config, metrics::Exporter, server, telemetry};
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let config: Config = config::load();
-    telemetry::init(config.common.log_format)?;
+    telemetry::init(config.common.log_format)
+        .unwrap_or_else(|reason| config::refuse::<Config>(reason));
     let exporter = Exporter::install("aux-service", &config.aux_version)?;
     let inventory = inventory::connect(&config).await;
     let app = routes::app(&config, inventory, &exporter);

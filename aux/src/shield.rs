@@ -10,6 +10,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
+use shared::cache::Urgency;
 use tokio::time::{Instant, sleep};
 
 /// After AWS throttled: how long nothing is asked of that group. AWS does not say; its buckets
@@ -25,15 +26,6 @@ pub enum Group {
     ParameterLists,
     /// `ListBuckets`: S3's own, held to the same rate.
     BucketLists,
-}
-
-/// Who waits for the answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Priority {
-    /// Nobody: a stale answer was given already. Such a call leaves half of the bucket to others.
-    Background,
-    /// A client.
-    Foreground,
 }
 
 #[derive(Debug)]
@@ -54,14 +46,14 @@ impl Shield {
     }
 
     /// Takes one call from the quota, or tells how long to wait for it.
-    pub fn admit(&self, group: Group, priority: Priority) -> Result<(), Duration> {
-        self.bucket(group).take(priority)
+    pub fn admit(&self, group: Group, urgency: Urgency) -> Result<(), Duration> {
+        self.bucket(group).take(urgency)
     }
 
     /// Waits for one call from the quota: for the later pages of a list that has begun, which
     /// would be lost otherwise.
-    pub async fn admitted(&self, group: Group, priority: Priority) {
-        while let Err(wait) = self.admit(group, priority) {
+    pub async fn admitted(&self, group: Group, urgency: Urgency) {
+        while let Err(wait) = self.admit(group, urgency) {
             sleep(wait).await;
         }
     }
@@ -121,14 +113,17 @@ impl Bucket {
         level.at = level.at.max(now);
     }
 
-    fn take(&self, priority: Priority) -> Result<(), Duration> {
+    fn take(&self, urgency: Urgency) -> Result<(), Duration> {
         if self.rate == 0.0 {
             return Ok(());
         }
-        let needed = match priority {
-            Priority::Foreground => 1.0,
-            Priority::Background => f64::midpoint(1.0, Self::capacity(self.rate)),
+        // What can be done without leaves a part of the bucket to what cannot.
+        let spared = match urgency {
+            Urgency::Miss => 0.0,
+            Urgency::Revalidation => 0.25,
+            Urgency::Refresh => 0.5,
         };
+        let needed = 1.0 + spared * (Self::capacity(self.rate) - 1.0);
         let now = Instant::now();
         let mut level = self.level.lock();
         self.refill(&mut level, now);
@@ -168,68 +163,69 @@ mod tests {
 
     use super::*;
 
-    fn taken(shield: &Shield, priority: Priority) -> usize {
-        std::iter::from_fn(|| shield.admit(Group::Reads, priority).ok()).take(1000).count()
+    fn taken(shield: &Shield, urgency: Urgency) -> usize {
+        std::iter::from_fn(|| shield.admit(Group::Reads, urgency).ok()).take(1000).count()
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_second_allows_as_many_calls_as_the_rate_says() {
         let shield = Shield::new(40.0, 3.0);
-        assert_eq!(taken(&shield, Priority::Foreground), 40);
+        assert_eq!(taken(&shield, Urgency::Miss), 40);
         advance(Duration::from_secs(1)).await;
-        assert_eq!(taken(&shield, Priority::Foreground), 40);
+        assert_eq!(taken(&shield, Urgency::Miss), 40);
         advance(Duration::from_secs(60)).await;
-        assert_eq!(taken(&shield, Priority::Foreground), 40, "what is not used does not add up");
+        assert_eq!(taken(&shield, Urgency::Miss), 40, "what is not used does not add up");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_refusal_says_when_to_come_back() {
         let shield = Shield::new(2.0, 3.0);
-        taken(&shield, Priority::Foreground);
-        let wait = shield.admit(Group::Reads, Priority::Foreground).expect_err("empty");
+        taken(&shield, Urgency::Miss);
+        let wait = shield.admit(Group::Reads, Urgency::Miss).expect_err("empty");
         assert!(wait <= Duration::from_millis(502), "{wait:?}");
         advance(wait).await;
-        assert_eq!(shield.admit(Group::Reads, Priority::Foreground), Ok(()));
+        assert_eq!(shield.admit(Group::Reads, Urgency::Miss), Ok(()));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_refresh_leaves_half_of_the_bucket_to_those_who_wait() {
+    async fn what_can_be_done_without_leaves_a_part_of_the_bucket() {
         let shield = Shield::new(40.0, 3.0);
-        assert_eq!(taken(&shield, Priority::Background), 20);
-        assert_eq!(taken(&shield, Priority::Foreground), 20);
+        assert_eq!(taken(&shield, Urgency::Refresh), 20);
+        assert_eq!(taken(&shield, Urgency::Revalidation), 10);
+        assert_eq!(taken(&shield, Urgency::Miss), 10);
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_groups_do_not_take_from_each_other() {
         let shield = Shield::new(1.0, 3.0);
-        taken(&shield, Priority::Foreground);
-        assert_eq!(shield.admit(Group::ParameterLists, Priority::Foreground), Ok(()));
-        assert_eq!(shield.admit(Group::BucketLists, Priority::Foreground), Ok(()));
+        taken(&shield, Urgency::Miss);
+        assert_eq!(shield.admit(Group::ParameterLists, Urgency::Miss), Ok(()));
+        assert_eq!(shield.admit(Group::BucketLists, Urgency::Miss), Ok(()));
     }
 
     #[tokio::test(start_paused = true)]
     async fn when_aws_throttles_nothing_is_asked_for_a_moment() {
         let shield = Shield::new(40.0, 3.0);
         shield.throttled(Group::Reads);
-        let wait = shield.admit(Group::Reads, Priority::Foreground).expect_err("drained");
+        let wait = shield.admit(Group::Reads, Urgency::Miss).expect_err("drained");
         assert!(wait >= THROTTLE_PAUSE, "{wait:?}");
         advance(THROTTLE_PAUSE + Duration::from_millis(500)).await;
-        assert_eq!(taken(&shield, Priority::Foreground), 20, "it fills again at its rate");
+        assert_eq!(taken(&shield, Urgency::Miss), 20, "it fills again at its rate");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_share_below_one_call_a_second_still_allows_one() {
         let shield = Shield::new(0.5, 0.5);
-        assert_eq!(taken(&shield, Priority::Foreground), 1);
+        assert_eq!(taken(&shield, Urgency::Miss), 1);
         advance(Duration::from_millis(1900)).await;
-        assert_eq!(taken(&shield, Priority::Foreground), 0);
+        assert_eq!(taken(&shield, Urgency::Miss), 0);
         advance(Duration::from_millis(200)).await;
-        assert_eq!(taken(&shield, Priority::Foreground), 1);
+        assert_eq!(taken(&shield, Urgency::Miss), 1);
     }
 
     #[test]
     fn no_rate_is_no_limit() {
-        assert_eq!(taken(&Shield::new(0.0, 0.0), Priority::Background), 1000);
+        assert_eq!(taken(&Shield::new(0.0, 0.0), Urgency::Refresh), 1000);
     }
 
     proptest! {
@@ -249,7 +245,7 @@ mod tests {
                 for (pause, calls, throttled) in steps {
                     advance(Duration::from_millis(pause)).await;
                     for _ in 0..calls {
-                        if shield.admit(Group::Reads, Priority::Foreground).is_ok() {
+                        if shield.admit(Group::Reads, Urgency::Miss).is_ok() {
                             admitted += 1.0;
                         }
                     }

@@ -4,6 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use http::{Extensions, HeaderValue, StatusCode, header};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::Response;
 use reqwest_middleware::{ClientBuilder, ClientWithMiddleware};
 use serde::{Serialize, de::DeserializeOwned};
@@ -251,12 +252,14 @@ impl Upstream {
 
     /// The path is made of segments, so that no name can lead out of its route.
     fn url(&self, route: Route, name: Option<&str>) -> Url {
+        // `Url::path_segments_mut` would drop tabs and line ends, and so ask for another name.
+        let mut path = self.base.path().trim_end_matches('/').to_owned();
+        for segment in std::iter::once(route.segment()).chain(name) {
+            path.push('/');
+            path.extend(utf8_percent_encode(segment, NON_ALPHANUMERIC));
+        }
         let mut url = self.base.clone();
-        url.path_segments_mut()
-            .expect("the configuration accepts only http URLs, which have a path")
-            .pop_if_empty()
-            .push(route.segment())
-            .extend(name);
+        url.set_path(&path);
         url
     }
 }

@@ -88,7 +88,6 @@ use tokio::time::Instant;
 use entry::Entry;
 use flight::Landed;
 use metrics::{Evictions, Metrics};
-use negative::Negative;
 use spaces::{Boarding, Look, Spaces};
 
 use crate::http_cache::{Forward, Handling};
@@ -167,7 +166,7 @@ impl<E: CacheableError> Cache<E> {
     {
         let result = match &self.spaces {
             Some(spaces) => self.read_through(spaces, key, mode, load).await,
-            None => self.bypass(load).await,
+            None => self.bypass(key, load).await,
         };
         match &result {
             Ok(served) => self.metrics.served(served.outcome(), served.age()),
@@ -288,7 +287,7 @@ impl<E: CacheableError> Cache<E> {
         Err(Failed { cause, expires_in, hop: self.hop, outcome, handling })
     }
 
-    async fn bypass<F, Fut>(&self, load: F) -> Result<Served, Failed<E>>
+    async fn bypass<F, Fut>(&self, key: &str, load: F) -> Result<Served, Failed<E>>
     where
         F: FnOnce(Attempt) -> Fut + Send + 'static,
         Fut: Future<Output = Result<Loaded, E>> + Send + 'static,
@@ -307,12 +306,12 @@ impl<E: CacheableError> Cache<E> {
         };
         match result {
             Ok(Ok(loaded)) => {
-                let entry = Arc::new(Entry::new(loaded, now));
+                let entry = Arc::new(Entry::new(key.into(), loaded, now));
                 Ok(Served::new(entry, self.hop, Outcome::Bypass, handling, now))
             }
             Ok(Err(error)) => match error.disposition() {
                 Disposition::Negative { ttl } => {
-                    let left = Negative::new((), ttl, now).left(now);
+                    let left = (!ttl.is_zero()).then_some(ttl);
                     Err(failed(Cause::Error(error), Outcome::Bypass, left))
                 }
                 Disposition::Definitive | Disposition::Transient => {

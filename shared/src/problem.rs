@@ -48,6 +48,9 @@ pub struct Problem {
     /// How long this error may be kept: becomes `max-age`. `None` is `no-store`.
     #[serde(skip)]
     pub max_age: Option<Duration>,
+    /// What a cache on the way has to say of it: the header `Cache-Status`.
+    #[serde(skip)]
+    pub cache_status: Option<HeaderValue>,
     /// The error behind it, for the log. It never reaches the client.
     #[serde(skip)]
     pub cause: Option<Cause>,
@@ -75,6 +78,7 @@ impl Problem {
             request_id: String::new(),
             retry_after: None,
             max_age: None,
+            cache_status: None,
             cause: None,
         }
     }
@@ -139,6 +143,9 @@ impl Problem {
         if let Some(pause) = self.retry_after {
             let seconds = pause.as_secs() + u64::from(pause.subsec_nanos() > 0);
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+        }
+        if let Some(status) = &self.cache_status {
+            headers.insert(header::CACHE_STATUS, status.clone());
         }
         let body = serde_json::to_vec(self).expect("a problem is strings and numbers");
         *response.body_mut() = Body::from(body);

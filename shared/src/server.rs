@@ -85,7 +85,8 @@ pub async fn serve(
     let (stop_admin, admin_stopped) = watch::channel(());
     let (stop_public, public_stopped) = watch::channel(());
     let app = match admin {
-        None => app.merge(probes),
+        // In this order: merging keeps the fallback of the second, and unmatched paths must be counted.
+        None => probes.merge(app),
         Some(listener) => {
             tell_address("listening for probes", &listener);
             tokio::spawn(accept(listener, probes, admin_stopped, Duration::ZERO));

@@ -4,7 +4,7 @@ use std::{fmt, future::Future, io::IsTerminal, sync::Arc};
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use tracing::{
-    Event, Subscriber,
+    Event, Level, Subscriber,
     field::{Field, Visit},
 };
 use tracing_subscriber::{
@@ -63,6 +63,14 @@ impl RequestContext {
     /// For work that outlives the request too, in a task of its own.
     pub fn scope<F: Future>(self, future: F) -> impl Future<Output = F::Output> {
         CONTEXT.scope(self, future)
+    }
+
+    /// The same, where there may be no request.
+    pub async fn scope_if<F: Future>(context: Option<Self>, future: F) -> F::Output {
+        match context {
+            Some(context) => context.scope(future).await,
+            None => future.await,
+        }
     }
 
     /// The same for a moment without waiting.
@@ -159,7 +167,7 @@ fn lower_hex(text: &str, length: usize) -> Option<u128> {
 /// Starts logging to standard output. `RUST_LOG` chooses what is logged; the default is `info`.
 pub fn init(format: Option<LogFormat>) -> anyhow::Result<()> {
     let filter = EnvFilter::builder()
-        .with_default_directive(tracing::Level::INFO.into())
+        .with_default_directive(Level::INFO.into())
         .from_env()
         .map_err(|error| anyhow::anyhow!("RUST_LOG makes no sense: {error}"))?;
     let terminal = std::io::stdout().is_terminal();
@@ -193,6 +201,11 @@ where
         mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
+        // At this level the SDK tells whole bodies and signed headers: values and credentials.
+        let metadata = event.metadata();
+        if *metadata.level() == Level::TRACE && metadata.target().starts_with("aws_") {
+            return Ok(());
+        }
         let context = RequestContext::current();
         if self.0 == LogFormat::Pretty {
             if let Some(context) = context {

@@ -38,15 +38,16 @@ pub struct Parameters {
 
 /// The value of one parameter. A `StringList` is its comma-separated text, as SSM holds it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Value {
-    pub value: String,
+pub struct Value<T = String> {
+    /// Borrowed where it is sent: a secret must not be copied on its way.
+    pub value: T,
 }
 
 /// Every parameter below a path, recursively.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Values {
+pub struct Values<T = String> {
     pub path: String,
-    pub values: BTreeMap<String, String>,
+    pub values: BTreeMap<String, T>,
     /// The SecureStrings that were left out because they are not allowed.
     pub omitted: Vec<String>,
 }
@@ -61,13 +62,13 @@ pub struct Inventory {
 }
 
 // A parameter's value must never reach a log, so these two are printed without theirs.
-impl std::fmt::Debug for Value {
+impl<T> std::fmt::Debug for Value<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Value").finish_non_exhaustive()
     }
 }
 
-impl std::fmt::Debug for Values {
+impl<T> std::fmt::Debug for Values<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Values")
             .field("path", &self.path)

@@ -1,6 +1,6 @@
 //! One answer that is kept, and what is known of its age.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use http::HeaderValue;
 use parking_lot::Mutex;
@@ -17,11 +17,12 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// No longer than this, or a source that is back would stay unnoticed.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// What the allocator gives for an entry with an empty key and body: ours and moka's
-/// bookkeeping, measured by a test.
+/// What an entry takes besides its key and body, moka's bookkeeping and the allocator's rounding
+/// included: measured by a test.
 pub(super) const OVERHEAD: usize = 900;
 
 pub(super) struct Entry {
+    key: Arc<str>,
     loaded: Loaded,
     cache_control: HeaderValue,
     loaded_at: Instant,
@@ -36,10 +37,10 @@ struct Rest {
 }
 
 impl Entry {
-    pub(super) fn new(loaded: Loaded, loaded_at: Instant) -> Self {
+    pub(super) fn new(key: Arc<str>, loaded: Loaded, loaded_at: Instant) -> Self {
         let told = loaded.storable && !loaded.answer.is_secret();
         let cache_control = if told { loaded.freshness.cache_control() } else { NO_STORE };
-        Self { loaded, cache_control, loaded_at, rest: Mutex::default() }
+        Self { key, loaded, cache_control, loaded_at, rest: Mutex::default() }
     }
 
     pub(super) fn answer(&self) -> &super::Answer {
@@ -93,9 +94,14 @@ impl Entry {
 }
 
 impl Held for Entry {
-    fn heap_bytes(&self) -> usize {
+    fn key(&self) -> &str {
+        &self.key
+    }
+
+    fn held_bytes(&self) -> usize {
         let length = |value: &Option<HeaderValue>| value.as_ref().map_or(0, HeaderValue::len);
         OVERHEAD
+            + self.key.len()
             + self.answer().body().len()
             + length(&self.loaded.validator)
             + length(&self.loaded.cache_status)

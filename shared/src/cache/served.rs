@@ -7,7 +7,10 @@ use http::{HeaderMap, HeaderValue};
 use tokio::time::Instant;
 
 use super::{Answer, Outcome, entry::Entry};
-use crate::http_cache::{Freshness, Handling, Telling};
+use crate::{
+    http_cache::{Freshness, Handling, Telling},
+    problem::Problem,
+};
 
 /// An answer, and how old it was when it was given.
 #[derive(Clone)]
@@ -93,6 +96,18 @@ pub enum Cause<E> {
     Error(E),
     /// The load ended without a result: it panicked, or the process is shutting down.
     Panicked,
+}
+
+/// As the error says, and for as long as the cache remembers it.
+impl<E: Into<Problem>> From<Failed<E>> for Problem {
+    fn from(failed: Failed<E>) -> Self {
+        let (max_age, cache_status) = (failed.expires_in, Some(failed.cache_status()));
+        let problem = match failed.cause {
+            Cause::Error(error) => error.into(),
+            Cause::Panicked => Self::internal(),
+        };
+        Self { max_age, cache_status, ..problem }
+    }
 }
 
 impl<E> Failed<E> {

@@ -213,11 +213,11 @@ impl<E: CacheableError> Landing<E> {
         let now = Instant::now();
         match result {
             Ok(loaded) => {
-                let entry = Arc::new(Entry::new(loaded, now));
+                let entry = Arc::new(Entry::new(Arc::clone(&self.key), loaded, now));
                 self.finish(|spaces, key, counts| {
                     let mut stored = false;
                     if counts && entry.is_storable() {
-                        stored = spaces.answers.insert(key, Arc::clone(&entry));
+                        stored = spaces.answers.insert(Arc::clone(&entry));
                     } else if counts {
                         spaces.answers.remove(key);
                     }
@@ -229,11 +229,11 @@ impl<E: CacheableError> Landing<E> {
             }
             Err(error) => match error.disposition() {
                 Disposition::Negative { ttl } => {
-                    let negative = Arc::new(Negative::new(error, ttl, now));
+                    let negative = Arc::new(Negative::new(Arc::clone(&self.key), error, ttl, now));
                     self.finish(|spaces, key, counts| {
                         let stored = counts && !ttl.is_zero() && {
                             // Before the answer goes, since a look reads the answers first.
-                            spaces.negatives.insert(key, Arc::clone(&negative))
+                            spaces.negatives.insert(Arc::clone(&negative))
                         };
                         if counts {
                             spaces.answers.remove(key);
@@ -264,7 +264,7 @@ impl<E: CacheableError> Landing<E> {
     }
 
     /// Tells the store first and those who wait after, so that whoever has an answer finds it kept.
-    fn finish(&mut self, keep: impl FnOnce(&Spaces<E>, &Arc<str>, bool) -> Landed<E>) {
+    fn finish(&mut self, keep: impl FnOnce(&Spaces<E>, &str, bool) -> Landed<E>) {
         self.landed = true;
         let landed = {
             let mut flights = self.spaces.flights.lock();

@@ -2,6 +2,7 @@
 //! still be answered is decided by our own clock, since moka's cannot be paused in tests.
 
 use std::{
+    hash::{BuildHasher, RandomState},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -12,15 +13,21 @@ use super::metrics::Evictions;
 
 /// What a store must know of its values.
 pub(super) trait Held: Send + Sync + 'static {
-    /// The memory that it takes, all but its key.
-    fn heap_bytes(&self) -> usize;
+    fn key(&self) -> &str;
+
+    /// The memory that it takes, its key and moka's bookkeeping included.
+    fn held_bytes(&self) -> usize;
 
     /// After this long it is of no use to anyone.
     fn kept_for(&self) -> Duration;
 }
 
 pub(super) struct Store<V> {
-    entries: Cache<Arc<str>, Arc<V>>,
+    /// By the hash of the key: moka keeps the keys of hundreds of entries that it has dropped,
+    /// and made-up names are long. The key itself is in the value, so that two of one hash
+    /// displace each other and are never taken for each other. The hash is seeded: nobody can aim.
+    entries: Cache<u64, Arc<V>>,
+    hasher: RandomState,
     max_bytes: u64,
 }
 
@@ -28,7 +35,7 @@ impl<V: Held> Store<V> {
     pub(super) fn new(max_bytes: u64, evictions: Evictions) -> Self {
         let entries = Cache::builder()
             .max_capacity(max_bytes)
-            .weigher(weigh)
+            .weigher(|_, value| weigh(value))
             .expire_after(HardEnd)
             .eviction_listener(move |_, _, cause| match cause {
                 RemovalCause::Size => evictions.size.increment(1),
@@ -37,27 +44,27 @@ impl<V: Held> Store<V> {
                 RemovalCause::Replaced => {}
             })
             .build();
-        Self { entries, max_bytes }
+        Self { entries, hasher: RandomState::new(), max_bytes }
     }
 
     pub(super) fn get(&self, key: &str) -> Option<Arc<V>> {
-        self.entries.get(key)
+        self.entries.get(&self.hasher.hash_one(key)).filter(|value| value.key() == key)
     }
 
     /// Whether it was taken: what is larger than the whole store is not, and what was kept
     /// under the key is dropped all the same.
-    pub(super) fn insert(&self, key: &Arc<str>, value: Arc<V>) -> bool {
-        let fits = u64::from(weigh(key, &value)) <= self.max_bytes;
+    pub(super) fn insert(&self, value: Arc<V>) -> bool {
+        let fits = u64::from(weigh(&value)) <= self.max_bytes;
         if fits {
-            self.entries.insert(Arc::clone(key), value);
+            self.entries.insert(self.hasher.hash_one(value.key()), value);
         } else {
-            self.remove(key);
+            self.remove(value.key());
         }
         fits
     }
 
     pub(super) fn remove(&self, key: &str) {
-        self.entries.invalidate(key);
+        self.entries.invalidate(&self.hasher.hash_one(key));
     }
 
     /// Lets moka drop at once what it would drop later: what is over the bound or past its end.
@@ -74,25 +81,55 @@ impl<V: Held> Store<V> {
     }
 }
 
-fn weigh<V: Held>(key: &Arc<str>, value: &Arc<V>) -> u32 {
-    u32::try_from(key.len() + value.heap_bytes()).unwrap_or(u32::MAX)
+fn weigh<V: Held>(value: &Arc<V>) -> u32 {
+    u32::try_from(value.held_bytes()).unwrap_or(u32::MAX)
 }
 
 struct HardEnd;
 
-impl<V: Held> Expiry<Arc<str>, Arc<V>> for HardEnd {
-    fn expire_after_create(&self, _: &Arc<str>, value: &Arc<V>, _: Instant) -> Option<Duration> {
+impl<V: Held> Expiry<u64, Arc<V>> for HardEnd {
+    fn expire_after_create(&self, _: &u64, value: &Arc<V>, _: Instant) -> Option<Duration> {
         Some(value.kept_for())
     }
 
     /// The default would keep the end of the value that was replaced.
     fn expire_after_update(
         &self,
-        _: &Arc<str>,
+        _: &u64,
         value: &Arc<V>,
         _: Instant,
         _: Option<Duration>,
     ) -> Option<Duration> {
         Some(value.kept_for())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Named(&'static str);
+
+    impl Held for Named {
+        fn key(&self) -> &str {
+            self.0
+        }
+
+        fn held_bytes(&self) -> usize {
+            1
+        }
+
+        fn kept_for(&self) -> Duration {
+            Duration::from_secs(60)
+        }
+    }
+
+    #[test]
+    fn keys_of_one_hash_are_never_taken_for_each_other() {
+        let store = Store::new(1000, Evictions::new("test"));
+        assert!(store.insert(Arc::new(Named("mine"))));
+        assert!(store.get("mine").is_some());
+        store.entries.insert(store.hasher.hash_one("mine"), Arc::new(Named("yours")));
+        assert!(store.get("mine").is_none());
     }
 }

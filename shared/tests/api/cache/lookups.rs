@@ -226,3 +226,17 @@ async fn a_thousand_keys_of_the_same_second_are_refreshed_over_many() {
     assert!(per_second.iter().all(|calls| *calls < 250), "{per_second:?}");
     assert!(per_second[..53].iter().all(|calls| *calls == 0), "{per_second:?}");
 }
+
+/// moka's clock is the real one: this test waits for real time to pass.
+#[tokio::test]
+async fn an_answer_outlives_the_end_of_the_one_that_it_replaced() {
+    let (cache, source) = (cache(), Source::default());
+    let moment = Duration::from_millis(100);
+    let mut short = loaded("short");
+    short.freshness = Freshness::new(moment, moment, moment);
+    cache.get("key", Mode::Normal, |_| async { Ok(short) }).await.unwrap();
+    cache.get("key", Mode::Revalidate, |_| async { Ok(loaded("long")) }).await.unwrap();
+    sleep(3 * moment).await;
+    cache.sync();
+    assert_eq!(told(&source.get(&cache, Ok("new")).await), is("long", Outcome::Hit));
+}

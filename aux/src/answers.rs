@@ -1,0 +1,222 @@
+//! How a question becomes an answer that is ready to send: from the cache, or from the source.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use axum::{http::HeaderMap, response::Response};
+use serde::Serialize;
+use shared::{
+    cache::{Answer, Cache, CacheableError, Disposition, Loaded, Mode, Settings, Stats, Urgency},
+    config::Switch,
+    http_cache::{Freshness, forces_revalidation},
+    problem::Problem,
+    telemetry::RequestContext,
+    wire::{Buckets, Parameters, Value, Values, Versioned},
+};
+
+use crate::{
+    config::Config,
+    error::Error,
+    inventory::Inventory,
+    name::{ParameterName, ParameterPath, Prefixes},
+};
+
+/// What can be asked, once its name is known to be good.
+#[derive(Clone, Debug)]
+pub enum Question {
+    Buckets,
+    Parameters,
+    Parameter(ParameterName),
+    Values(ParameterPath),
+}
+
+impl Question {
+    /// The same question always has the same key, and no two questions share one.
+    fn key(&self) -> String {
+        match self {
+            Self::Buckets => "buckets".to_owned(),
+            Self::Parameters => "params".to_owned(),
+            Self::Parameter(name) => format!("param{}", name.as_str()),
+            Self::Values(path) => format!("values{}", path.as_str()),
+        }
+    }
+}
+
+/// Cloning is shallow.
+#[derive(Clone)]
+pub struct Answers {
+    cache: Cache<Failure>,
+    source: Arc<Source>,
+    /// Whether a client may have the source asked anew: only one that is known.
+    trusts_clients: bool,
+}
+
+struct Source {
+    version: String,
+    inventory: Arc<dyn Inventory>,
+    prefixes: Prefixes,
+    allow_secure_strings: bool,
+    freshness: Freshness,
+    jitter: f64,
+    negative_ttl: Duration,
+}
+
+/// An error, and how long it is remembered if it says that there is no such thing.
+#[derive(Clone, Debug)]
+struct Failure {
+    error: Error,
+    negative_ttl: Duration,
+}
+
+impl CacheableError for Failure {
+    fn disposition(&self) -> Disposition {
+        match self.error {
+            // That a parameter is a SecureString is what AWS answered, and asking again and
+            // again would cost its quota as much as made-up names would.
+            Error::ParameterNotFound | Error::SecureStringNotAllowed => {
+                Disposition::Negative { ttl: self.negative_ttl }
+            }
+            Error::InvalidParameterName(_)
+            | Error::RefusedParameterName(_)
+            | Error::ParameterNotAllowed
+            | Error::AwsAccessDenied(_) => Disposition::Definitive,
+            Error::AwsThrottled { .. }
+            | Error::AwsCredentials(_)
+            | Error::AwsUnavailable(_)
+            | Error::AwsTimeout(_) => Disposition::Transient,
+        }
+    }
+
+    fn heap_bytes(&self) -> usize {
+        // Those that are remembered hold nothing there.
+        0
+    }
+}
+
+impl From<Failure> for Problem {
+    fn from(failure: Failure) -> Self {
+        failure.error.problem()
+    }
+}
+
+impl Answers {
+    pub fn new(config: &Config, inventory: Arc<dyn Inventory>) -> Self {
+        let settings = Settings {
+            name: "answers",
+            hop: "aux-service",
+            max_bytes: config.common.cache_max_bytes.as_u64(),
+        };
+        let cache = match config.common.cache {
+            Switch::On => Cache::new(settings),
+            Switch::Off => Cache::off(settings),
+        };
+        let source = Source {
+            version: config.aux_version.clone(),
+            inventory,
+            prefixes: config.parameter_prefixes.clone(),
+            allow_secure_strings: config.allow_secure_strings,
+            freshness: Freshness::new(
+                config.cache_ttl,
+                config.cache_stale_while_revalidate,
+                config.cache_stale_if_error,
+            ),
+            jitter: config.cache_ttl_jitter,
+            negative_ttl: config.cache_negative_ttl,
+        };
+        Self { cache, source: Arc::new(source), trusts_clients: false }
+    }
+
+    /// Answers from the cache, or asks the source: once for all who ask at the same time.
+    pub async fn answer(
+        &self,
+        question: Question,
+        request: &HeaderMap,
+    ) -> Result<Response, Problem> {
+        let key = question.key();
+        let revalidate = self.trusts_clients && forces_revalidation(request);
+        let mode = if revalidate { Mode::Revalidate } else { Mode::Normal };
+        if mode == Mode::Normal
+            && let Some(served) = self.cache.fresh(&key)
+        {
+            return Ok(served.response(request));
+        }
+        let source = Arc::clone(&self.source);
+        let context = RequestContext::current();
+        let load = move |attempt: shared::cache::Attempt| {
+            let load = async move { source.load(&question, attempt.urgency).await };
+            RequestContext::scope_if(context, load)
+        };
+        Ok(self.cache.get(&key, mode, load).await?.response(request))
+    }
+
+    /// Brings the gauges up to date.
+    pub fn sync(&self) {
+        self.cache.sync();
+    }
+
+    pub fn stats(&self) -> Stats {
+        self.cache.stats()
+    }
+}
+
+impl Source {
+    async fn load(&self, question: &Question, urgency: Urgency) -> Result<Loaded, Failure> {
+        let answer = match question {
+            Question::Buckets => self.buckets(urgency).await,
+            Question::Parameters => self.parameters(urgency).await,
+            Question::Parameter(name) => self.parameter(name, urgency).await,
+            Question::Values(path) => self.values(path, urgency).await,
+        };
+        match answer {
+            Ok(answer) => Ok(Loaded::new(answer, self.freshness.jittered(self.jitter))),
+            Err(error) => Err(Failure { error, negative_ttl: self.negative_ttl }),
+        }
+    }
+
+    async fn buckets(&self, urgency: Urgency) -> Result<Answer, Error> {
+        let buckets = self.inventory.buckets(urgency).await?;
+        Ok(self.open(Buckets { buckets }))
+    }
+
+    async fn parameters(&self, urgency: Urgency) -> Result<Answer, Error> {
+        let mut parameters = self.inventory.parameters(urgency).await?;
+        parameters.retain(|name| self.prefixes.allow(name));
+        Ok(self.open(Parameters { parameters }))
+    }
+
+    async fn parameter(&self, name: &ParameterName, urgency: Urgency) -> Result<Answer, Error> {
+        let parameter = self.inventory.parameter(name, urgency).await?;
+        if parameter.secure && !self.allow_secure_strings {
+            return Err(Error::SecureStringNotAllowed);
+        }
+        let body = Value { value: parameter.value.as_str() };
+        Ok(if parameter.secure { self.secret(body) } else { self.open(body) })
+    }
+
+    async fn values(&self, path: &ParameterPath, urgency: Urgency) -> Result<Answer, Error> {
+        let mut parameters = self.inventory.values(path, urgency).await?;
+        parameters.retain(|parameter| self.prefixes.allow(&parameter.name));
+        let (mut values, mut omitted, mut secret) = (BTreeMap::new(), Vec::new(), false);
+        for parameter in &parameters {
+            if parameter.secure && !self.allow_secure_strings {
+                omitted.push(parameter.name.clone());
+            } else {
+                secret |= parameter.secure;
+                values.insert(parameter.name.clone(), parameter.value.as_str());
+            }
+        }
+        let body = Values { path: path.as_str().to_owned(), values, omitted };
+        Ok(if secret { self.secret(body) } else { self.open(body) })
+    }
+
+    fn open<T: Serialize>(&self, body: T) -> Answer {
+        Answer::json(&self.versioned(body)).expect("strings are JSON")
+    }
+
+    fn secret<T: Serialize>(&self, body: T) -> Answer {
+        Answer::secret_json(&self.versioned(body)).expect("strings are JSON")
+    }
+
+    fn versioned<T>(&self, body: T) -> Versioned<T> {
+        Versioned { version: self.version.clone(), body }
+    }
+}

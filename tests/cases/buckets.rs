@@ -1,0 +1,55 @@
+//! `/buckets`
+
+use e2e::{proxy::Answer, stack::Stack};
+use serde_json::json;
+
+#[tokio::test]
+async fn buckets_come_in_the_order_of_aws() {
+    let stack = Stack::start().await;
+    assert_eq!(stack.ok("/buckets").await, json!({ "buckets": [] }));
+    for name in ["order-zeta", "order-alpha.logs", "order-m1"] {
+        stack.aws.create_bucket(name).await;
+    }
+    let buckets = json!({ "buckets": ["order-zeta", "order-alpha.logs", "order-m1"] });
+    assert_eq!(stack.ok("/buckets").await, buckets);
+}
+
+#[tokio::test]
+async fn every_page_of_the_buckets_is_read() {
+    let stack = Stack::start().await;
+    // moto cuts the list at `max-buckets` and forgets the token, so these are S3's pages by hand.
+    stack.aws.proxy.fail_nth("ListBuckets", 1, page(&["a-one", "b-two"], Some("next/+=page")));
+    stack.aws.proxy.fail_nth("ListBuckets", 2, page(&[], Some("third")));
+    stack.aws.proxy.fail_nth("ListBuckets", 3, page(&["c-three"], None));
+    let reply = stack.main.get("/buckets").await.ok();
+    assert_eq!(reply["buckets"], json!(["a-one", "b-two", "c-three"]));
+
+    let asked = stack.aws.proxy.requests("ListBuckets");
+    assert!(asked[0].target.contains("max-buckets="), "S3 pages only those who ask for pages");
+    assert!(asked[1].target.contains("continuation-token=next%2F%2B%3Dpage"), "{:?}", asked[1]);
+    assert!(asked[2].target.contains("continuation-token=third"), "{:?}", asked[2]);
+    assert_eq!(asked.len(), 3);
+}
+
+fn page(names: &[&str], token: Option<&str>) -> Answer {
+    let buckets: String = names
+        .iter()
+        .map(|name| {
+            format!(
+                "<Bucket><Name>{name}</Name><CreationDate>2026-01-01T00:00:00.000Z</CreationDate></Bucket>"
+            )
+        })
+        .collect();
+    let token = token
+        .map(|token| format!("<ContinuationToken>{token}</ContinuationToken>"))
+        .unwrap_or_default();
+    Answer::new(
+        200,
+        "application/xml",
+        &format!(
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\
+             <ListAllMyBucketsResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">\
+             <Owner><ID>owner</ID></Owner><Buckets>{buckets}</Buckets>{token}</ListAllMyBucketsResult>"
+        ),
+    )
+}

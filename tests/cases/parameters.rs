@@ -1,0 +1,178 @@
+//! `/params` and `/param/{name}`
+
+use e2e::{proxy::Answer, stack::Stack};
+use serde_json::json;
+
+#[tokio::test]
+async fn any_name_that_ssm_can_hold_is_found() {
+    let stack = Stack::start().await;
+    let fifteen_levels = "/1/2/3/4/5/6/7/8/9/10/11/12/13/14/15";
+    for name in ["/app.prod/db-host_1.example", "/-._/_.-", "/UPPER/lower", "/one", fifteen_levels]
+    {
+        stack.aws.put(name, "hush").await;
+        let path = name.strip_prefix('/').unwrap();
+        for route in [
+            format!("/param/{path}"),
+            format!("/param/{}", path.replace('/', "%2F")),
+            format!("/param/%2F{}", path.replace('/', "%2f")),
+            format!("/param/{}", path.replace('-', "%2D").replace('.', "%2E").replace('_', "%5f")),
+        ] {
+            assert_eq!(stack.ok(&route).await, json!({ "value": "hush" }), "{name} as {route}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_value_arrives_as_it_was_stored() {
+    let stack = Stack::start().await;
+    let values = [
+        "hush 🦀👩‍👩‍👧 配置 пароль عربى e\u{301}".to_owned(),
+        "hush \"double\" 'single' `back` \\ / </script> {\"json\": [null]}".to_owned(),
+        "hush\nline\r\nline\ttab  \u{7f}\u{2028}\u{feff} trailing \n".to_owned(),
+        "  hush with space around  ".to_owned(),
+        "hush=%2F%00&a+b;c#d?e".to_owned(),
+        // The largest of the standard and of the advanced tier.
+        "hush".repeat(1024),
+        "hush".repeat(2048),
+    ];
+    for value in values {
+        stack.aws.put("/as/stored", &value).await;
+        assert_eq!(stack.ok("/param/as/stored").await, json!({ "value": value }));
+    }
+}
+
+#[tokio::test]
+async fn a_string_list_is_its_text_with_commas() {
+    let stack = Stack::start().await;
+    stack.aws.put_typed("/hosts", "StringList", "hush-a,hush-b,,hush-c").await;
+    assert_eq!(stack.ok("/param/hosts").await, json!({ "value": "hush-a,hush-b,,hush-c" }));
+}
+
+#[tokio::test]
+async fn a_version_or_a_label_chooses_among_old_values() {
+    let stack = Stack::start().await;
+    for value in ["hush-1", "hush-2", "hush-3"] {
+        stack.aws.put("/app/key", value).await;
+    }
+    stack.aws.label("/app/key", 2, "stable").await;
+    for (selector, value) in [
+        ("", "hush-3"),
+        (":1", "hush-1"),
+        ("%3A2", "hush-2"),
+        (":3", "hush-3"),
+        (":stable", "hush-2"),
+    ] {
+        let path = format!("/param/app/key{selector}");
+        assert_eq!(stack.ok(&path).await, json!({ "value": value }), "{path}");
+    }
+    for selector in [":4", ":nobody"] {
+        let path = format!("/param/app/key{selector}");
+        stack.refused(&path, 404, "parameter-not-found").await;
+    }
+}
+
+#[tokio::test]
+async fn a_parameter_that_is_not_there_is_not_found() {
+    let stack = Stack::start().await;
+    let problem = stack.refused("/param/app/none", 404, "parameter-not-found").await;
+    assert_eq!(problem["retryable"], false);
+}
+
+#[tokio::test]
+async fn a_name_that_ssm_could_never_hold_is_refused_without_asking_aws() {
+    let stack = Stack::start().await;
+    let sixteen_levels = "/param/1/2/3/4/5/6/7/8/9/10/11/12/13/14/15/16";
+    let too_long = format!("/param/{}", "x".repeat(2048));
+    for path in [
+        "/param/with%20space",
+        "/param/dollar$",
+        "/param/%E9%85%8D%E7%BD%AE",
+        "/param/star*",
+        "/param/new%0Aline",
+        "/param/nul%00",
+        "/param/broken-utf8-%ff",
+        sixteen_levels,
+        &too_long,
+    ] {
+        let problem = stack.refused(path, 400, "invalid-parameter-name").await;
+        assert_eq!(problem["retryable"], false);
+    }
+    assert_eq!(stack.aws.proxy.all_calls(), 0);
+}
+
+#[tokio::test]
+async fn a_name_outside_the_allowed_prefixes_is_refused_without_asking_aws() {
+    let stack =
+        Stack::with(|aux| aux.with("PARAMETER_PREFIXES", "/app/,/shared/"), |main| main).await;
+    for name in ["/app/key", "/shared/key", "/application/key", "/other/app/key"] {
+        stack.aws.put(name, "hush").await;
+    }
+    stack.ok("/param/app/key").await;
+    stack.ok("/param/%2Fshared%2Fkey").await;
+    assert_eq!(stack.ok("/params").await, json!({ "parameters": ["/app/key", "/shared/key"] }));
+
+    let allowed = stack.aws.proxy.all_calls();
+    for path in ["/param/application/key", "/param/other/app/key", "/values/other"] {
+        stack.refused(path, 403, "parameter-not-allowed").await;
+    }
+    assert_eq!(stack.aws.proxy.all_calls(), allowed);
+}
+
+#[tokio::test]
+async fn every_page_of_the_names_is_read() {
+    let stack = Stack::start().await;
+    let names: Vec<String> = (0..130).map(|number| format!("/many/{number:03}")).collect();
+    for name in &names {
+        stack.aws.put(name, "hush").await;
+    }
+    assert_eq!(stack.ok("/params").await, json!({ "parameters": names }));
+}
+
+#[tokio::test]
+async fn an_empty_page_is_not_the_end_of_the_names() {
+    let stack = Stack::start().await;
+    stack.aws.proxy.fail_nth("DescribeParameters", 1, page(&["/first"], Some("t1")));
+    stack.aws.proxy.fail_nth("DescribeParameters", 2, page(&[], Some("t2")));
+    stack.aws.proxy.fail_nth("DescribeParameters", 3, page(&["/last"], None));
+    let reply = stack.main.get("/params").await.ok();
+    assert_eq!(reply["parameters"], json!(["/first", "/last"]));
+
+    let asked = stack.aws.proxy.requests("DescribeParameters");
+    let token = |page: usize| {
+        let body: serde_json::Value = serde_json::from_slice(&asked[page].body).unwrap();
+        body["NextToken"].clone()
+    };
+    assert_eq!((token(0), token(1), token(2)), (json!(null), json!("t1"), json!("t2")));
+    assert_eq!(asked.len(), 3);
+}
+
+#[tokio::test]
+async fn a_secure_string_is_refused_unless_allowed() {
+    let stack = Stack::start().await;
+    stack.aws.put_typed("/db/password", "SecureString", "hush").await;
+    let problem = stack.refused("/param/db/password", 403, "secure-string-not-allowed").await;
+    assert_eq!(problem["retryable"], false);
+    // Its name is no secret.
+    assert_eq!(stack.ok("/params").await, json!({ "parameters": ["/db/password"] }));
+}
+
+#[tokio::test]
+async fn an_allowed_secure_string_is_decrypted_and_stored_nowhere() {
+    let stack = Stack::with(|aux| aux.with("ALLOW_SECURE_STRINGS", "true"), |main| main).await;
+    stack.aws.put_typed("/db/password", "SecureString", "hush-decrypted").await;
+    assert_eq!(stack.ok("/param/db/password").await, json!({ "value": "hush-decrypted" }));
+    for service in [&stack.aux, &stack.main] {
+        let reply = service.get("/param/db/password").await;
+        assert_eq!(reply.header("cache-control"), Some("no-store"), "{}: {reply:?}", service.name);
+    }
+}
+
+fn page(names: &[&str], token: Option<&str>) -> Answer {
+    let parameters: Vec<_> =
+        names.iter().map(|name| json!({ "Name": name, "Type": "String", "Version": 1 })).collect();
+    let mut body = json!({ "Parameters": parameters });
+    if let Some(token) = token {
+        body["NextToken"] = token.into();
+    }
+    Answer::new(200, "application/x-amz-json-1.1", &body.to_string())
+}

@@ -1,0 +1,153 @@
+//! The AWS wire: one moto server for all tests, and an account of its own for each.
+
+use std::{
+    io::{BufRead, BufReader},
+    path::Path,
+    process::{Child, ChildStdin, Command, Stdio},
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use tokio::sync::{OnceCell, oneshot};
+
+use crate::{MARK, proxy::Proxy};
+
+pub const REGION: &str = "eu-west-2";
+
+/// What a test knows as AWS: an empty account, behind a [`Proxy`] on which calls fail on cue.
+///
+/// The proxy tells moto whose calls these are, so tests share the server and nothing else
+/// (the names of buckets aside, which the whole world shares on AWS too).
+pub struct Aws {
+    pub proxy: Proxy,
+    moto: &'static str,
+    account: String,
+}
+
+impl Aws {
+    pub async fn start() -> Self {
+        static ACCOUNTS: AtomicU64 = AtomicU64::new(100_000_000_000);
+        let account = ACCOUNTS.fetch_add(1, Ordering::Relaxed).to_string();
+        let moto = &SHARED.get_or_init(Server::start).await.url;
+        let proxy = Proxy::adding((ACCOUNT_HEADER, account.clone()), moto).await;
+        Self { proxy, moto, account }
+    }
+
+    /// A `String` of this name.
+    pub async fn put(&self, name: &str, value: &str) {
+        self.put_typed(name, "String", value).await;
+    }
+
+    /// A parameter of any type: a new one, or the next version of one that is there.
+    pub async fn put_typed(&self, name: &str, kind: &str, value: &str) {
+        assert!(value.contains(MARK), "a value without `{MARK}` could leak unseen: {value}");
+        let tier = if value.len() > 4096 { "Advanced" } else { "Standard" };
+        self.ssm(
+            "PutParameter",
+            json!({ "Name": name, "Type": kind, "Value": value, "Tier": tier, "Overwrite": true }),
+        )
+        .await;
+    }
+
+    pub async fn label(&self, name: &str, version: u64, label: &str) {
+        let body = json!({ "Name": name, "ParameterVersion": version, "Labels": [label] });
+        self.ssm("LabelParameterVersion", body).await;
+    }
+
+    pub async fn create_bucket(&self, name: &str) {
+        let body = "<CreateBucketConfiguration><LocationConstraint>eu-west-2</LocationConstraint></CreateBucketConfiguration>";
+        self.seed("s3", Method::PUT, &format!("/{name}"), &[], body.to_owned()).await;
+    }
+
+    async fn ssm(&self, operation: &str, body: Value) {
+        let target = format!("AmazonSSM.{operation}");
+        let headers = [("x-amz-target", &*target), ("content-type", "application/x-amz-json-1.1")];
+        self.seed("ssm", Method::POST, "/", &headers, body.to_string()).await;
+    }
+
+    /// Straight to moto, past the proxy: what a test lays out is not what it observes.
+    async fn seed(
+        &self,
+        service: &str,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: String,
+    ) {
+        let scope = format!("AKIAEXAMPLE/20260101/{REGION}/{service}/aws4_request");
+        let mut request = reqwest::Client::new()
+            .request(method, format!("{}{path}", self.moto))
+            .header(ACCOUNT_HEADER, &self.account)
+            .header("authorization", format!("AWS4-HMAC-SHA256 Credential={scope}, Signature=0"));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let answer = request.body(body.clone()).send().await.expect("moto answers");
+        let status = answer.status();
+        let text = answer.text().await.unwrap_or_default();
+        assert!(status.is_success(), "moto refused {path} {body}: {status} {text}");
+    }
+}
+
+const ACCOUNT_HEADER: &str = "x-moto-account-id";
+
+/// It takes most of a second to start, so the whole run shares one.
+static SHARED: OnceCell<Server> = OnceCell::const_new();
+
+struct Server {
+    url: String,
+    _process: Child,
+    _lifeline: ChildStdin,
+}
+
+impl Server {
+    async fn start() -> Self {
+        let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("it has a root");
+        let python = workspace.join(".tools/moto/bin/python");
+        assert!(
+            python.exists(),
+            "moto, the AWS of these tests, is not installed; `make test` installs it (checks/moto.sh alone does, too)"
+        );
+        let mut process = Command::new(python)
+            .args(["-c", UNTIL_THE_LIFELINE_ENDS])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("moto's Python starts");
+        let lifeline = process.stdin.take().expect("it is piped");
+        let output = process.stderr.take().expect("it is piped");
+        let (tell, told) = oneshot::channel();
+        std::thread::spawn(move || {
+            let mut tell = Some(tell);
+            let mut before = String::new();
+            // It reads on after the address, or moto would one day block on a full pipe.
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
+                if let Some((_, address)) = line.split_once("Running on ") {
+                    tell.take().map(|tell| tell.send(Ok(address.trim().to_owned())));
+                } else if tell.is_some() {
+                    before += &format!("{line}\n");
+                }
+            }
+            tell.map(|tell| tell.send(Err(before)));
+        });
+        let url = told.await.expect("the thread above speaks before it ends");
+        let url = url.unwrap_or_else(|output| panic!("moto did not start:\n{output}"));
+        Self { url, _process: process, _lifeline: lifeline }
+    }
+}
+
+/// moto's server, which ends when its standard input does: with the tests, however they end.
+/// (A static is never dropped, and a test run that is killed cleans up nothing.)
+const UNTIL_THE_LIFELINE_ENDS: &str = "
+import os, sys, threading
+from moto.server import main
+
+def watch():
+    sys.stdin.read()
+    os._exit(0)
+
+threading.Thread(target=watch, daemon=True).start()
+main(['-H', '127.0.0.1', '-p', '0'])
+";

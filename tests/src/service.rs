@@ -1,0 +1,252 @@
+//! The real binaries, started as an operator would start them, and all they say.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Output, Stdio},
+    sync::{Arc, Mutex, MutexGuard},
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use reqwest::Method;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tokio::{sync::Notify, time::timeout};
+
+use crate::{
+    MARK,
+    http::{self, Reply},
+    moto::{Aws, REGION},
+};
+
+/// For what takes milliseconds, on a machine that is busy with something else.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How a service is to be started. Its environment holds what is said here and nothing else.
+pub struct Setup {
+    binary: &'static str,
+    arguments: Vec<String>,
+    variables: Vec<(String, String)>,
+}
+
+/// aux-service, with AWS for its source, and without a cache: each request asks AWS.
+pub fn aux(aws: &Aws) -> Setup {
+    Setup::of("aux-service")
+        .with("AWS_ENDPOINT_URL", &aws.proxy.url)
+        .with("AWS_REGION", REGION)
+        .with("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE")
+        .with("AWS_SECRET_ACCESS_KEY", &format!("{MARK}-the-key"))
+        .with("AWS_SESSION_TOKEN", &format!("{MARK}-the-session"))
+        .with("CACHE", "off")
+}
+
+/// main-api before the aux-service (or the proxy before one) that has this address, without a cache.
+pub fn main_api(aux_url: &str) -> Setup {
+    Setup::of("main-api").with("AUX_URL", aux_url).with("CACHE", "off")
+}
+
+impl Setup {
+    /// The bare binary.
+    pub fn of(binary: &'static str) -> Self {
+        let setup = Self { binary, arguments: Vec::new(), variables: Vec::new() };
+        setup.with("LISTEN_ADDR", "127.0.0.1:0")
+    }
+
+    /// Sets an environment variable. The last one of a name counts.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: &str) -> Self {
+        self.variables.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    #[must_use]
+    pub fn flag(mut self, argument: &str) -> Self {
+        self.arguments.push(argument.to_owned());
+        self
+    }
+
+    /// Starts the service and waits until it listens.
+    pub async fn start(self) -> Service {
+        let mut process = self.command().spawn().expect("the binary starts");
+        let output = Arc::new(Log::default());
+        let readers = vec![
+            output.follow(process.stdout.take().expect("it is piped")),
+            output.follow(process.stderr.take().expect("it is piped")),
+        ];
+        let mut service =
+            Service { name: self.binary, url: String::new(), process, output, readers };
+        let listening = service.log_line(|line| line["message"] == "listening").await;
+        let address = listening["address"].as_str().expect("the line says the address");
+        service.url = format!("http://{address}");
+        service
+    }
+
+    /// Starts the service and waits for its end: for a start that must fail.
+    pub async fn run_to_end(self) -> Output {
+        let mut command = self.command();
+        let run = tokio::task::spawn_blocking(move || command.output().expect("the binary starts"));
+        timeout(PATIENCE, run).await.expect("it ends by itself").expect("no panic above")
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(binary(self.binary));
+        command
+            .args(&self.arguments)
+            .env_clear()
+            .envs(self.variables.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+}
+
+/// A service that runs. It ends when it is dropped, and then all of its output is searched for secrets.
+pub struct Service {
+    pub name: &'static str,
+    pub url: String,
+    process: Child,
+    output: Arc<Log>,
+    readers: Vec<JoinHandle<()>>,
+}
+
+impl Service {
+    pub async fn get(&self, path: &str) -> Reply {
+        self.send(Method::GET, path, &[]).await
+    }
+
+    pub async fn send(&self, method: Method, path: &str, headers: &[(&str, &str)]) -> Reply {
+        http::send(method, &format!("{}{path}", self.url), headers).await
+    }
+
+    /// Waits for a line of the log of which this is true, and returns it.
+    pub async fn log_line(&self, wanted: impl Fn(&Value) -> bool) -> Value {
+        self.output.line(wanted).await.unwrap_or_else(|| {
+            panic!("{} never logged it; what it did log:\n{}", self.name, self.output.text())
+        })
+    }
+
+    /// All that the service has said so far.
+    pub fn log(&self) -> String {
+        self.output.text()
+    }
+
+    /// Asks the service to end, as Kubernetes does, and waits until it has.
+    pub async fn terminate(&mut self) -> ExitStatus {
+        kill_process(Pid::from_child(&self.process), Signal::TERM).expect("it runs");
+        let mut polls = tokio::time::interval(Duration::from_millis(5));
+        let ended = async {
+            loop {
+                polls.tick().await;
+                if let Some(status) = self.process.try_wait().expect("it is our child") {
+                    return status;
+                }
+            }
+        };
+        timeout(PATIENCE, ended).await.expect("it ends when it is asked to")
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        // An error means that it has ended before, which is as good.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        for reader in self.readers.drain(..) {
+            let _ = reader.join();
+        }
+        let text = self.output.text();
+        if std::thread::panicking() {
+            eprintln!("── the log of {}:\n{text}──", self.name);
+        } else {
+            let leak = text.lines().find(|line| line.contains(MARK));
+            assert!(leak.is_none(), "{} logged a secret: {leak:?}", self.name);
+        }
+    }
+}
+
+/// What a process says, line by line, as it comes.
+#[derive(Default)]
+struct Log {
+    said: Mutex<Said>,
+    changed: Notify,
+}
+
+#[derive(Default)]
+struct Said {
+    lines: Vec<String>,
+    /// Of stdout and stderr, those that have come to their end.
+    ended: usize,
+}
+
+impl Log {
+    fn follow(self: &Arc<Self>, output: impl Read + Send + 'static) -> JoinHandle<()> {
+        let log = Arc::clone(self);
+        std::thread::spawn(move || {
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
+                log.said().lines.push(line);
+                log.changed.notify_waiters();
+            }
+            log.said().ended += 1;
+            log.changed.notify_waiters();
+        })
+    }
+
+    /// `None`: not within [`PATIENCE`], or the process has ended without it.
+    async fn line(&self, wanted: impl Fn(&Value) -> bool) -> Option<Value> {
+        let search = async {
+            let mut searched = 0;
+            loop {
+                // Enabled before the search, so that a line that comes during it is not missed.
+                let mut changed = std::pin::pin!(self.changed.notified());
+                changed.as_mut().enable();
+                let (fresh, ended) = {
+                    let said = self.said();
+                    (said.lines[searched..].to_vec(), said.ended == 2)
+                };
+                searched += fresh.len();
+                let mut lines = fresh.iter().filter_map(|line| serde_json::from_str(line).ok());
+                match lines.find(&wanted) {
+                    Some(line) => return Some(line),
+                    None if ended => return None,
+                    None => changed.await,
+                }
+            }
+        };
+        timeout(PATIENCE, search).await.ok().flatten()
+    }
+
+    fn text(&self) -> String {
+        self.said().lines.iter().flat_map(|line| [line, "\n"]).collect()
+    }
+
+    fn said(&self) -> MutexGuard<'_, Said> {
+        self.said.lock().expect("nothing panics while it holds this")
+    }
+}
+
+/// The binary beside this test's own, of the same profile, and not older than its sources.
+fn binary(name: &str) -> PathBuf {
+    let test = std::env::current_exe().expect("this test has a path");
+    let profile = test.parent().and_then(Path::parent).expect("target/PROFILE/deps/TEST");
+    let binary = profile.join(name);
+    let built = modified(&binary)
+        .unwrap_or_else(|| panic!("{name} is not built; run `make test`, or `cargo build` first"));
+    // Cargo lists the sources beside the binary. `cargo test -p e2e` alone would not rebuild it,
+    // and the tests would tell about a service that is no more.
+    let sources = fs::read_to_string(binary.with_extension("d")).expect("cargo writes it");
+    let (_, sources) = sources.split_once(": ").expect("it is a rule for make");
+    for source in sources.split_whitespace() {
+        assert!(
+            modified(Path::new(source)).is_some_and(|changed| changed <= built),
+            "{name} is older than {source}; run `make test`, or `cargo build` first"
+        );
+    }
+    binary
+}
+
+fn modified(path: &Path) -> Option<std::time::SystemTime> {
+    fs::metadata(path).and_then(|metadata| metadata.modified()).ok()
+}
