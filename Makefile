@@ -1,6 +1,6 @@
-# Every command of the project; CI runs these and nothing else.
+# Every command of the project; the pipeline runs these and nothing else.
 .DEFAULT_GOAL := help
-.PHONY: help run test check terraform charts
+.PHONY: help run test check rust terraform charts image fuzz
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -8,10 +8,21 @@ help: ## this list
 run: ## build and start both services on the embedded backend: no AWS, no cluster
 	@scripts/run.sh
 
-check: terraform charts ## everything that is not Rust
+test: ## everything in Rust, end to end on the real AWS wire included
+	@checks/moto.sh
+	cargo build --locked --workspace --bins
+	cargo test --locked --workspace
+
+check: rust terraform charts ## everything that is not run as Rust tests
+
+rust: ## the Rust code as text: format, lints, documentation, dependencies
+	@checks/rust.sh
 
 terraform: ## the cloud resources: format, provider schema, policies, who may assume which role
 	@checks/terraform.sh
 
 charts: ## the Helm charts: lint, render, validate, snapshots
 	@checks/charts.sh
+
+image: ## both images through the Dockerfile's stages, and how they run without any privilege
+	@checks/image.sh

@@ -50,3 +50,10 @@ debian() {
     { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${@:2}"; } >"$tools/apt.log" 2>&1 ||
         { tail -n 20 "$tools/apt.log" >&2; die "could not install ${*:2}"; }
 }
+
+# cargo_tool NAME VERSION: a program from crates.io. Compiling it takes minutes, once.
+cargo_tool() {
+    local dir=$tools/$1
+    once "$dir" "$2" cargo install --locked --quiet --root "$dir" "$1@$2"
+    PATH=$dir/bin:$PATH
+}

@@ -44,7 +44,6 @@ type MaybeText = Result<Option<Path<String>>, PathRejection>;
 struct Service(Arc<Parts>);
 
 struct Parts {
-    version: String,
     answers: Answers,
     inventory: Arc<dyn Inventory>,
     prefixes: Prefixes,
@@ -55,7 +54,6 @@ struct Parts {
 pub fn app(config: &Config, inventory: Arc<dyn Inventory>, exporter: &Exporter) -> App {
     let answers = Answers::new(config, Arc::clone(&inventory));
     let service = Service(Arc::new(Parts {
-        version: config.aux_version.clone(),
         answers: answers.clone(),
         inventory: Arc::clone(&inventory),
         prefixes: config.parameter_prefixes.clone(),

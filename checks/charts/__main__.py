@@ -9,14 +9,14 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
-import yaml
-
+import agreement
 import mistakes
 import policies
 import schema
 import snapshots
 import validation
-from rendering import CHARTS, HELM, HELMS, KUBERNETES, Manifest, Refused, helm, manifests, render, scenarios, template
+import yaml
+from rendering import CHARTS, HELM, HELMS, KUBERNETES, Manifest, Refused, Scenario, helm, manifests, render, scenarios, template
 
 SCENARIOS = scenarios()
 POOL = ThreadPoolExecutor(os.cpu_count())
@@ -40,7 +40,7 @@ def schemas() -> tuple[str, list[str]]:
 
 
 def lint() -> tuple[str, list[str]]:
-    def one(job: tuple[str, object]) -> str | None:
+    def one(job: tuple[str, Scenario]) -> str | None:
         helm_name, scenario = job
         values = ("--values", scenario.values) if scenario.values else ()
         try:
@@ -56,7 +56,7 @@ def lint() -> tuple[str, list[str]]:
 def renders() -> tuple[str, list[str]]:
     """Helm 4 for every Kubernetes, Helm 3 for the oldest and the newest; what they make is validated further down."""
 
-    def one(job: tuple[object, str, str]) -> str | None:
+    def one(job: tuple[Scenario, str, str]) -> str | None:
         scenario, helm_name, version = job
         where = f"{scenario} under {helm_name} for Kubernetes {version}"
         try:
@@ -79,7 +79,7 @@ def renders() -> tuple[str, list[str]]:
 
 
 def determinism() -> tuple[str, list[str]]:
-    def one(scenario: object) -> str | None:
+    def one(scenario: Scenario) -> str | None:
         values = ("--values", scenario.values) if scenario.values else ()
         again = template("Helm 4", scenario.chart, "--kube-version", KUBERNETES[-1], *values)
         return None if again == render(scenario) else f"{scenario}: two renders differ"
@@ -116,6 +116,10 @@ def references() -> tuple[str, list[str]]:
     ]
 
 
+def agreements() -> tuple[str, list[str]]:
+    return "main-api finds aux-service, and all pods stay within AWS's quota", agreement.problems(SCENARIOS)
+
+
 def wrong_values() -> tuple[str, list[str]]:
     wrong = mistakes.mistakes()
     return f"{len(wrong)} mistakes refused under both Helms", [p for ps in POOL.map(mistakes.problems, wrong) for p in ps]
@@ -149,7 +153,7 @@ def main() -> int:
         snapshots.write(snapshots.expected_files(SCENARIOS))
         return 0
     checks: list[Callable[[], tuple[str, list[str]]]] = [
-        schemas, lint, renders, determinism, kubernetes, custom_resources, references, wrong_values,
+        schemas, lint, renders, determinism, kubernetes, custom_resources, references, agreements, wrong_values,
         known_policies, committed,
     ]  # fmt: skip
     failed = 0

@@ -90,5 +90,8 @@ def manifests(text: str) -> list[Manifest]:
     return sorted(documents, key=lambda d: (d["kind"], d["metadata"].get("namespace", ""), d["metadata"]["name"]))
 
 
-def deployment(scenario: Scenario) -> Manifest:
-    return next(m for m in manifests(render(scenario)) if m["kind"] == "Deployment")
+def notes(scenario: Scenario) -> str:
+    """What `helm install` tells the operator."""
+    values = ("--values", scenario.values) if scenario.values else ()
+    dry_run = ("install", scenario.chart, HELM / scenario.chart, "--namespace", scenario.chart, "--dry-run=client")
+    return helm(HELMS["Helm 4"], *dry_run, *values).split("\nNOTES:\n", 1)[1]

@@ -1,11 +1,11 @@
-"""Committed renders: the defaults in full, a scenario as what it changes."""
+"""Committed renders, and the notes that go with them: the defaults in full, a scenario as what it changes."""
 
 from __future__ import annotations
 
 import difflib
 from pathlib import Path
 
-from rendering import Scenario, render
+from rendering import Scenario, notes, render
 
 FOLDER = Path(__file__).parent / "snapshots"
 
@@ -19,7 +19,7 @@ def expected_files(scenarios: list[Scenario]) -> dict[Path, str]:
     files: dict[Path, str] = {}
     first: dict[str, str] = {}
     for scenario in scenarios:
-        text = render(scenario)
+        text = render(scenario) + "".join(f"# {line}".rstrip() + "\n" for line in notes(scenario).splitlines())
         if scenario.chart in first:
             files[path(scenario, full=False)] = changes(first[scenario.chart], text)
         else:

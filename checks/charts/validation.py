@@ -12,7 +12,6 @@ from typing import Any
 
 import kubernetes_validate
 from kubernetes_validate import utils
-
 from rendering import ROOT, Manifest
 
 # The library reads its schemas, megabytes of them, anew for every manifest.

@@ -84,7 +84,7 @@ function trustOfThePipeline() {
 
 async function permissionsOfThePipeline() {
   title('What the pipeline may do')
-  const push = policy('defaults', 'module.github_oidc.aws_iam_role_policy.push', 'policy')
+  const push = heldBy('defaults', 'module.github_oidc.aws_iam_role.pipeline')
   const layers = ['ecr:BatchCheckLayerAvailability', 'ecr:CompleteLayerUpload', 'ecr:InitiateLayerUpload', 'ecr:UploadLayerPart']
   const images = ['ecr:BatchGetImage', 'ecr:GetDownloadUrlForLayer', 'ecr:PutImage']
   allowsNothingBut(push, ['ecr:GetAuthorizationToken', ...layers, ...images])
@@ -101,8 +101,8 @@ async function permissionsOfThePipeline() {
   await may(push, 'no', 'ssm:GetParameter', parameter('/challenge/kantox'))
   await may(push, 'no', 's3:GetObject', `${bucket}/state`)
 
-  title('What a node that pulls images may do')
-  const pull = policy('defaults', 'module.ecr.aws_iam_policy.pull', 'policy')
+  title('What the job that renews the pull secret may do')
+  const pull = heldBy('service_account_with_everything_on', 'module.workload_identity.aws_iam_role.this["image-pull"]')
   const reads = ['ecr:BatchCheckLayerAvailability', 'ecr:BatchGetImage', 'ecr:GetDownloadUrlForLayer']
   allowsNothingBut(pull, ['ecr:GetAuthorizationToken', ...reads])
   for (const action of reads) {
@@ -146,7 +146,7 @@ function trustOfAuxService() {
 }
 
 async function permissionsOfAuxService() {
-  const aux = (run) => policy(run, 'module.workload_identity.aws_iam_policy.aux_service', 'policy')
+  const aux = (run, kind) => heldBy(run, `module.workload_identity.aws_iam_${kind}.this["aux-service"]`)
   const reads = ['ssm:GetParameter', 'ssm:GetParameters', 'ssm:GetParametersByPath']
   const lists = ['s3:ListAllMyBuckets', 'ssm:DescribeParameters']
   // A key's own policy decides first; this is the usual one, which leaves the decision to the policies of the account.
@@ -165,7 +165,7 @@ async function permissionsOfAuxService() {
   })
 
   title('What aux-service may do by default (below /challenge/, no SecureStrings)')
-  const defaults = aux('defaults')
+  const defaults = policy('defaults', 'module.workload_identity.aws_iam_policy.aux_service', 'policy')
   allowsNothingBut(defaults, [...lists, ...reads])
   for (const action of lists) await may(defaults, 'yes', action, '*')
   await may(defaults, 'yes', 'ssm:GetParameter', parameter('/challenge/kantox'))
@@ -189,7 +189,7 @@ async function permissionsOfAuxService() {
   mayDecrypt(defaults, 'refused', decrypts('/challenge/token'))
 
   title('What aux-service may do with SecureStrings, a key of your own and the queue')
-  const full = aux('service_account_with_everything_on')
+  const full = aux('service_account_with_everything_on', 'role')
   allowsNothingBut(full, [...lists, ...reads, 'kms:Decrypt', 'sqs:DeleteMessage', 'sqs:ReceiveMessage'])
   mayDecrypt(full, 'yes', decrypts('/challenge/token'))
   mayDecrypt(full, 'no', decrypts('/other/token'))
@@ -203,14 +203,14 @@ async function permissionsOfAuxService() {
   await may(full, 'no', 'sqs:ReceiveMessage', `${queue}-2`)
 
   title('What aux-service may do with several prefixes, one without a last slash')
-  const teams = aux('certificates')
+  const teams = aux('certificates', 'role')
   await may(teams, 'yes', 'ssm:GetParameter', parameter('/team-a/x'))
   await may(teams, 'yes', 'ssm:GetParameter', parameter('/team-b/x'))
   await may(teams, 'no', 'ssm:GetParameter', parameter('/team-bb/x'))
   await may(teams, 'no', 'ssm:GetParameter', parameter('/challenge/kantox'))
 
   title('What aux-service may do with the prefix /')
-  const all = aux('user_who_reads_every_parameter')
+  const all = aux('user_who_reads_every_parameter', 'user')
   await may(all, 'yes', 'ssm:GetParameter', parameter('/anything/at/all'))
   await may(all, 'yes', 'ssm:GetParametersByPath', parameter('/anything'))
   await may(all, 'no', 'ssm:PutParameter', parameter('/anything/at/all'))
@@ -281,6 +281,23 @@ function report(verdict, result, what, shown) {
 
 function title(text) {
   console.log(`\n${text}`)
+}
+
+/** Everything that a role or user may do: the statements of all policies that are attached to it. */
+function heldBy(run, address) {
+  const { name } = states.get(run)?.get(address) ?? {}
+  if (name === undefined) throw new Error(`${run} has no ${address}`)
+  const resources = [...states.get(run)].map(([at, values]) => ({ at, ...values }))
+  const inline = resources.filter((r) => /\.aws_iam_(role|user)_policy\./.test(r.at) && [r.role, r.user].includes(name))
+  const attached = resources.filter((r) => /\.aws_iam_(role|user)_policy_attachment\./.test(r.at) && [r.role, r.user].includes(name))
+  const managed = attached.map(({ policy_arn }) => {
+    const found = resources.find((r) => r.at.includes('.aws_iam_policy.') && r.arn === policy_arn)
+    if (found === undefined) throw new Error(`${address} holds ${policy_arn}, which is not made here`)
+    return found
+  })
+  const documents = [...inline, ...managed].map((r) => JSON.parse(r.policy))
+  if (documents.length === 0) throw new Error(`${address} holds no policy`)
+  return { Version: '2012-10-17', Statement: documents.flatMap((d) => d.Statement) }
 }
 
 /** One policy document of one run. A missing one stops everything: a policy that nobody asked would look safe. */

@@ -16,11 +16,14 @@ import sys
 import tempfile
 from concurrent import futures
 from pathlib import Path
+from typing import Any
 
 import grpc
 import schema
 
-# Found beside this file, which is where Python looks for a script's own modules.
+# Found beside this file, which is where Python looks for a script's own modules. Their types are made as this runs.
+messages: Any
+services: Any
 messages, services = grpc.protos_and_services("tfplugin6.proto")
 
 BLOCK = re.compile(r'^(resource|data) "(aws_\w+)"', re.MULTILINE)
@@ -30,24 +33,24 @@ class Provider(services.ProviderServicer):  # type: ignore[misc]
     def __init__(self, known: schema.ProviderSchema) -> None:
         self.known = known
 
-    def GetProviderSchema(self, request, context):  # noqa: N802 (the protocol's name)
+    def GetProviderSchema(self, request: Any, context: Any) -> Any:  # noqa: N802 (the protocol's name)
         return messages.GetProviderSchema.Response(
             provider=_schema(self.known.provider),
             resource_schemas={name: _schema(block) for name, block in self.known.resources.items()},
             data_source_schemas={name: _schema(block) for name, block in self.known.data.items()},
         )
 
-    def ValidateProviderConfig(self, request, context):  # noqa: N802
+    def ValidateProviderConfig(self, request: Any, context: Any) -> Any:  # noqa: N802
         return messages.Validate.Response()
 
     ValidateResourceConfig = ValidateDataResourceConfig = ValidateProviderConfig
 
 
-def _schema(block: schema.Block):
+def _schema(block: schema.Block) -> Any:
     return messages.Schema(block=_block(block))
 
 
-def _block(block: schema.Block):
+def _block(block: schema.Block) -> Any:
     return messages.Schema.Block(
         attributes=[
             messages.Schema.Attribute(

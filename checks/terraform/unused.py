@@ -1,4 +1,6 @@
-"""Finds variables, locals, data sources and module outputs that nothing uses; Terraform itself finds what is used and not declared.
+"""Finds variables, locals, data sources and module outputs that nothing uses.
+
+Terraform itself finds what is used and not declared.
 
 Usage: unused.py FOLDER
 """

@@ -8,7 +8,7 @@ use metrics::{Unit, counter, describe_counter, describe_histogram, histogram};
 use reqwest::{Request, Response};
 use reqwest_middleware::{Error, Middleware, Next, Result};
 use reqwest_retry::RetryError;
-use shared::{http::EXPECTED_TIMEOUT, problem::Problem, telemetry::RequestContext};
+use shared::{auth::Token, http::EXPECTED_TIMEOUT, problem::Problem, telemetry::RequestContext};
 use tokio::time::{Instant, timeout};
 
 use crate::breaker::{Breaker, Refused, Verdict};
@@ -159,6 +159,8 @@ fn is_transient(status: StatusCode) -> bool {
 pub(crate) struct Attempt {
     pub(crate) breaker: Breaker,
     pub(crate) timeout: Duration,
+    /// What aux-service wants to be shown.
+    pub(crate) token: Option<Token>,
 }
 
 #[async_trait::async_trait]
@@ -186,6 +188,9 @@ impl Attempt {
         let patience = self.timeout.min(remaining);
         let headers = request.headers_mut();
         headers.insert(EXPECTED_TIMEOUT, HeaderValue::from(patience.as_millis() as u64));
+        if let Some(token) = &self.token {
+            headers.insert(header::AUTHORIZATION, token.header());
+        }
         if let Some(context) = RequestContext::current() {
             context.inject(headers);
         }

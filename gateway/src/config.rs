@@ -3,7 +3,10 @@
 use std::{net::SocketAddr, time::Duration};
 
 use clap::{Parser, value_parser};
-use shared::config::{Checked, Common, ascending, positive_duration};
+use shared::{
+    auth::TokenFile,
+    config::{Checked, Common, ascending, positive_duration},
+};
 use url::Url;
 
 /// The gateway: aggregates the answers of aux-service, resiliently.
@@ -23,6 +26,10 @@ pub struct Config {
     /// Where aux-service answers
     #[arg(long, env = "AUX_URL", value_name = "URL", default_value = "http://aux-service:5000", value_parser = plain_http)]
     pub aux_url: Url,
+
+    /// File of bearer tokens, re-read when it changes; its first one is sent to aux-service [default: none is sent]
+    #[arg(long, env = "AUX_TOKEN_FILE", value_name = "FILE")]
+    pub aux_token_file: Option<TokenFile>,
 
     /// One attempt of one call to aux-service may take this long
     #[arg(long, env = "ATTEMPT_TIMEOUT", value_name = "DURATION", default_value = "4s", value_parser = positive_duration)]

@@ -1,6 +1,6 @@
 //! The routes, and how aux-service's answers become ours.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
     Extension, Json, Router,
@@ -22,6 +22,7 @@ use shared::{
     telemetry,
     wire::{Aggregated, Buckets, Inventory, Parameters, Value, Values},
 };
+use tokio::time::Instant;
 
 use crate::{
     config::Config,
@@ -124,7 +125,8 @@ async fn inventory(
     Extension(Deadline(deadline)): Extension<Deadline>,
 ) -> Answered {
     let Parts { version, upstream, .. } = &*gateway.0;
-    let deadline = Deadline(deadline.checked_sub(TO_ASSEMBLE).unwrap_or(deadline));
+    let remaining = deadline.saturating_duration_since(Instant::now());
+    let deadline = Deadline(deadline - remaining / TO_ASSEMBLE);
     let (buckets, parameters) = tokio::join!(
         upstream.answer::<Buckets>(Route::Buckets, None, deadline),
         upstream.answer::<Parameters>(Route::Params, None, deadline),
@@ -161,8 +163,9 @@ async fn inventory(
     Ok(([(header::CACHE_CONTROL, NO_STORE)], Json(answer)).into_response())
 }
 
-/// What a part that hangs leaves of the deadline, so that the other part still goes out in time.
-const TO_ASSEMBLE: Duration = Duration::from_millis(20);
+/// The part of the time that is kept back: a list that hangs until the last moment would otherwise
+/// take the other one with it, since the whole request ends at that moment too.
+const TO_ASSEMBLE: u32 = 20;
 
 /// The body that an answer of ours was made of.
 fn parse<T: DeserializeOwned>(served: &Served) -> Result<Aggregated<T>, Refusal> {

@@ -10,6 +10,7 @@ use reqwest_middleware::{ClientBuilder, ClientWithMiddleware};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value as JsonValue;
 use shared::{
+    auth::Token,
     cache::{self, Answer, Cache, Loaded, Mode, Previous, Served},
     config::Switch,
     http::Deadline,
@@ -112,7 +113,11 @@ impl Upstream {
             backoff: config.retry_backoff,
             budget: config.retry_budget,
         });
-        let attempt = Attempt { breaker: breaker.clone(), timeout: config.attempt_timeout };
+        let attempt = Attempt {
+            breaker: breaker.clone(),
+            timeout: config.attempt_timeout,
+            token: config.aux_token_file.as_ref().map(Token::follow),
+        };
         let caching = config.common.cache == Switch::On;
         let settings = cache::Settings {
             name: "upstream",
@@ -158,12 +163,7 @@ impl Upstream {
             let load = async move {
                 upstream.load::<T>(route, name.as_deref(), attempt.previous, deadline).await
             };
-            async move {
-                match context {
-                    Some(context) => context.scope(load).await,
-                    None => load.await,
-                }
-            }
+            RequestContext::scope_if(context, load)
         };
         match timeout_at(deadline, self.cache.get(&key, Mode::Normal, load)).await {
             Ok(result) => result.map_err(Refusal::from),

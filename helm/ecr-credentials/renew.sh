@@ -1,7 +1,7 @@
 # Asks ECR for a token and applies it as a pull secret in every namespace. It never prints what Kubernetes answers to
 # a success, because that is the Secret.
 kubernetes=/var/run/secrets/kubernetes.io/serviceaccount
-password=$(aws ecr get-login-password)
+password=$(aws ecr get-login-password --region "$AWS_REGION")
 auth=$(printf 'AWS:%s' "$password" | base64 -w 0)
 config=$(printf '{"auths":{"%s":{"username":"AWS","password":"%s","auth":"%s"}}}' "$REGISTRY" "$password" "$auth" | base64 -w 0)
 for namespace in $NAMESPACES; do

@@ -5,6 +5,8 @@ use std::{net::SocketAddr, time::Duration};
 use bytesize::ByteSize;
 use clap::{CommandFactory, Parser, ValueEnum, error::ErrorKind};
 
+use crate::auth::TokenFile;
+
 /// A configuration that can tell what is wrong with it as a whole.
 pub trait Checked: Parser {
     /// What no single flag can check. The error is one sentence that names the flags.
@@ -33,6 +35,10 @@ pub struct Common {
     #[arg(long, env = "ADMIN_ADDR", value_name = "ADDR")]
     pub admin_addr: Option<SocketAddr>,
 
+    /// File of the bearer tokens that callers must show, one a line, re-read when it changes [default: anybody may call]
+    #[arg(long, env = "AUTH_TOKEN_FILE", value_name = "FILE")]
+    pub auth_token_file: Option<TokenFile>,
+
     /// Whether answers are remembered
     #[arg(long, env = "CACHE", value_name = "MODE", default_value = "on")]
     pub cache: Switch,
@@ -41,7 +47,7 @@ pub struct Common {
     #[arg(long, env = "CACHE_MAX_BYTES", value_name = "SIZE", default_value = "64MiB")]
     pub cache_max_bytes: ByteSize,
 
-    /// Requests beyond this many at once are refused with 503 instead of queued
+    /// Requests beyond this many at once are refused with 503 instead of queued; 1024 more connections may be open
     #[arg(long, env = "MAX_IN_FLIGHT", value_name = "N", default_value_t = 1024, value_parser = at_least_one)]
     pub max_in_flight: usize,
 

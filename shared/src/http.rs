@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use axum::{
     Router,
     extract::{MatchedPath, Request, State},
-    http::{HeaderMap, HeaderName, Method, StatusCode},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
     middleware::{Next, from_fn, from_fn_with_state},
     response::{IntoResponse, Response},
 };
@@ -17,6 +17,7 @@ use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::{
+    auth::Accepted,
     config::{AccessLog, Common},
     metrics::{Exporter, REQUESTS_SHED, count_abandoned, endpoint},
     problem::{Problem, rescue},
@@ -56,7 +57,11 @@ pub struct Stack {
 /// Invariant: whatever can answer is below the counting, so no response goes unmeasured,
 /// and below `rescue`, so no error goes out in another format.
 pub fn stack(routes: Router, config: &Common, exporter: &Exporter, stack: Stack) -> Router {
-    let slots = Arc::new(Semaphore::new(config.max_in_flight));
+    let gate = Gate {
+        slots: Semaphore::new(config.max_in_flight),
+        tokens: config.auth_token_file.as_ref().map(Accepted::follow),
+        stack,
+    };
     routes.layer(
         ServiceBuilder::new()
             // Outermost, since everything below logs and answers with the ids.
@@ -64,9 +69,7 @@ pub fn stack(routes: Router, config: &Common, exporter: &Exporter, stack: Stack)
             .layer(exporter.layer())
             .layer(from_fn(rescue))
             .layer(CatchPanicLayer::custom(panicked))
-            // Refusing must stay cheap, so it comes before anything that works for the answer.
-            .layer(from_fn_with_state(slots, shed))
-            .layer(from_fn_with_state(stack, deadline)),
+            .layer(from_fn_with_state(Arc::new(gate), pass)),
     )
 }
 
@@ -102,7 +105,10 @@ async fn identify(State(edge): State<Edge>, mut request: Request, next: Next) ->
     let mut response = context.scope(next.run(request)).await;
 
     asked.answered = true;
-    response.headers_mut().insert(REQUEST_ID, asked.context.request_id().clone());
+    let headers = response.headers_mut();
+    headers.insert(REQUEST_ID, asked.context.request_id().clone());
+    // No browser shall take a body for anything but what its type says.
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     let elapsed = asked.started.elapsed();
     let told = match edge.log {
         AccessLog::All => true,
@@ -177,13 +183,34 @@ fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
     Problem::internal().into_response()
 }
 
-/// Refuses at once instead of queueing: a client that hears 503 can go elsewhere.
-async fn shed(State(slots): State<Arc<Semaphore>>, request: Request, next: Next) -> Response {
-    let Ok(_slot) = slots.try_acquire() else {
+struct Gate {
+    slots: Semaphore,
+    /// `None`: anybody may call.
+    tokens: Option<Accepted>,
+    stack: Stack,
+}
+
+/// Shed, authenticate, deadline. They are one layer because each layer costs what a token's check does.
+async fn pass(State(gate): State<Arc<Gate>>, mut request: Request, next: Next) -> Response {
+    // Refusing must stay cheap, so it comes before anything that works for the answer. It comes
+    // at once, too: a client that hears 503 can go elsewhere, one that queues cannot.
+    let Ok(_slot) = gate.slots.try_acquire() else {
         metrics::counter!(REQUESTS_SHED).increment(1);
         return overloaded().into_response();
     };
-    next.run(request).await
+    if let Some(tokens) = &gate.tokens
+        && let Err(refusal) = tokens.check(request.headers())
+    {
+        return refusal;
+    }
+    // The answer comes in time, whatever the handler does. Work that others wait for too lives on
+    // in its own task.
+    let deadline = Deadline::new(gate.stack.request_timeout, request.headers());
+    request.extensions_mut().insert(deadline);
+    match timeout_at(deadline.0, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => (gate.stack.too_slow)().into_response(),
+    }
 }
 
 pub(crate) fn overloaded() -> Problem {
@@ -194,14 +221,4 @@ pub(crate) fn overloaded() -> Problem {
         "More requests are open than this service allows; try again in a second.",
     )
     .retry_after(Duration::from_secs(1))
-}
-
-/// Answers in time, whatever the handler does. Work that others wait for too lives on in its own task.
-async fn deadline(State(stack): State<Stack>, mut request: Request, next: Next) -> Response {
-    let deadline = Deadline::new(stack.request_timeout, request.headers());
-    request.extensions_mut().insert(deadline);
-    match timeout_at(deadline.0, next.run(request)).await {
-        Ok(response) => response,
-        Err(_) => (stack.too_slow)().into_response(),
-    }
 }

@@ -1,7 +1,7 @@
 //! What both services must agree on, or must do in the same way.
 //!
 //! Read in this order: [`wire`] and [`problem`] are the contract on the network,
-//! [`cache`] and [`http_cache`] are what remembers, [`http`] is the middleware stack,
+//! [`cache`] and [`http_cache`] are what remembers, [`auth`] and [`http`] are the way in,
 //! [`server`] is the life of the process.
 
 pub mod wire;
@@ -11,7 +11,9 @@ pub mod http_cache;
 pub mod config;
 pub mod telemetry;
 pub mod metrics;
+pub mod auth;
 pub mod http;
+mod connections;
 pub mod server;
 pub mod status;
 pub mod docs;

@@ -1,12 +1,14 @@
 //! The life of the process: bind, answer probes, serve, and leave without dropping a request.
 
 use std::{
-    future::Future,
+    future::{Future, poll_fn},
     net::SocketAddr,
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
+    task::Poll,
     time::Duration,
 };
 
@@ -14,28 +16,43 @@ use anyhow::Context;
 use axum::{
     Json, Router,
     extract::State,
-    http::StatusCode,
+    http::{HeaderValue, Request, StatusCode, header::CONNECTION},
     response::{IntoResponse, Response},
     routing::get,
 };
-use hyper::server::conn::http1;
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    server::graceful::GracefulShutdown,
-    service::TowerToHyperService,
+use hyper::{
+    body::{Body, Incoming},
+    server::conn::http1,
+    service::service_fn,
 };
+use hyper_util::{rt::TokioIo, server::graceful::GracefulShutdown};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::{Value, json};
 use tokio::{
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     signal::unix::{SignalKind, signal},
     sync::watch,
-    time::{sleep, timeout},
+    time::{interval, sleep, timeout},
+};
+use tower::Service;
+
+use crate::{
+    config::Common,
+    connections::{Connections, SECOND, Watched},
+    http::probe_stack,
+    metrics::Exporter,
+    problem::Problem,
 };
 
-use crate::{config::Common, http::probe_stack, metrics::Exporter, problem::Problem};
+/// For a request's line and header together. The longest path that a route takes is three
+/// times 2048 bytes when every byte is percent-encoded.
+const LARGEST_HEADER: usize = 16 << 10;
 
-/// A client must have sent its request's header by then, and an idle connection closes then.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Connections that may be open beside those of the `max_in_flight` requests.
+const MORE_CONNECTIONS: usize = 1024;
+
+/// Of the admin listener, where only probes and scrapers come.
+const ADMIN_CONNECTIONS: usize = 128;
 
 /// After a failed accept (out of file descriptors, mostly): how long to let others close.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -56,6 +73,7 @@ pub async fn run(
         Some(addr) => Some(bind(addr).await?),
         None => None,
     };
+    allow_open_files();
     let (first, second) = (signals(1)?, signals(2)?);
     tokio::select! {
         () = serve(config, public, admin, app, exporter, dependencies, first) => (),
@@ -66,7 +84,8 @@ pub async fn run(
 
 /// Leaving has four steps, in this order:
 /// 1. `/readyz` turns 503, and we keep serving for `shutdown_delay`, because a pod still gets
-///    new requests for a moment after SIGTERM;
+///    new requests for a moment after SIGTERM; each answer closes its connection, so that
+///    clients move on while nothing is lost by it;
 /// 2. the public listener stops accepting;
 /// 3. open requests get up to `shutdown_grace` to finish;
 /// 4. the admin listener goes last, so that the drain itself can be watched.
@@ -89,12 +108,14 @@ pub async fn serve(
         None => probes.merge(app),
         Some(listener) => {
             tell_address("listening for probes", &listener);
-            tokio::spawn(accept(listener, probes, admin_stopped, Duration::ZERO));
+            let door = Door::new(probes, ADMIN_CONNECTIONS, &draining);
+            tokio::spawn(door.serve(listener, admin_stopped, Duration::ZERO));
             app
         }
     };
     tell_address("listening", &public);
-    let serving = tokio::spawn(accept(public, app, public_stopped, config.shutdown_grace));
+    let door = Door::new(app, config.max_in_flight.saturating_add(MORE_CONNECTIONS), &draining);
+    let serving = tokio::spawn(door.serve(public, public_stopped, config.shutdown_grace));
 
     shutdown.await;
     tracing::info!("draining");
@@ -108,48 +129,113 @@ pub async fn serve(
     tracing::info!("stopped");
 }
 
-/// Serves connections until `stopped` closes, then lets open requests finish within `grace`.
+/// What stands between a listener and the routes.
 ///
 /// hyper is driven directly because `axum::serve` has no limit on how long a client may take
 /// to send its header, and lays all layers anew for each connection.
-async fn accept(
-    listener: TcpListener,
+struct Door {
     app: Router,
-    mut stopped: watch::Receiver<()>,
-    grace: Duration,
-) {
-    let app = TowerToHyperService::new(app.with_state(()));
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIMEOUT)
-        .pipeline_flush(true)
-        .half_close(false);
-    let connections = GracefulShutdown::new();
-    loop {
-        let stream = tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
-                Err(error) => {
-                    tracing::warn!(%error, "cannot accept a connection");
-                    sleep(ACCEPT_PAUSE).await;
-                    continue;
+    http: http1::Builder,
+    connections: Connections,
+    draining: Arc<AtomicBool>,
+}
+
+impl Door {
+    fn new(app: Router, capacity: usize, draining: &Arc<AtomicBool>) -> Self {
+        let mut http = http1::Builder::new();
+        // Not `pipeline_flush`: it holds an answer back while part of another request has come,
+        // for as long as the rest takes, and what it holds back has no bound.
+        http.half_close(false)
+            .max_header_size(LARGEST_HEADER)
+            .max_buf_size(LARGEST_HEADER)
+            // `Connections` times a header. hyper's way would take a timer for every request.
+            .header_read_timeout(None);
+        Self {
+            app: app.with_state(()),
+            http,
+            connections: Connections::up_to(capacity),
+            draining: Arc::clone(draining),
+        }
+    }
+
+    /// Serves connections until `stopped` closes, then lets open requests finish within `grace`.
+    async fn serve(self, listener: TcpListener, mut stopped: watch::Receiver<()>, grace: Duration) {
+        let graceful = GracefulShutdown::new();
+        let mut sweeps = interval(SECOND);
+        loop {
+            tokio::select! {
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, _)) => self.welcome(stream, &graceful),
+                    Err(error) => {
+                        tracing::warn!(%error, "cannot accept a connection");
+                        sleep(ACCEPT_PAUSE).await;
+                    }
+                },
+                _ = sweeps.tick() => self.connections.sweep(false),
+                _ = stopped.changed() => break,
+            }
+        }
+        // The kernel has accepted these already, and would reset them with the listener.
+        while let Some(Ok((stream, _))) = poll_fn(|cx| match listener.poll_accept(cx) {
+            Poll::Ready(accepted) => Poll::Ready(Some(accepted)),
+            Poll::Pending => Poll::Ready(None),
+        })
+        .await
+        {
+            self.welcome(stream, &graceful);
+        }
+        drop(listener);
+        let drained = async {
+            let mut finished = pin!(graceful.shutdown());
+            loop {
+                tokio::select! {
+                    () = &mut finished => break,
+                    _ = sweeps.tick() => self.connections.sweep(true),
                 }
-            },
-            _ = stopped.changed() => break,
+            }
         };
+        if timeout(grace, drained).await.is_err() && !grace.is_zero() {
+            tracing::warn!("some requests did not finish within the grace");
+        }
+    }
+
+    fn welcome(&self, stream: TcpStream, graceful: &GracefulShutdown) {
         // Answers are written whole, so waiting for more to send only adds latency.
         let _ = stream.set_nodelay(true);
-        let connection =
-            connections.watch(http.serve_connection(TokioIo::new(stream), app.clone()));
-        tokio::spawn(async move {
+        let visit = self.connections.visit();
+        let stream = Watched::new(TokioIo::new(stream), Arc::clone(&visit));
+        let (app, draining) = (self.app.clone(), Arc::clone(&self.draining));
+        let asking = Arc::clone(&visit);
+        let service = service_fn(move |request: Request<Incoming>| {
+            asking.asks(!request.body().is_end_stream());
+            let (visit, draining) = (Arc::clone(&asking), Arc::clone(&draining));
+            let answer = app.clone().call(request);
+            async move {
+                let mut answer = answer.await;
+                visit.is_answered();
+                if let Ok(answer) = &mut answer
+                    && draining.load(Relaxed)
+                {
+                    answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                answer
+            }
+        });
+        let connection = graceful.watch(self.http.serve_connection(stream, service));
+        self.connections.spawn(visit, async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "a connection ended badly");
             }
         });
     }
-    drop(listener);
-    if timeout(grace, connections.shutdown()).await.is_err() && !grace.is_zero() {
-        tracing::warn!("some requests did not finish within the grace");
+}
+
+/// Each connection is an open file, and many systems allow a process 1024 of them unless it asks
+/// for what it may have.
+fn allow_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::warn!(%error, "cannot raise the limit of open files");
     }
 }
 

@@ -12,6 +12,12 @@ variables {
   secure_parameter_values = { "/challenge/token" = "a-secret" }
 }
 
+# Two policies of one ARN could be taken for each other.
+override_resource {
+  target = module.ecr.aws_iam_policy.pull
+  values = { arn = "arn:aws:iam::123456789012:policy/kantox-challenge-image-pull" }
+}
+
 run "defaults" {
   assert {
     condition     = output.aux_service_role_arn == null && output.aux_service_user_name == null && output.parameter_change_queue_url == null

@@ -138,3 +138,13 @@ data:
 {{- end }}
 {{- end }}
 {{- end -}}
+
+{{- define "aux-service.notes" -}}
+{{- if and (eq .Values.backend "aws") (eq .Values.aws.credentials.from "secret") -}}
+Its pods start once the Secret {{ .Values.aws.credentials.secretName }} is there:
+
+  kubectl -n {{ .Release.Namespace }} create secret generic {{ .Values.aws.credentials.secretName }} \
+    --from-literal=AWS_ACCESS_KEY_ID="$ID" --from-literal=AWS_SECRET_ACCESS_KEY="$KEY"
+
+{{ end -}}
+{{- end -}}

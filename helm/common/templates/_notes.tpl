@@ -4,12 +4,16 @@
 {{- $auth := ternary " -H \"Authorization: Bearer $TOKEN\"" "" (not (empty .Values.auth.tokensSecret.name)) -}}
 {{ $name }} runs {{ include "common.image" . }} in namespace {{ .Release.Namespace }}.
 
+{{ include (printf "%s.notes" .Chart.Name) . -}}
 Wait until it is there:
 
   kubectl -n {{ .Release.Namespace }} rollout status deployment/{{ $name }}
 
 Ask it:
-{{ if eq .Values.service.type "NodePort" }}
+{{ with .Values.auth.tokensSecret }}{{ if .name }}
+  TOKEN=$(kubectl -n {{ $.Release.Namespace }} get secret {{ .name }} -o jsonpath='{.data.{{ .key | replace "." "\\." }}}' | base64 -d | grep -m 1 '^[^#]')
+{{- end }}{{ end }}
+{{- if eq .Values.service.type "NodePort" }}
   NODE=$(kubectl get nodes -o jsonpath='{.items[0].status.addresses[?(@.type=="InternalIP")].address}')
   {{- if .Values.service.nodePort }}
   PORT={{ int .Values.service.nodePort }}

@@ -1,0 +1,219 @@
+"""The variables that the charts render, given to the real programs.
+
+The programs ignore variables that they do not know, so a misspelt one would go unnoticed: the names are compared with
+`--help`. Then each program is started with exactly the rendered variables, and files in place of the mounted volumes,
+and the script of `helm test` is run against it, with moto as AWS.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
+
+import sandbox
+import yaml
+from rendering import SERVICES, Manifest, Scenario, manifests, render, scenarios
+
+# Variables that the AWS SDK reads; --help does not list them one by one.
+SDK = {
+    "AWS_REGION", "AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ROLE_ARN",
+    "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_EC2_METADATA_DISABLED", "AWS_EC2_METADATA_SERVICE_ENDPOINT",
+}  # fmt: skip
+# Read by the logs and the traces.
+LIBRARIES = {"RUST_LOG", "OTEL_EXPORTER_OTLP_ENDPOINT"}
+# Where a chart's default differs from the program's, on purpose.
+OTHER_DEFAULTS = {
+    "SHUTDOWN_DELAY": "load balancers need time to notice",
+    "AWS_RATE_GET": "one pod's part of the account's quota",
+    "AWS_RATE_LIST": "one pod's part of the account's quota",
+    "AUX_URL": "the Service is in another namespace",
+}
+# What every host name of the scenarios is in the sandbox: this machine.
+NAMES = ["aws.internal.example", "aux-service.aux-service", "parameters.shared.svc.cluster.local", "aws.test",
+         "aux-service", "main-api", "parameters", "door",
+         "aux-service-admin", "main-api-admin", "parameters-admin", "door-admin"]  # fmt: skip
+TOKEN = "a-token-of-the-scenario"
+
+
+def binary(service: str) -> Path:
+    return Path(os.environ["PROGRAMS"]) / service
+
+
+def documented(service: str) -> dict[str, str]:
+    """Variable to default, as `--help` tells them; an empty default where there is none."""
+    text = subprocess.run([binary(service), "--help"], capture_output=True, text=True, check=True, env={}).stdout
+    options = re.split(r"\n\s+(?=-{1,2}[a-z])", text)
+    found = {}
+    for option in options:
+        if variable := re.search(r"\[env: ([A-Z_]+)=", option):
+            default = re.search(r"^\s*\[default: (.*)\]$", option, re.M)
+            found[variable[1]] = default[1] if default else ""
+    return found
+
+
+def container(scenario: Scenario) -> tuple[Manifest, Manifest]:
+    """The pod of the scenario's Deployment, and its first container."""
+    pod = next(m for m in manifests(render(scenario)) if m["kind"] == "Deployment")["spec"]["template"]["spec"]
+    return pod, pod["containers"][0]
+
+
+def name_problems(service: str, of_service: list[Scenario]) -> list[str]:
+    known = documented(service)
+    if not known:
+        return [f"{service} --help lists no variable"]
+    rendered: set[str] = set()
+    for scenario in of_service:
+        extra = {variable["name"] for variable in scenario_values(scenario).get("extraEnv", [])}
+        rendered |= {variable["name"] for variable in container(scenario)[1]["env"]} - extra
+    problems = [f"{service} does not know {name}" for name in sorted(rendered - known.keys() - SDK - LIBRARIES)]
+    problems += [f"{service}: no scenario sets {name}" for name in sorted(known.keys() - rendered)]
+    defaults = {v["name"]: v.get("value") for v in container(of_service[0])[1]["env"]}
+    for name, default in known.items():
+        if name in defaults and default and defaults[name] != default and name not in OTHER_DEFAULTS:
+            problems.append(f"{service}: the chart's default of {name} is {defaults[name]}, the program's is {default}")
+    return problems
+
+
+def scenario_values(scenario: Scenario) -> Manifest:
+    return yaml.safe_load(scenario.values.read_text()) if scenario.values else {}
+
+
+def files(scenario: Scenario, pod: Manifest, folder: Path, authority: Path) -> dict[str, Path]:
+    """Mount path to folder, with the content that the volume would have."""
+    volumes = {volume["name"]: volume for volume in pod.get("volumes", [])}
+    config_maps = {m["metadata"]["name"]: m["data"] for m in manifests(render(scenario)) if m["kind"] == "ConfigMap"}
+    mounted = {}
+    for mount in pod["containers"][0].get("volumeMounts", []):
+        volume = volumes[mount["name"]]
+        target = folder / mount["name"]
+        target.mkdir()
+        if "secret" in volume:
+            for item in volume["secret"]["items"]:
+                (target / item["path"]).write_text(f"# comment\n{TOKEN}\n" if "auth" in mount["mountPath"] else TOKEN)
+        elif "projected" in volume:
+            (target / volume["projected"]["sources"][0]["serviceAccountToken"]["path"]).write_text(TOKEN)
+        else:
+            for key, text in config_maps.get(volume["configMap"]["name"], {"ca.crt": authority.read_text()}).items():
+                (target / key).write_text(text)
+        mounted[mount["mountPath"]] = target
+    return mounted
+
+
+def variables(spec: Manifest, mounted: dict[str, Path]) -> dict[str, str]:
+    """The container's environment as the kubelet would make it."""
+    env = {}
+    for variable in spec["env"]:
+        source = variable.get("valueFrom", {})
+        if source.get("secretKeyRef", {}).get("optional"):
+            continue  # The scenario's Secret has no session token.
+        value = variable.get("value") or ("node-1" if "fieldRef" in source else "test")
+        for path, folder in mounted.items():
+            if value.startswith(path + "/"):
+                value = f"{folder}{value.removeprefix(path)}"
+        env[variable["name"]] = value
+    return env
+
+
+def start(scenario: Scenario, folder: Path, authority: Path) -> list[str]:
+    """Starts the program as the scenario says and runs the chart's own test against it."""
+    folder.mkdir()
+    pod, spec = container(scenario)
+    mounted = files(scenario, pod, folder, authority)
+    env = variables(spec, mounted)
+    if env.get("BACKEND") == "aws":
+        # The scenario that names an endpoint of its own reaches it; the others reach moto instead of AWS.
+        env.setdefault("AWS_ENDPOINT_URL", "http://aws.test:5555")
+        if "vpce" in env["AWS_ENDPOINT_URL"]:
+            env["AWS_ENDPOINT_URL"] = "http://aws.test:5555"
+    with ExitStack() as stack:
+        if scenario.chart == "main-api":
+            stack.enter_context(aux_service(env, folder))
+        log = folder / "log"
+        process = stack.enter_context(sandbox.running([binary(scenario.chart)], log, env))
+        problems = [f"{scenario}: {p}" for p in _answers(scenario, pod, env, mounted, process)]
+        if scenario.name == "default" and not problems:
+            problems += [f"{scenario}: {p}" for p in _stops(scenario, pod, process)]
+        if problems:
+            problems.append(f"{scenario}: its log ends: {log.read_text()[-600:]}")
+    return problems
+
+
+def aux_service(env: dict[str, str], folder: Path) -> AbstractContextManager[subprocess.Popen[bytes]]:
+    """An aux-service where main-api looks for one, which wants the token that main-api was given."""
+    tokens = folder / "aux-tokens"
+    tokens.write_text(TOKEN + "\n")
+    port = re.search(r":(\d+)/?$", env["AUX_URL"])
+    aux_env = {"BACKEND": "embedded", "LISTEN_ADDR": f"0.0.0.0:{port[1] if port else 80}"}
+    if "AUX_TOKEN_FILE" in env:
+        aux_env["AUTH_TOKEN_FILE"] = str(tokens)
+    return sandbox.running([binary("aux-service")], folder / "aux-log", aux_env)
+
+
+def _answers(
+    scenario: Scenario, pod: Manifest, env: dict[str, str], mounted: dict[str, Path], process: subprocess.Popen[bytes]
+) -> list[str]:
+    ports = {p["name"]: p["containerPort"] for p in pod["containers"][0]["ports"]}
+    listening = {"http": env["LISTEN_ADDR"], "admin": env.get("ADMIN_ADDR")}
+    wrong = [f"the container's port {n} is {p}, the program listens on {listening[n]}" for n, p in ports.items()
+             if not (listening[n] or "").endswith(f":{p}")]  # fmt: skip
+    try:
+        for port in ports.values():
+            sandbox.wait_for_port(port, process)
+    except RuntimeError as error:
+        return [*wrong, str(error)]
+    test = next(m for m in manifests(render(scenario)) if m["kind"] == "Pod")["spec"]["containers"][0]
+    test_env = {"PATH": os.environ["PATH"], **variables(test, mounted)}
+    ran = subprocess.run([*test["command"], *test["args"]], env=test_env, capture_output=True, text=True, check=False)
+    credentials = scenario_values(scenario).get("aws", {}).get("credentials", {}).get("from")
+    if credentials in ("rolesAnywhere", "ambient"):
+        # Nobody hands out credentials here. That everything but AWS answers, and that this is the reason, is shown.
+        if ran.returncode == 0 or '"aws-credentials"' not in ran.stdout:
+            wrong.append(f"without a source of credentials the answer was: {ran.stdout[-300:]}")
+    elif ran.returncode:
+        wrong.append(f"helm test's script failed with status {ran.returncode}: {(ran.stdout + ran.stderr)[-600:]}")
+    return wrong
+
+
+def _stops(scenario: Scenario, pod: Manifest, process: subprocess.Popen[bytes]) -> list[str]:
+    began = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    try:
+        status = process.wait(pod["terminationGracePeriodSeconds"])
+    except subprocess.TimeoutExpired:
+        return ["is not gone when Kubernetes would kill it"]
+    print(f"     {scenario.chart} was gone {time.monotonic() - began:.1f} s after SIGTERM")
+    return [f"exits with status {status} after SIGTERM"] if status else []
+
+
+def main() -> int:
+    problems, started = [], 0
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        here = Path(folder)
+        sandbox.loopback_up()
+        sandbox.host_table(here, NAMES)
+        authority, certificate, key = sandbox.certificate(here, ["aws.internal.example"])
+        stack.enter_context(sandbox.aws(here, 5555))
+        stack.enter_context(sandbox.aws(here, 8443, (certificate, key)))
+        sandbox.seed("http://aws.test:5555")
+        sandbox.seed("https://aws.internal.example:8443", authority)
+        for service in SERVICES:
+            of_service = [s for s in scenarios() if s.chart == service]
+            problems += name_problems(service, of_service)
+            for scenario in of_service:
+                problems += start(scenario, here / f"{service}-{scenario.name}", authority)
+                started += 1
+    print(f"{'FAIL' if problems else 'ok':4} {started} scenarios: the programs know the variables, start, and pass helm test's script")
+    for problem in problems:
+        print(f"     {problem}", file=sys.stderr)
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

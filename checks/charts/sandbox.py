@@ -1,0 +1,90 @@
+"""A network and a host table of one's own, with an AWS in it: ports and names can be those of the cluster.
+
+Runs as root of a network and mount namespace (`unshare --net --mount`), so that nothing outside is touched.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import boto3
+
+
+def loopback_up() -> None:
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+
+
+def host_table(folder: Path, names: list[str]) -> None:
+    """Every one of these names is this machine."""
+    table = folder / "hosts"
+    table.write_text(f"127.0.0.1 localhost {' '.join(names)}\n::1 localhost\n")
+    subprocess.run(["mount", "--bind", table, "/etc/hosts"], check=True)
+
+
+def certificate(folder: Path, names: list[str]) -> tuple[Path, Path, Path]:
+    """A private authority, and a server's certificate and key for these names."""
+
+    def openssl(command: str) -> None:
+        subprocess.run(["openssl", *command.split()], cwd=folder, check=True, capture_output=True)
+
+    (folder / "extensions").write_text("subjectAltName=" + ",".join(f"DNS:{name}" for name in names))
+    openssl("req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=Private-CA -keyout ca.key -out ca.crt")
+    openssl(f"req -newkey rsa:2048 -nodes -subj /CN={names[0]} -keyout server.key -out server.csr")
+    signing = "-CA ca.crt -CAkey ca.key -CAcreateserial -extfile extensions"
+    openssl(f"x509 -req -days 2 -in server.csr {signing} -out server.crt")
+    return folder / "ca.crt", folder / "server.crt", folder / "server.key"
+
+
+def wait_for_port(port: int, process: subprocess.Popen[bytes], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise RuntimeError(f"it ended with status {process.returncode}")
+        with socket.socket() as probe:
+            probe.settimeout(1)
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.02)
+    raise RuntimeError(f"it does not listen on {port}")
+
+
+@contextmanager
+def running(command: Sequence[str | Path], log: Path, env: dict[str, str] | None = None) -> Iterator[subprocess.Popen[bytes]]:
+    with log.open("wb") as out:
+        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=env)
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
+
+
+@contextmanager
+def aws(folder: Path, port: int, tls: tuple[Path, Path] | None = None) -> Iterator[None]:
+    """moto on a port, over TLS if it gets a certificate and a key."""
+    command: list[str | Path] = [os.environ["MOTO_SERVER"], "-H", "0.0.0.0", "-p", str(port)]
+    if tls:
+        command += ["--ssl-cert", tls[0], "--ssl-key", tls[1]]
+    # Without this moto takes the first part of any host name for a bucket.
+    env = os.environ | {"S3_IGNORE_SUBDOMAIN_BUCKETNAME": "1"}
+    with running(command, folder / f"moto-{port}.log", env) as process:
+        wait_for_port(port, process)
+        yield
+
+
+def seed(endpoint: str, authority: Path | None = None) -> None:
+    """Creates the bucket and the parameter that the services are asked for."""
+    client = functools.partial(
+        boto3.client, endpoint_url=endpoint, region_name="eu-west-2", aws_access_key_id="test", aws_secret_access_key="test",
+        verify=str(authority) if authority else None,
+    )  # fmt: skip
+    location = {"LocationConstraint": "eu-west-2"}
+    client("s3").create_bucket(Bucket="kantox-challenge-bucket", CreateBucketConfiguration=location)
+    client("ssm").put_parameter(Name="/challenge/kantox", Value="cloud-engineer", Type="String")

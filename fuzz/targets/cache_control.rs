@@ -1,0 +1,32 @@
+//! `Cache-Control` and `Age` of an upstream's answer: whatever they say, freshness is bounded.
+#![no_main]
+
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderValue, header};
+use libfuzzer_sys::fuzz_target;
+use shared::http_cache::{Freshness, State, forces_revalidation};
+
+fuzz_target!(|input: (Vec<Vec<u8>>, Vec<u8>, u32)| {
+    let (directives, age, delay) = input;
+    let mut headers = HeaderMap::new();
+    for line in directives {
+        let Ok(line) = HeaderValue::from_bytes(&line) else { return };
+        headers.append(header::CACHE_CONTROL, line);
+    }
+    let Ok(age) = HeaderValue::from_bytes(&age) else { return };
+    headers.insert(header::AGE, age);
+    let asked = forces_revalidation(&headers);
+    let Some(freshness) = Freshness::read(&headers, Duration::from_millis(delay.into())) else {
+        return;
+    };
+    assert!(!asked, "no-cache and yet kept");
+    let bound = freshness.bound();
+    assert_eq!(freshness.state(bound), State::Gone);
+    assert!(freshness.remaining() <= bound);
+    // What is told to the next hop says the same.
+    let mut told = HeaderMap::new();
+    told.insert(header::CACHE_CONTROL, freshness.cache_control());
+    let again = Freshness::read(&told, Duration::ZERO).expect("it is told that it may be kept");
+    assert_eq!(again.cache_control(), freshness.cache_control());
+});
