@@ -147,8 +147,6 @@ def stat(title: str, description: str, queries: list[tuple[str, str]], **more) -
 def table(title: str, description: str, queries: list[tuple[str, str]], columns: dict[str, str], **more) -> Panel:
     """A table of labels: `columns` are the ones to show, in order, with their headings."""
     shown = [
-        {"id": "labelsToFields", "options": {"mode": "columns"}},
-        {"id": "merge", "options": {}},
         {"id": "filterFieldsByName", "options": {"include": {"names": list(columns)}}},
         {
             "id": "organize",
@@ -159,7 +157,7 @@ def table(title: str, description: str, queries: list[tuple[str, str]], columns:
             },
         },
     ]
-    options = {"showHeader": True, "cellHeight": "sm", "footer": {"show": False, "reducer": ["sum"], "countRows": False}}
+    options = {"showHeader": True, "cellHeight": "sm"}
     custom = {"align": "auto", "cellOptions": {"type": "auto"}, "inspect": False, "filterable": True}
     return Panel(
         title, description, queries, kind="table", options=options, custom=custom,
@@ -452,9 +450,9 @@ GATEWAY_ROW = [
 ]
 
 DASHBOARDS = {
-    "gateway-overview": ("Overview", ".*", [("Health", HEALTH), ("Requests, errors, duration", RED_ROW), ("Processes", PROCESS)]),
-    "gateway-cache-aws": ("Cache and AWS", ".*", [("Cache", CACHE_ROW), ("AWS", AWS_ROW)]),
-    "gateway-upstream": ("Gateway", "main-api", [("From main-api to aux-service", GATEWAY_ROW)]),
+    "gateway-overview": ("overview", ".*", [("Health", HEALTH), ("Requests, errors, duration", RED_ROW), ("Processes", PROCESS)]),
+    "gateway-cache-aws": ("cache and AWS", ".*", [("Cache", CACHE_ROW), ("AWS", AWS_ROW)]),
+    "gateway-upstream": ("gateway", "main-api", [("From main-api to aux-service", GATEWAY_ROW)]),
 }
 
 
@@ -462,7 +460,7 @@ def query_variable(name: str, label: str, query: str) -> dict:
     return {
         "name": name, "label": label, "type": "query", "hide": 0,
         "datasource": {"type": "prometheus", "uid": "${datasource}"},
-        "definition": query, "query": {"query": query, "refId": f"variable-{name}"},
+        "query": {"query": query, "refId": f"variable-{name}"},
         "refresh": 2, "sort": 1, "multi": True, "includeAll": True, "allValue": ".*",
         "current": {"text": "All", "value": "$__all"}, "options": [], "regex": "", "skipUrlSync": False,
     }
@@ -483,7 +481,7 @@ def dashboard(uid: str) -> dict:
     variables = [
         {
             "name": "datasource", "label": "Data source", "type": "datasource", "query": "prometheus", "hide": 0,
-            "current": {}, "options": [], "refresh": 1, "regex": "", "multi": False, "includeAll": False, "skipUrlSync": False,
+            "current": {"text": "default", "value": "default"}, "options": [], "refresh": 1, "regex": "", "multi": False, "includeAll": False, "skipUrlSync": False,
         },
         query_variable("job", "Service", f"label_values(build_info{{{ours}}}, job)") | {"allValue": "main-api" if jobs == "main-api" else "aux-service|main-api"},
         query_variable("namespace", "Namespace", 'label_values(up{job=~"$job"}, namespace)'),
@@ -507,7 +505,7 @@ def dashboard(uid: str) -> dict:
     others = [other for other in DASHBOARDS if other != uid]
     return {
         "uid": uid,
-        "title": f"Cached gateway: {title.lower() if title != 'Cache and AWS' else 'cache and AWS'}",
+        "title": f"Cached gateway: {title}",
         "tags": [TAG],
         "editable": True,
         "graphTooltip": 1,

@@ -13,6 +13,8 @@ use parking_lot::Mutex;
 
 pub use axum_prometheus::PrometheusMetricLayer;
 
+use crate::cache;
+
 /// Seconds. The first ones tell a cached answer from a slow one, the last ones reach past every default deadline.
 const BUCKETS: [f64; 17] = [
     0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
@@ -150,8 +152,11 @@ impl Exporter {
 
 fn recorder() -> anyhow::Result<PrometheusHandle> {
     let durations = Matcher::Suffix("_duration_seconds".to_owned());
-    let recorder =
-        PrometheusBuilder::new().set_buckets_for_metric(durations, &BUCKETS)?.build_recorder();
+    let served_age = Matcher::Full(cache::SERVED_AGE.to_owned());
+    let recorder = PrometheusBuilder::new()
+        .set_buckets_for_metric(durations, &BUCKETS)?
+        .set_buckets_for_metric(served_age, &cache::SERVED_AGE_BUCKETS)?
+        .build_recorder();
     let handle = recorder.handle();
     metrics::set_global_recorder(recorder).context("another metrics recorder is installed")?;
     Ok(handle)
