@@ -19,5 +19,6 @@ mod deadlines;
 // What an operator meets.
 mod configuration;
 mod logs;
+mod metrics;
 mod probes;
 mod secrets;
