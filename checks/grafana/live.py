@@ -84,8 +84,8 @@ class Services:
 
     def __init__(self, stack: ExitStack) -> None:
         binary = ROOT / "target/debug/examples/bad_day"
+        # It ends with its input, which leaving the stack closes, and takes both services along.
         self.process = stack.enter_context(subprocess.Popen([binary], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
-        stack.callback(self.process.kill)
         self.addresses: dict[str, str] = json.loads(self.line())
 
     def weather(self, kind: str) -> None:
@@ -146,7 +146,7 @@ class Prometheus:
             address = f"127.0.0.1:{free.getsockname()[1]}"
         command = ["prometheus", f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data", f"--web.listen-address={address}"]
         process = stack.enter_context(subprocess.Popen(command, stdout=output, stderr=output))
-        stack.callback(process.kill)
+        stack.callback(process.terminate)
         self.url = f"http://{address}/api/v1"
         self.began = time.time()
         self.until(lambda: len(self.instant('up{job=~"aux-service|main-api"} == 1')) == 2, "Prometheus scrapes both services")
