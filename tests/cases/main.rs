@@ -19,6 +19,7 @@ mod deadlines;
 // What an operator meets.
 mod configuration;
 mod logs;
+mod metrics;
 mod probes;
 mod secrets;
 mod tokens;
