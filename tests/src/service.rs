@@ -147,9 +147,23 @@ impl Service {
         self.output.text()
     }
 
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Asks the service to end, as Kubernetes does.
+    pub fn ask_to_end(&self) {
+        kill_process(Pid::from_child(&self.process), Signal::TERM).expect("it runs");
+    }
+
     /// Asks the service to end, as Kubernetes does, and waits until it has.
     pub async fn terminate(&mut self) -> ExitStatus {
-        kill_process(Pid::from_child(&self.process), Signal::TERM).expect("it runs");
+        self.ask_to_end();
+        self.ended().await
+    }
+
+    /// Waits until the service has ended.
+    pub async fn ended(&mut self) -> ExitStatus {
         let mut polls = tokio::time::interval(Duration::from_millis(5));
         let ended = async {
             loop {
@@ -244,7 +258,9 @@ impl Log {
 /// The binary beside this test's own, of the same profile, and not older than its sources.
 fn binary(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("this test has a path");
-    let profile = test.parent().and_then(Path::parent).expect("target/PROFILE/deps/TEST");
+    // target/PROFILE/deps/TEST, or target/PROFILE/soak
+    let profile = test.ancestors().skip(1).find(|folder| !folder.ends_with("deps"));
+    let profile = profile.expect("it lies in a folder");
     let binary = profile.join(name);
     let built = modified(&binary)
         .unwrap_or_else(|| panic!("{name} is not built; run `make test`, or `cargo build` first"));
