@@ -15,6 +15,7 @@ mod requests;
 mod refusals;
 mod faults;
 mod deadlines;
+mod resilience;
 
 // What an operator meets.
 mod configuration;
