@@ -5,7 +5,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use metrics::{Counter, Gauge, counter, gauge};
+use metrics::{Counter, Gauge, counter, describe_counter, describe_gauge, gauge};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -36,8 +36,8 @@ pub struct Settings {
     pub min_calls: u32,
     /// The first pause before a probe; it doubles while probes fail.
     pub open_for: Duration,
-    /// An abandoned call that ran for this long counts as a failure.
-    /// Otherwise an upstream that hangs would never open the circuit for callers with short deadlines.
+    /// An abandoned call that ran for this long counts as a failure. Otherwise an upstream that
+    /// hangs would never open the circuit for callers with short deadlines.
     pub slow_call: Duration,
 }
 
@@ -65,7 +65,8 @@ impl State {
     }
 }
 
-/// Every transition there is; each has its series from the start, so that its first one shows as an increase.
+/// Every transition there is; each has its series from the start, so that its first one shows as an
+/// increase.
 const TRANSITIONS: [(State, State); 4] = [
     (State::Closed, State::Open),
     (State::Open, State::HalfOpen),
@@ -87,8 +88,8 @@ pub enum Verdict {
     /// The upstream is alive and says that its own source throttles it.
     ///
     /// It counts as failed in the rate, and it neither adds to the failures in a row nor ends them:
-    /// a throttled answer says nothing about whether the calls before and after it would have come through.
-    /// As a probe it fails, since one call of one is a rate of one.
+    /// a throttled answer says nothing about whether the calls before and after it would have come
+    /// through. As a probe it fails, since one call of one is a rate of one.
     Throttled,
 }
 
@@ -114,7 +115,8 @@ struct Inner {
 
 struct Core {
     phase: Phase,
-    /// Grows with every transition, so that the result of a call that began in an earlier state is known for what it is.
+    /// Grows with every transition, so that the result of a call that began in an earlier state is
+    /// known for what it is.
     epoch: u64,
     /// Openings since the circuit was last closed.
     openings: u32,
@@ -142,6 +144,8 @@ impl Phase {
 impl Breaker {
     /// A closed circuit.
     pub fn new(settings: Settings) -> Self {
+        describe_gauge!("circuit_breaker_state", "1 for the state that the circuit is in, else 0");
+        describe_counter!("circuit_breaker_transitions_total", "Changes of the circuit's state");
         let phase = Self::closed(&settings);
         let state_gauges =
             State::ALL.map(|state| gauge!("circuit_breaker_state", "state" => state.as_str()));
@@ -187,15 +191,16 @@ impl Breaker {
         core.phase.state()
     }
 
-    /// Whether there is reason to doubt the upstream: the circuit is not closed, or the last call failed.
+    /// Whether there is reason to doubt the upstream: the circuit is not closed, or the last call
+    /// failed.
     pub fn is_in_doubt(&self) -> bool {
         let mut core = self.inner.core.lock();
         self.settle(&mut core, Instant::now());
         !matches!(core.phase, Phase::Closed { failures_in_a_row: 0, .. })
     }
 
-    /// Brings `circuit_breaker_state` up to date; to be called before each scrape.
-    /// No event marks the end of a pause, so a gauge that only follows events would call a half-open circuit open.
+    /// Brings `circuit_breaker_state` up to date; to be called before each scrape. No event marks
+    /// the end of a pause, so a gauge that only follows events would call a half-open circuit open.
     pub fn publish(&self) {
         let current = self.state();
         for (state, gauge) in State::ALL.into_iter().zip(&self.inner.state_gauges) {
@@ -278,8 +283,8 @@ impl Breaker {
 
 /// Leave for one call.
 ///
-/// Dropped without a verdict, as when the caller leaves, it frees its slot and says nothing about the upstream,
-/// unless the call was slow by then: that is a failure.
+/// Dropped without a verdict, as when the caller leaves, it frees its slot and says nothing about
+/// the upstream, unless the call was slow by then: that is a failure.
 #[must_use = "a permit that is dropped at once is a call that was never made"]
 pub struct Permit {
     breaker: Breaker,
@@ -617,7 +622,8 @@ mod tests {
 
     #[derive(Clone, Debug)]
     enum Step {
-        /// In whole seconds, a tenth of the window, so that the model needs to know nothing of buckets.
+        /// In whole seconds, a tenth of the window, so that the model needs to know nothing of
+        /// buckets.
         Wait(u64),
         Call,
         Judge(prop::sample::Index, Verdict),

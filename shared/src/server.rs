@@ -292,15 +292,18 @@ async fn alive() -> Json<Value> {
 /// balancer at once, and nobody could be given the stale answers that they hold.
 async fn ready(State(readiness): State<Readiness>) -> Response {
     if readiness.draining.load(Relaxed) {
-        return Problem::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "draining",
-            "Draining",
-            "This process is about to end and takes no more traffic.",
-        )
-        .retryable()
-        .into_response();
+        return draining().into_response();
     }
     let body = json!({ "status": "ready", "dependencies": (readiness.dependencies)() });
     Json(body).into_response()
+}
+
+pub(crate) fn draining() -> Problem {
+    Problem::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "draining",
+        "Draining",
+        "This process is about to end and takes no more traffic.",
+    )
+    .retryable()
 }

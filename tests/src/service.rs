@@ -31,7 +31,8 @@ pub struct Setup {
     variables: Vec<(String, String)>,
 }
 
-/// aux-service, with AWS for its source, and without a cache: each request asks AWS.
+/// aux-service, with AWS for its source, and without a cache: each request asks AWS. It has more
+/// patience than by default, so that a busy machine is not taken for a slow AWS.
 pub fn aux(aws: &Aws) -> Setup {
     Setup::of("aux-service")
         .with("AWS_ENDPOINT_URL", &aws.proxy.url)
@@ -39,12 +40,20 @@ pub fn aux(aws: &Aws) -> Setup {
         .with("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE")
         .with("AWS_SECRET_ACCESS_KEY", &format!("{MARK}-the-key"))
         .with("AWS_SESSION_TOKEN", &format!("{MARK}-the-session"))
+        .with("AWS_ATTEMPT_TIMEOUT", "5s")
+        .with("AWS_OPERATION_TIMEOUT", "8s")
+        .with("REQUEST_TIMEOUT", "10s")
         .with("CACHE", "off")
 }
 
-/// main-api before the aux-service (or the proxy before one) that has this address, without a cache.
+/// main-api before the aux-service (or the proxy before one) that has this address, as patient and
+/// without a cache.
 pub fn main_api(aux_url: &str) -> Setup {
-    Setup::of("main-api").with("AUX_URL", aux_url).with("CACHE", "off")
+    Setup::of("main-api")
+        .with("AUX_URL", aux_url)
+        .with("ATTEMPT_TIMEOUT", "12s")
+        .with("REQUEST_TIMEOUT", "15s")
+        .with("CACHE", "off")
 }
 
 impl Setup {
