@@ -86,7 +86,7 @@ async fn a_second_signal_ends_the_process_at_once() {
 async fn an_open_request_is_answered_after_the_signal() {
     let stack = Stack::start().await;
     stack.aws.create_bucket("restarts-bucket").await;
-    stack.aws.proxy.fail("ListBuckets", Fault::Delay(Duration::from_secs(1)));
+    stack.aws.proxy.fail("ListBuckets", Fault::Delay(Duration::from_millis(300)));
     let mut main = stack.main;
     let url = format!("{}/buckets", main.url);
     let open = tokio::spawn(async move { e2e::http::get(&url).await });

@@ -424,19 +424,19 @@ impl World {
     /// Asks for what cannot be, and checks how it is refused.
     async fn invalid_client(self: Arc<Self>) {
         let client = self.client();
-        let right = self.bearer.clone();
+        let right = self.bearer.as_str();
         while !self.is_over() {
             let missing = format!("/param/app/missing-{}", fastrand::u32(..));
             let (path, bearer, status, code) = match fastrand::u8(..9) {
-                0 => ("/param/a%20b", &*right, 400, "invalid-parameter-name"),
-                1 => ("/param/app%2F..%2Fother", &right, 400, "invalid-parameter-name"),
-                2 => ("/param/%FF%FE", &right, 400, "invalid-parameter-name"),
-                3 => ("/param/other/key", &right, 403, "parameter-not-allowed"),
-                4 => ("/param/app/secret", &right, 403, "secure-string-not-allowed"),
-                5 => ("/nowhere", &right, 404, "not-found"),
+                0 => ("/param/a%20b", right, 400, "invalid-parameter-name"),
+                1 => ("/param/app%2F..%2Fother", right, 400, "invalid-parameter-name"),
+                2 => ("/param/%FF%FE", right, 400, "invalid-parameter-name"),
+                3 => ("/param/other/key", right, 403, "parameter-not-allowed"),
+                4 => ("/param/app/secret", right, 403, "secure-string-not-allowed"),
+                5 => ("/nowhere", right, 404, "not-found"),
                 6 => ("/buckets", "", 401, "unauthorized"),
                 7 => ("/buckets", "Bearer hush-this-is-not-the-token", 401, "unauthorized"),
-                _ => (&*missing, &right, 404, "parameter-not-found"),
+                _ => (&*missing, right, 404, "parameter-not-found"),
             };
             let troubled = self.in_trouble();
             let request = client.get(format!("{}{path}", self.url)).header("authorization", bearer);
