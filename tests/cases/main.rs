@@ -15,6 +15,7 @@ mod requests;
 mod refusals;
 mod faults;
 mod deadlines;
+mod restart;
 
 // What an operator meets.
 mod configuration;
