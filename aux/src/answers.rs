@@ -122,7 +122,11 @@ impl Answers {
             jitter: config.cache_ttl_jitter,
             negative_ttl: config.cache_negative_ttl,
         };
-        Self { cache, source: Arc::new(source), trusts_clients: config.common.auth_token_file.is_some() }
+        Self {
+            cache,
+            source: Arc::new(source),
+            trusts_clients: config.common.auth_token_file.is_some(),
+        }
     }
 
     /// Answers from the cache, or asks the source: once for all who ask at the same time.

@@ -113,8 +113,8 @@ impl Operation {
 }
 
 /// The label `outcome` of the metrics of calls.
-const OUTCOMES: [&str; 7] =
-    ["ok", "not_found", "denied", "throttled", "shielded", "timeout", "error"];
+const OUTCOMES: [&str; 8] =
+    ["ok", "not_found", "denied", "throttled", "shielded", "timeout", "credentials", "error"];
 
 fn outcome<T>(result: &Result<T, Error>) -> &'static str {
     match result {
@@ -124,12 +124,12 @@ fn outcome<T>(result: &Result<T, Error>) -> &'static str {
         Err(Error::AwsThrottled { cause: Some(_), .. }) => "throttled",
         Err(Error::AwsThrottled { cause: None, .. }) => "shielded",
         Err(Error::AwsTimeout(_)) => "timeout",
+        Err(Error::AwsCredentials(_)) => "credentials",
         Err(
             Error::InvalidParameterName(_)
             | Error::RefusedParameterName(_)
             | Error::ParameterNotAllowed
             | Error::SecureStringNotAllowed
-            | Error::AwsCredentials(_)
             | Error::AwsUnavailable(_),
         ) => "error",
     }

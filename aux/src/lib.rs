@@ -15,3 +15,5 @@ pub mod batch;
 pub mod embedded;
 pub mod aws;
 pub mod error;
+pub mod status;
+pub mod openapi;

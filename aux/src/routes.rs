@@ -9,14 +9,14 @@ use axum::{
     response::Response,
     routing::get,
 };
-use serde_json::{Value as JsonValue, json};
 use shared::{
+    docs,
     http::{Stack, stack},
     metrics::Exporter,
     problem::Problem,
     server::Dependencies,
+    status::Reporter,
 };
-use tokio::time::Instant;
 
 use crate::{
     answers::{Answers, Question},
@@ -24,6 +24,8 @@ use crate::{
     error::Error,
     inventory::Inventory,
     name::{Malformed, ParameterName, ParameterPath, Prefixes},
+    openapi,
+    status::Status,
 };
 
 /// What [`shared::server::run`] serves.
@@ -42,22 +44,20 @@ type MaybeText = Result<Option<Path<String>>, PathRejection>;
 struct Service(Arc<Parts>);
 
 struct Parts {
-    version: String,
     answers: Answers,
     inventory: Arc<dyn Inventory>,
     prefixes: Prefixes,
-    started: Instant,
+    reporter: Reporter,
 }
 
 /// The public API above an inventory.
 pub fn app(config: &Config, inventory: Arc<dyn Inventory>, exporter: &Exporter) -> App {
     let answers = Answers::new(config, Arc::clone(&inventory));
     let service = Service(Arc::new(Parts {
-        version: config.aux_version.clone(),
         answers: answers.clone(),
         inventory: Arc::clone(&inventory),
         prefixes: config.parameter_prefixes.clone(),
-        started: Instant::now(),
+        reporter: Reporter::new("aux-service", &config.aux_version, &config.common, exporter),
     }));
     let routes = Router::new()
         .route("/buckets", get(buckets))
@@ -67,7 +67,8 @@ pub fn app(config: &Config, inventory: Arc<dyn Inventory>, exporter: &Exporter) 
         .route("/values/", get(values))
         .route("/values/{*path}", get(values))
         .route("/status", get(status))
-        .with_state(service);
+        .with_state(service)
+        .merge(docs::routes(&openapi::document(&config.aux_version)));
     let limits = Stack {
         request_timeout: config.request_timeout,
         too_slow: || Error::AwsTimeout(None).problem(),
@@ -101,15 +102,9 @@ async fn values(State(service): State<Service>, request: HeaderMap, path: MaybeT
     service.0.answers.answer(Question::Values(path), &request).await
 }
 
-async fn status(State(service): State<Service>) -> Json<JsonValue> {
-    let Parts { version, inventory, started, .. } = &*service.0;
-    Json(json!({
-        "service": "aux-service",
-        "version": version,
-        "uptime_seconds": started.elapsed().as_secs(),
-        "dependencies": inventory.health(),
-        "quota": inventory.quota(),
-    }))
+async fn status(State(service): State<Service>) -> Json<Status> {
+    let Parts { reporter, inventory, .. } = &*service.0;
+    Json(Status::of(reporter, inventory.health(), inventory.quota()))
 }
 
 /// Percent-encoding that is no UTF-8 is no name either.

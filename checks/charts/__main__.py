@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
+import agreement
 import mistakes
 import policies
 import schema
@@ -115,6 +116,10 @@ def references() -> tuple[str, list[str]]:
     ]
 
 
+def agreements() -> tuple[str, list[str]]:
+    return "main-api finds aux-service, and all pods stay within AWS's quota", agreement.problems(SCENARIOS)
+
+
 def wrong_values() -> tuple[str, list[str]]:
     wrong = mistakes.mistakes()
     return f"{len(wrong)} mistakes refused under both Helms", [p for ps in POOL.map(mistakes.problems, wrong) for p in ps]
@@ -148,7 +153,7 @@ def main() -> int:
         snapshots.write(snapshots.expected_files(SCENARIOS))
         return 0
     checks: list[Callable[[], tuple[str, list[str]]]] = [
-        schemas, lint, renders, determinism, kubernetes, custom_resources, references, wrong_values,
+        schemas, lint, renders, determinism, kubernetes, custom_resources, references, agreements, wrong_values,
         known_policies, committed,
     ]  # fmt: skip
     failed = 0

@@ -5,7 +5,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use metrics::{Counter, Gauge, counter, gauge};
+use metrics::{Counter, Gauge, counter, describe_counter, describe_gauge, gauge};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -144,6 +144,8 @@ impl Phase {
 impl Breaker {
     /// A closed circuit.
     pub fn new(settings: Settings) -> Self {
+        describe_gauge!("circuit_breaker_state", "1 for the state that the circuit is in, else 0");
+        describe_counter!("circuit_breaker_transitions_total", "Changes of the circuit's state");
         let phase = Self::closed(&settings);
         let state_gauges =
             State::ALL.map(|state| gauge!("circuit_breaker_state", "state" => state.as_str()));

@@ -12,3 +12,5 @@ mod attempt;
 pub mod breaker;
 mod window;
 pub mod error;
+pub mod status;
+pub mod openapi;

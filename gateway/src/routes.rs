@@ -10,14 +10,16 @@ use axum::{
     routing::get,
 };
 use serde::{Serialize, de::DeserializeOwned};
-use serde_json::{Value as JsonValue, json};
 use shared::{
     cache::Served,
+    docs,
     http::{Deadline, Stack, stack},
     http_cache::NO_STORE,
     metrics::Exporter,
+    page::page,
     problem::Problem,
     server::Dependencies,
+    status::Reporter,
     telemetry,
     wire::{Aggregated, Buckets, Inventory, Parameters, Value, Values},
 };
@@ -27,6 +29,8 @@ use zeroize::Zeroizing;
 use crate::{
     config::Config,
     error::Error,
+    openapi,
+    status::Status,
     upstream::{Route, Upstream},
 };
 
@@ -51,7 +55,7 @@ struct Gateway(Arc<Parts>);
 struct Parts {
     version: String,
     upstream: Upstream,
-    started: Instant,
+    reporter: Reporter,
 }
 
 /// The public API above aux-service.
@@ -59,7 +63,7 @@ pub fn app(config: &Config, upstream: Upstream, exporter: &Exporter) -> App {
     let gateway = Gateway(Arc::new(Parts {
         version: config.main_version.clone(),
         upstream,
-        started: Instant::now(),
+        reporter: Reporter::new("main-api", &config.main_version, &config.common, exporter),
     }));
     let routes = Router::new()
         .route("/buckets", get(buckets))
@@ -70,7 +74,9 @@ pub fn app(config: &Config, upstream: Upstream, exporter: &Exporter) -> App {
         .route("/values/{*path}", get(values))
         .route("/inventory", get(inventory))
         .route("/status", get(status))
-        .with_state(gateway.clone());
+        .with_state(gateway.clone())
+        .route("/", get(async || page(include_str!("status.html"))))
+        .merge(docs::routes(&openapi::document(&config.main_version)));
     let limits = Stack {
         request_timeout: config.request_timeout,
         too_slow: || Error::UpstreamTimeout.problem(),
@@ -169,15 +175,11 @@ fn parse<T: DeserializeOwned>(served: &Served) -> Aggregated<T> {
     serde_json::from_slice(served.answer().body()).expect("its body is this type's JSON")
 }
 
-async fn status(State(gateway): State<Gateway>, deadline: Extension<Deadline>) -> Json<JsonValue> {
-    let Parts { version, upstream, started } = &*gateway.0;
+async fn status(State(gateway): State<Gateway>, deadline: Extension<Deadline>) -> Json<Status> {
+    let Parts { upstream, reporter, .. } = &*gateway.0;
     let aux_service = upstream.status(*deadline).await;
-    Json(json!({
-        "service": "main-api",
-        "version": version,
-        "uptime_seconds": started.elapsed().as_secs(),
-        "aux_service": aux_service.ok(),
-    }))
+    let aux_service = aux_service.map_err(|error| error.problem());
+    Json(Status::of(reporter, upstream.health(), aux_service))
 }
 
 impl Gateway {

@@ -34,9 +34,9 @@ use crate::{
 /// A host that does not even shake hands within this time is gone; another replica may be there.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Shorter than the ten seconds after which aux-service closes a connection that nobody uses:
+/// Shorter than the two minutes after which aux-service closes a connection that nobody uses:
 /// a request must not meet that close half-way.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(8);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// An abandoned attempt counts as a failure from this part of its timeout on.
 const SLOW_PART: u32 = 4;

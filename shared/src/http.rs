@@ -19,7 +19,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use crate::{
     auth::Accepted,
     config::{AccessLog, Common},
-    metrics::{Exporter, REQUESTS_SHED},
+    metrics::{Exporter, REQUESTS_SHED, count_abandoned, endpoint},
     problem::{Problem, rescue},
     telemetry::{REQUEST_ID, RequestContext},
 };
@@ -65,7 +65,7 @@ pub fn stack(routes: Router, config: &Common, exporter: &Exporter, stack: Stack)
     routes.layer(
         ServiceBuilder::new()
             // Outermost, since everything below logs and answers with the ids.
-            .layer(from_fn_with_state(config.access_log, identify))
+            .layer(from_fn_with_state(Edge { log: config.access_log, traffic: true }, identify))
             .layer(exporter.layer())
             .layer(from_fn(rescue))
             .layer(CatchPanicLayer::custom(panicked))
@@ -77,49 +77,92 @@ pub fn stack(routes: Router, config: &Common, exporter: &Exporter, stack: Stack)
 pub fn probe_stack(routes: Router) -> Router {
     routes.layer(
         ServiceBuilder::new()
-            .layer(from_fn_with_state(AccessLog::Errors, identify))
+            .layer(from_fn_with_state(Edge { log: AccessLog::Errors, traffic: false }, identify))
             .layer(from_fn(rescue)),
     )
 }
 
+#[derive(Clone, Copy)]
+struct Edge {
+    log: AccessLog,
+    /// Whether these requests are what the service is there for; probes are not.
+    traffic: bool,
+}
+
 /// Gives the request its ids, the response its `x-request-id`, and the log its line.
-async fn identify(State(log): State<AccessLog>, mut request: Request, next: Next) -> Response {
-    let started = Instant::now();
+async fn identify(State(edge): State<Edge>, mut request: Request, next: Next) -> Response {
     let context = RequestContext::from_headers(request.headers());
-    let method = request.method().clone();
-    let route = request.extensions().get::<MatchedPath>().cloned();
     request.extensions_mut().insert(context.clone());
+    let mut asked = Asked {
+        edge,
+        context: context.clone(),
+        method: request.method().clone(),
+        route: request.extensions().get::<MatchedPath>().cloned(),
+        started: Instant::now(),
+        answered: false,
+    };
 
-    let mut response = context.clone().scope(next.run(request)).await;
+    let mut response = context.scope(next.run(request)).await;
 
+    asked.answered = true;
     let headers = response.headers_mut();
-    headers.insert(REQUEST_ID, context.request_id().clone());
+    headers.insert(REQUEST_ID, asked.context.request_id().clone());
     // No browser shall take a body for anything but what its type says.
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    let elapsed = started.elapsed();
-    let failed = response.status().is_server_error();
-    let told = match log {
+    let elapsed = asked.started.elapsed();
+    let told = match edge.log {
         AccessLog::All => true,
-        AccessLog::Errors => failed || elapsed > SLOW,
+        AccessLog::Errors => response.status().is_server_error() || elapsed > SLOW,
         AccessLog::Off => false,
     };
     if told {
-        let route = route.as_ref().map_or("unmatched", MatchedPath::as_str);
-        context.enter(|| access_line(&method, route, &response, elapsed));
+        asked.context.clone().enter(|| asked.log_answer(&response, elapsed));
     }
     response
 }
 
-fn access_line(method: &Method, route: &str, response: &Response, elapsed: Duration) {
-    let status = response.status().as_u16();
-    let problem = response.extensions().get::<Problem>();
-    let code = problem.map(|problem| problem.code.as_ref());
-    let cause = problem.and_then(|problem| problem.cause.as_ref()).map(|error| chain(error));
-    let duration_ms = elapsed.as_secs_f64() * 1e3;
-    if response.status().is_server_error() {
-        tracing::warn!(%method, route, status, code, cause, duration_ms, "failed");
-    } else {
-        tracing::info!(%method, route, status, code, cause, duration_ms, "answered");
+/// A request under way. Dropped without an answer, it is one whose client has left.
+struct Asked {
+    edge: Edge,
+    context: RequestContext,
+    method: Method,
+    route: Option<MatchedPath>,
+    started: Instant,
+    answered: bool,
+}
+
+impl Asked {
+    fn log_answer(&self, response: &Response, elapsed: Duration) {
+        let (method, route) = (&self.method, endpoint(self.route.as_ref()));
+        let status = response.status().as_u16();
+        let problem = response.extensions().get::<Problem>();
+        let code = problem.map(|problem| problem.code.as_ref());
+        let cause = problem.and_then(|problem| problem.cause.as_ref()).map(|error| chain(error));
+        let duration_ms = elapsed.as_secs_f64() * 1e3;
+        if response.status().is_server_error() {
+            tracing::warn!(%method, route, status, code, cause, duration_ms, "failed");
+        } else {
+            tracing::info!(%method, route, status, code, cause, duration_ms, "answered");
+        }
+    }
+
+    fn log_abandoned(&self, elapsed: Duration) {
+        let (method, route) = (&self.method, endpoint(self.route.as_ref()));
+        let duration_ms = elapsed.as_secs_f64() * 1e3;
+        tracing::info!(%method, route, duration_ms, "abandoned by the client");
+    }
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        if self.answered || !self.edge.traffic {
+            return;
+        }
+        let elapsed = self.started.elapsed();
+        count_abandoned(&self.method, self.route.as_ref(), elapsed);
+        if self.edge.log == AccessLog::All || self.edge.log == AccessLog::Errors && elapsed > SLOW {
+            self.context.clone().enter(|| self.log_abandoned(elapsed));
+        }
     }
 }
 
@@ -170,7 +213,7 @@ async fn pass(State(gate): State<Arc<Gate>>, mut request: Request, next: Next) -
     }
 }
 
-fn overloaded() -> Problem {
+pub(crate) fn overloaded() -> Problem {
     Problem::new(
         StatusCode::SERVICE_UNAVAILABLE,
         "overloaded",

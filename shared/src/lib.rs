@@ -15,3 +15,6 @@ pub mod auth;
 pub mod http;
 mod connections;
 pub mod server;
+pub mod status;
+pub mod docs;
+pub mod page;

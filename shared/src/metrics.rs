@@ -3,12 +3,17 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context;
-use axum::http::{HeaderName, header};
-use axum_prometheus::{EndpointLabel, PrometheusMetricLayerBuilder};
+use axum::{
+    extract::MatchedPath,
+    http::{HeaderName, Method, header},
+};
+use axum_prometheus::{EndpointLabel, PrometheusMetricLayerBuilder, utils};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use parking_lot::Mutex;
 
 pub use axum_prometheus::PrometheusMetricLayer;
+
+use crate::cache;
 
 /// Seconds. The first ones tell a cached answer from a slow one, the last ones reach past every default deadline.
 const BUCKETS: [f64; 17] = [
@@ -19,6 +24,47 @@ const BUCKETS: [f64; 17] = [
 /// Requests that were refused because there were `MAX_IN_FLIGHT` already.
 pub const REQUESTS_SHED: &str = "requests_shed_total";
 const BUILD_INFO: &str = "build_info";
+
+/// The label `endpoint` of a path that no route has.
+const UNMATCHED: &str = "unmatched";
+
+/// The template of a request's route, as metrics, logs and traces name it. Never the path: one
+/// scanner would fill Prometheus.
+pub fn endpoint(route: Option<&MatchedPath>) -> String {
+    named(route.map_or(UNMATCHED, MatchedPath::as_str))
+}
+
+/// axum marks a parameter that may hold slashes with a star, and nobody else does.
+fn named(text: &str) -> String {
+    text.replace("{*", "{")
+}
+
+/// Counts a request whose client left before the answer, as nginx does: with the status 499.
+/// The layer of axum-prometheus counts answers, and there is none.
+pub fn count_abandoned(method: &Method, route: Option<&MatchedPath>, elapsed: Duration) {
+    // The labels that the layer gives, the one of methods that HTTP does not know included.
+    let known = matches!(
+        *method,
+        Method::GET
+            | Method::HEAD
+            | Method::POST
+            | Method::PUT
+            | Method::DELETE
+            | Method::OPTIONS
+            | Method::TRACE
+            | Method::CONNECT
+            | Method::PATCH
+    );
+    let method = if known { method.as_str() } else { "" };
+    let labels = [
+        ("method", method.to_owned()),
+        ("status", "499".to_owned()),
+        // As the router writes it, or this series and the layer's would have the same name.
+        ("endpoint", route.map_or(UNMATCHED, MatchedPath::as_str).to_owned()),
+    ];
+    metrics::counter!(utils::requests_total_name(), &labels).increment(1);
+    metrics::histogram!(utils::requests_duration_name(), &labels).record(elapsed);
+}
 
 /// How often histograms are drained and process figures read when nobody scrapes.
 const UPKEEP: Duration = Duration::from_secs(5);
@@ -80,15 +126,22 @@ impl Exporter {
     pub fn render(&self) -> ([(HeaderName, &'static str); 1], String) {
         self.process.collect();
         self.refresh();
-        let text = self.handle.render();
+        // A gauge to the facade, since its counters have no fractions; to Prometheus what it is.
+        let text = self.handle.render().replacen(
+            "# TYPE process_cpu_seconds_total gauge",
+            "# TYPE process_cpu_seconds_total counter",
+            1,
+        );
+        // Renamed here and not in the layer, which would pay for it with each request.
+        let text = named(&text);
         ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
     }
 
-    /// The layer that counts requests. Its labels are templates, never paths: one scanner
-    /// would otherwise fill Prometheus.
+    /// The layer that counts answers. A path that no route has gives no label, or one scanner
+    /// would fill Prometheus.
     pub fn layer(&self) -> PrometheusMetricLayer<'static> {
         let handle = self.handle.clone();
-        let unmatched: for<'a> fn(&'a str) -> String = |_| "unmatched".to_owned();
+        let unmatched: for<'a> fn(&'a str) -> String = |_| UNMATCHED.to_owned();
         let (layer, _) = PrometheusMetricLayerBuilder::new()
             .with_endpoint_label_type(EndpointLabel::MatchedPathWithFallbackFn(unmatched))
             .with_metrics_from_fn(|| handle)
@@ -99,8 +152,11 @@ impl Exporter {
 
 fn recorder() -> anyhow::Result<PrometheusHandle> {
     let durations = Matcher::Suffix("_duration_seconds".to_owned());
-    let recorder =
-        PrometheusBuilder::new().set_buckets_for_metric(durations, &BUCKETS)?.build_recorder();
+    let served_age = Matcher::Full(cache::SERVED_AGE.to_owned());
+    let recorder = PrometheusBuilder::new()
+        .set_buckets_for_metric(durations, &BUCKETS)?
+        .set_buckets_for_metric(served_age, &cache::SERVED_AGE_BUCKETS)?
+        .build_recorder();
     let handle = recorder.handle();
     metrics::set_global_recorder(recorder).context("another metrics recorder is installed")?;
     Ok(handle)

@@ -14,6 +14,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::{http_cache::Freshness, telemetry};
 
@@ -21,7 +22,7 @@ use crate::{http_cache::Freshness, telemetry};
 pub const CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/problem+json");
 
 /// What the caller is told. What the operator is told is the [`cause`](Self::cause).
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Problem {
     /// `urn:problem:<code>`: RFC 9457 wants an identifier, not necessarily a page.
     #[serde(rename = "type")]

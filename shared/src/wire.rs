@@ -5,9 +5,10 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// aux-service's envelope: every answer says which build made it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Versioned<T> {
     pub version: String,
     #[serde(flatten)]
@@ -15,7 +16,7 @@ pub struct Versioned<T> {
 }
 
 /// main-api's envelope: the builds of both services.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Aggregated<T> {
     pub main_version: String,
     pub aux_version: String,
@@ -24,26 +25,26 @@ pub struct Aggregated<T> {
 }
 
 /// The names of all S3 buckets, in AWS's order.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Buckets {
     pub buckets: Vec<String>,
 }
 
 /// The names of all SSM parameters that this service may show, in AWS's order.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Parameters {
     pub parameters: Vec<String>,
 }
 
 /// The value of one parameter. A `StringList` is its comma-separated text, as SSM holds it.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Value<T = String> {
     /// Borrowed where it is sent: a secret must not be copied on its way.
     pub value: T,
 }
 
 /// Every parameter below a path, recursively.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Values<T = String> {
     pub path: String,
     pub values: BTreeMap<String, T>,
@@ -52,7 +53,7 @@ pub struct Values<T = String> {
 }
 
 /// Both lists at once. A part that failed is `None`, and `errors` says why.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Inventory {
     pub buckets: Option<Vec<String>>,
     pub parameters: Option<Vec<String>>,

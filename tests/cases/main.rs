@@ -22,3 +22,5 @@ mod configuration;
 mod logs;
 mod probes;
 mod secrets;
+mod tokens;
+mod restarts;

@@ -18,5 +18,7 @@ spec:
       path: /metrics
       interval: {{ .Values.serviceMonitor.interval }}
       scrapeTimeout: {{ .Values.serviceMonitor.scrapeTimeout }}
+      {{- /* The services' own labels `endpoint` (the route) and `service` keep their names; Prometheus would make `exported_endpoint` of it. */}}
+      honorLabels: true
 {{- end -}}
 {{- end -}}

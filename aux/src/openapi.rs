@@ -1,0 +1,122 @@
+//! The description of this service's API.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use serde::Serialize;
+use serde_json::{Value as Json, json};
+use shared::{
+    docs::{Docs, Route},
+    problem::{Cause, Problem},
+    status,
+    wire::{Buckets, Parameters, Value, Values, Versioned},
+};
+
+use crate::{
+    error::Error,
+    name::Malformed,
+    status::{Aws, Status},
+};
+
+/// An OpenAPI 3.1 document.
+pub fn document(version: &str) -> Json {
+    let aws = [
+        Error::AwsAccessDenied(cause()),
+        Error::AwsThrottled { retry_after: Duration::from_secs(1), cause: None },
+        Error::AwsCredentials(cause()),
+        Error::AwsUnavailable(cause()),
+        Error::AwsTimeout(None),
+    ];
+    let named = [Error::InvalidParameterName(Malformed::BadCharacter), Error::ParameterNotAllowed];
+    let parameter = [Error::SecureStringNotAllowed, Error::ParameterNotFound];
+    let list = problems(&[&aws]);
+    let values = problems(&[&aws, &named]);
+    let value = problems(&[&aws, &named, &parameter]);
+    let dependencies = json!({ "s3": "ok", "ssm": "ok" });
+
+    Docs::new(
+        "aux-service",
+        version,
+        "Answers questions about S3 buckets and SSM parameters, and asks AWS as little as possible. \
+         Every error is `application/problem+json`: branch on its `code`, and try again where `retryable` is true.",
+    )
+    .route(
+        &Route {
+            path: "/buckets",
+            id: "buckets",
+            summary: "The names of all S3 buckets",
+            description: "Every page of them, in the order of AWS.",
+            parameter: None,
+            cacheable: true,
+        },
+        &versioned(version, Buckets { buckets: vec!["kantox-challenge-bucket".to_owned()] }),
+        &list,
+    )
+    .route(
+        &Route {
+            path: "/params",
+            id: "params",
+            summary: "The names of all SSM parameters",
+            description: "Every page of them, in the order of AWS, as far as `PARAMETER_PREFIXES` allows.",
+            parameter: None,
+            cacheable: true,
+        },
+        &versioned(version, Parameters { parameters: vec!["/challenge/kantox".to_owned()] }),
+        &list,
+    )
+    .route(
+        &Route {
+            path: "/param/{name}",
+            id: "param",
+            summary: "The value of one parameter",
+            description: "The name may hold slashes, and gets a leading one if it has none. A version or a label may follow a colon.",
+            parameter: Some(("The name of the parameter", "challenge/kantox")),
+            cacheable: true,
+        },
+        &versioned(version, Value { value: "cloud-engineer".to_owned() }),
+        &value,
+    )
+    .route(
+        &Route {
+            path: "/values/{path}",
+            id: "values",
+            summary: "Every parameter below a path",
+            description: "Recursively. SecureStrings are named in `omitted` while `ALLOW_SECURE_STRINGS` is false.",
+            parameter: Some(("The path above the parameters", "challenge")),
+            cacheable: true,
+        },
+        &versioned(
+            version,
+            Values {
+                path: "/challenge".to_owned(),
+                values: BTreeMap::from([("/challenge/kantox".to_owned(), "cloud-engineer".to_owned())]),
+                omitted: vec!["/challenge/password".to_owned()],
+            },
+        ),
+        &values,
+    )
+    .status(&Status {
+        common: status::example("aux-service", &dependencies),
+        aws: Aws {
+            requests: BTreeMap::from([(
+                "GetParameter".to_owned(),
+                BTreeMap::from([("ok".to_owned(), 38), ("not_found".to_owned(), 2)]),
+            )]),
+            quota: json!({ "reads": { "limit_per_second": 40.0, "available": 38.0, "refused": 0 } }),
+        },
+    })
+    .ready(&dependencies)
+    .build()
+}
+
+fn versioned<T: Serialize>(version: &str, body: T) -> Versioned<T> {
+    Versioned { version: version.to_owned(), body }
+}
+
+fn problems(errors: &[&[Error]]) -> Vec<Problem> {
+    errors.iter().flat_map(|errors| errors.iter()).map(Error::problem).collect()
+}
+
+/// It goes to the log, so what it is does not matter here.
+fn cause() -> Cause {
+    Arc::new(std::fmt::Error)
+}

@@ -1,0 +1,270 @@
+//! `/openapi.json` and `/docs`: what a service answers, for programs and for people.
+//!
+//! The description is made of the types that are sent, of answers built from them and of the
+//! problems that the code makes, so it cannot say something else than the service does.
+
+use std::collections::BTreeMap;
+
+use axum::{Router, http::header, routing::get};
+use bytes::Bytes;
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+use utoipa::{
+    ToSchema,
+    openapi::{RefOr, schema::Schema},
+};
+
+use crate::{
+    http::overloaded,
+    page::page,
+    problem::{CONTENT_TYPE, Problem},
+};
+
+const PAGE: &str = include_str!("docs.html");
+
+/// The id of the request in every example.
+const REQUEST_ID: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+
+/// An OpenAPI document in the making.
+pub struct Docs {
+    info: Value,
+    paths: Map<String, Value>,
+    schemas: BTreeMap<String, Value>,
+}
+
+/// A route that answers with JSON.
+pub struct Route {
+    pub path: &'static str,
+    pub id: &'static str,
+    pub summary: &'static str,
+    pub description: &'static str,
+    /// What the path's last segment means, with an example.
+    pub parameter: Option<(&'static str, &'static str)>,
+    /// Whether the answer says how long it holds, and has a validator.
+    pub cacheable: bool,
+}
+
+impl Docs {
+    /// Begins with what every service has: probes, figures, and this description itself.
+    pub fn new(title: &str, version: &str, description: &str) -> Self {
+        let info = json!({
+            "title": title,
+            "version": version,
+            "description": description,
+            "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
+        });
+        let mut docs = Self { info, paths: Map::new(), schemas: BTreeMap::new() };
+        docs.schema::<Problem>();
+        for path in ["/healthz", "/livez"] {
+            docs.operation(
+                path,
+                &path[1..],
+                "Whether the process runs",
+                "Whatever happens outside of it.",
+                "Probes",
+                &json!({ "200": json_answer("It runs", &json!({ "type": "object" }), &json!({ "status": "ok" })) }),
+            );
+        }
+        docs
+    }
+
+    /// A route of the API, an answer as it is sent, and what can go wrong.
+    pub fn route<T: ToSchema + Serialize>(
+        mut self,
+        route: &Route,
+        answer: &T,
+        problems: &[Problem],
+    ) -> Self {
+        let mut responses = Map::new();
+        let mut ok = json_answer("The answer", &self.schema::<T>(), &json!(answer));
+        if route.cacheable {
+            ok["headers"] = cache_headers();
+            responses.insert(
+                "304".to_owned(),
+                json!({ "description": "What the client has, by its `If-None-Match`, is still true" }),
+            );
+        }
+        responses.insert("200".to_owned(), ok);
+        let everywhere = [overloaded(), Problem::internal()];
+        for (status, problems) in by_status(problems.iter().chain(&everywhere)) {
+            responses.insert(status, problem_answer(&problems));
+        }
+        self.operation(
+            route.path,
+            route.id,
+            route.summary,
+            route.description,
+            "API",
+            &Value::Object(responses),
+        );
+        let operation = &mut self.paths[route.path]["get"];
+        let mut parameters = Vec::new();
+        if let Some((description, example)) = route.parameter {
+            let name = route.path.split(['{', '}']).nth(1).expect("the path has a parameter");
+            parameters.push(json!({
+                "name": name, "in": "path", "required": true, "description": description,
+                "schema": { "type": "string" }, "example": example,
+            }));
+        }
+        if route.cacheable {
+            parameters.push(json!({
+                "name": "If-None-Match", "in": "header", "required": false,
+                "description": "The `ETag` of an earlier answer: if that still holds, the answer is 304 without a body.",
+                "schema": { "type": "string" },
+            }));
+        }
+        operation["parameters"] = Value::Array(parameters);
+        self
+    }
+
+    /// What tells of the service instead of doing its work.
+    pub fn status<T: ToSchema + Serialize>(mut self, example: &T) -> Self {
+        let schema = self.schema::<T>();
+        self.operation(
+            "/status",
+            "status",
+            "Figures for people",
+            "Version, uptime, cache and more, as the page shows them. Counts are since the start of the process.",
+            "Figures",
+            &json!({ "200": json_answer("The figures", &schema, &json!(example)) }),
+        );
+        self.operation(
+            "/metrics",
+            "metrics",
+            "Figures for Prometheus",
+            "The text exposition format, version 0.0.4. With `ADMIN_ADDR` set it is on that port, and so are the probes.",
+            "Figures",
+            &json!({ "200": { "description": "The metrics", "content": { "text/plain": { "schema": { "type": "string" } } } } }),
+        );
+        self
+    }
+
+    /// `/readyz`, with what this service depends on.
+    pub fn ready(mut self, dependencies: &Value) -> Self {
+        let example = json!({ "status": "ready", "dependencies": dependencies });
+        self.operation(
+            "/readyz",
+            "readyz",
+            "Whether the process takes traffic",
+            "An outage of a dependency is told, and is no reason to take no traffic.",
+            "Probes",
+            &json!({
+                "200": json_answer("It does", &json!({ "type": "object" }), &example),
+                "503": problem_answer(&[&crate::server::draining()]),
+            }),
+        );
+        self
+    }
+
+    /// The document.
+    pub fn build(self) -> Value {
+        json!({
+            "openapi": "3.1.0",
+            "info": self.info,
+            // Relative to where the document is: behind an ingress that may be below a prefix.
+            "servers": [{ "url": "./", "description": "Where this description came from" }],
+            "tags": [
+                { "name": "API", "description": "What the service is there for" },
+                { "name": "Figures", "description": "How it does" },
+                { "name": "Probes", "description": "For Kubernetes" },
+            ],
+            "security": [{}, { "bearer": [] }],
+            "paths": self.paths,
+            "components": {
+                "schemas": self.schemas,
+                "securitySchemes": { "bearer": {
+                    "type": "http", "scheme": "bearer",
+                    "description": "Asked for only where `AUTH_TOKEN_FILE` is set.",
+                } },
+            },
+        })
+    }
+
+    fn operation(
+        &mut self,
+        path: &str,
+        id: &str,
+        summary: &str,
+        description: &str,
+        tag: &str,
+        responses: &Value,
+    ) {
+        let operation = json!({
+            "operationId": id, "summary": summary, "description": description, "tags": [tag],
+            "responses": responses,
+        });
+        self.paths.insert(path.to_owned(), json!({ "get": operation }));
+    }
+
+    /// Adds a type and those that it is made of, and refers to it.
+    fn schema<T: ToSchema>(&mut self) -> Value {
+        let mut schemas: Vec<(String, RefOr<Schema>)> = vec![(T::name().into(), T::schema())];
+        T::schemas(&mut schemas);
+        for (name, schema) in schemas {
+            self.schemas.insert(name, json!(schema));
+        }
+        json!({ "$ref": format!("#/components/schemas/{}", T::name()) })
+    }
+}
+
+/// Serves a document, and the page that shows it.
+pub fn routes(document: &Value) -> Router {
+    let json = Bytes::from(document.to_string());
+    let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-cache")];
+    Router::new()
+        .route("/openapi.json", get(async move || (headers, json)))
+        .route("/docs", get(async || page(PAGE)))
+}
+
+fn json_answer(description: &str, schema: &Value, example: &Value) -> Value {
+    json!({
+        "description": description,
+        "content": { "application/json": { "schema": schema, "example": example } },
+    })
+}
+
+fn problem_answer(problems: &[&Problem]) -> Value {
+    let titles: Vec<&str> = problems.iter().map(|problem| problem.title.as_ref()).collect();
+    let examples: BTreeMap<_, _> = problems
+        .iter()
+        .map(|problem| {
+            let problem = Problem { request_id: REQUEST_ID.to_owned(), ..(*problem).clone() };
+            (problem.code.clone(), json!({ "summary": problem.title, "value": problem }))
+        })
+        .collect();
+    let schema = json!({ "$ref": "#/components/schemas/Problem" });
+    let media_type = String::from_utf8_lossy(CONTENT_TYPE.as_bytes()).into_owned();
+    let mut answer = json!({
+        "description": titles.join(", or: "),
+        "content": { media_type: { "schema": schema, "examples": examples } },
+    });
+    if problems.iter().any(|problem| problem.retry_after.is_some()) {
+        answer["headers"] = json!({ "Retry-After": {
+            "description": "Seconds until it is worth trying again", "schema": { "type": "integer" },
+        } });
+    }
+    answer
+}
+
+fn by_status<'a>(
+    problems: impl Iterator<Item = &'a Problem>,
+) -> BTreeMap<String, Vec<&'a Problem>> {
+    let mut sorted: BTreeMap<String, Vec<&Problem>> = BTreeMap::new();
+    for problem in problems {
+        sorted.entry(problem.status.to_string()).or_default().push(problem);
+    }
+    sorted
+}
+
+fn cache_headers() -> Value {
+    let header = |description: &str, example: &str| json!({ "description": description, "schema": { "type": "string" }, "example": example });
+    json!({
+        "Age": header("Seconds since the origin gave this answer, across all hops", "12"),
+        "Cache-Control": header(
+            "How long the answer is fresh, and how long it may be used after that (RFC 9111, RFC 5861)",
+            "max-age=60, stale-while-revalidate=60, stale-if-error=3600",
+        ),
+        "Cache-Status": header("How each cache on the way handled the request (RFC 9211)", "aux-service; hit; ttl=48"),
+        "ETag": header("Changes with the answer", "\"5d41402abc4b2a76b9719d911017c592\""),
+    })
+}

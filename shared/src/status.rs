@@ -1,0 +1,258 @@
+//! What `/status` tells: the figures of `/metrics` that a person wants to see, as one JSON object.
+//!
+//! They are read from the exposition itself, so the page and the dashboards cannot disagree, and a
+//! request costs nothing to be counted a second time.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde_json::Value;
+use tokio::time::Instant;
+use utoipa::ToSchema;
+
+use crate::{config::Common, config::Switch, metrics::Exporter};
+
+/// What does not change while the process runs.
+pub struct Reporter {
+    service: &'static str,
+    version: String,
+    started: Instant,
+    cache_max_bytes: u64,
+    exporter: Exporter,
+}
+
+/// What both services tell of themselves. Counts are since the start of the process.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Status {
+    #[schema(example = "aux-service")]
+    pub service: String,
+    #[schema(example = "0.1.0")]
+    pub version: String,
+    pub uptime_seconds: u64,
+    pub requests: Requests,
+    pub cache: CacheFigures,
+    /// What the service depends on, and how it did lately: the same as in `/readyz`.
+    #[schema(value_type = Object)]
+    pub dependencies: Value,
+}
+
+/// Requests for what the service is there for: its own pages and figures are not counted.
+#[derive(Clone, Debug, Default, Serialize, ToSchema)]
+pub struct Requests {
+    pub total: u64,
+    /// Answered with 5xx.
+    pub failed: u64,
+    /// Not answered, because the client left.
+    pub abandoned: u64,
+    /// How many took up to so many seconds: cumulative, as in a histogram of Prometheus.
+    pub duration_seconds: BTreeMap<String, u64>,
+}
+
+/// The cache, by the names that its metrics have.
+#[derive(Clone, Debug, Default, Serialize, ToSchema)]
+pub struct CacheFigures {
+    /// The share of requests that were answered without a call of their own to the source.
+    /// `null` before the first.
+    pub hit_ratio: Option<f64>,
+    pub entries: u64,
+    pub bytes: u64,
+    /// 0 when the cache is off.
+    pub max_bytes: u64,
+    /// Requests by outcome.
+    #[schema(example = json!({ "hit": 940, "stale": 12, "coalesced": 8, "miss": 40 }))]
+    pub requests: BTreeMap<String, u64>,
+}
+
+/// Routes that say something of the service instead of doing its work.
+const ABOUT_ITSELF: [&str; 4] = ["/", "/status", "/docs", "/openapi.json"];
+
+/// The outcomes of a cache that spared the source a call.
+const SPARED: [&str; 5] = ["hit", "stale", "stale_error", "coalesced", "negative"];
+
+impl Reporter {
+    pub fn new(service: &'static str, version: &str, config: &Common, exporter: &Exporter) -> Self {
+        let on = config.cache == Switch::On;
+        Self {
+            service,
+            version: version.to_owned(),
+            started: Instant::now(),
+            cache_max_bytes: if on { config.cache_max_bytes.as_u64() } else { 0 },
+            exporter: exporter.clone(),
+        }
+    }
+
+    /// What this service tells of itself, and its figures for what more there is to tell.
+    pub fn report(&self, dependencies: Value) -> (Status, Figures) {
+        let figures = Figures::read(&self.exporter.render().1);
+        let status = Status {
+            service: self.service.to_owned(),
+            version: self.version.clone(),
+            uptime_seconds: self.started.elapsed().as_secs(),
+            requests: figures.requests(),
+            cache: figures.cache(self.cache_max_bytes),
+            dependencies,
+        };
+        (status, figures)
+    }
+}
+
+/// The samples of an exposition.
+pub struct Figures(Vec<Sample>);
+
+struct Sample {
+    name: String,
+    labels: BTreeMap<String, String>,
+    value: f64,
+}
+
+impl Figures {
+    fn read(exposition: &str) -> Self {
+        let lines = exposition.lines().filter(|line| !line.starts_with('#'));
+        Self(lines.filter_map(Sample::read).collect())
+    }
+
+    /// The sum of a metric by the values of one of its labels.
+    pub fn by(&self, name: &str, label: &str) -> BTreeMap<String, u64> {
+        let mut sums = BTreeMap::new();
+        for sample in self.named(name) {
+            if let Some(value) = sample.labels.get(label) {
+                *sums.entry(value.clone()).or_default() += sample.count();
+            }
+        }
+        sums
+    }
+
+    /// The sum of a metric by the values of two of its labels, the second within the first.
+    pub fn by_two(
+        &self,
+        name: &str,
+        outer: &str,
+        inner: &str,
+    ) -> BTreeMap<String, BTreeMap<String, u64>> {
+        let mut sums: BTreeMap<_, BTreeMap<_, _>> = BTreeMap::new();
+        for sample in self.named(name) {
+            if let (Some(o), Some(i)) = (sample.labels.get(outer), sample.labels.get(inner)) {
+                *sums.entry(o.clone()).or_default().entry(i.clone()).or_default() += sample.count();
+            }
+        }
+        sums
+    }
+
+    fn named(&self, name: &str) -> impl Iterator<Item = &Sample> {
+        self.0.iter().filter(move |sample| sample.name == name)
+    }
+
+    fn requests(&self) -> Requests {
+        let mut requests = Requests::default();
+        let work = |sample: &&Sample| {
+            sample.labels.get("endpoint").is_some_and(|e| !ABOUT_ITSELF.contains(&e.as_str()))
+        };
+        for sample in self.named("axum_http_requests_total").filter(work) {
+            let status = sample.labels.get("status").map_or("", String::as_str);
+            requests.total += sample.count();
+            requests.failed += if status.starts_with('5') { sample.count() } else { 0 };
+            requests.abandoned += if status == "499" { sample.count() } else { 0 };
+        }
+        for sample in self.named("axum_http_requests_duration_seconds_bucket").filter(work) {
+            if let Some(bound) = sample.labels.get("le") {
+                *requests.duration_seconds.entry(bound.clone()).or_default() += sample.count();
+            }
+        }
+        requests
+    }
+
+    fn cache(&self, max_bytes: u64) -> CacheFigures {
+        let requests = self.by("cache_requests_total", "outcome");
+        let total: u64 = requests.values().sum();
+        let spared: u64 = SPARED.iter().filter_map(|outcome| requests.get(*outcome)).sum();
+        let sum = |name| self.named(name).map(Sample::count).sum();
+        CacheFigures {
+            hit_ratio: (total > 0).then(|| spared as f64 / total as f64),
+            entries: sum("cache_entries"),
+            bytes: sum("cache_bytes"),
+            max_bytes,
+            requests,
+        }
+    }
+}
+
+impl Sample {
+    /// `name{label="value",…} number`. No label of ours holds a quote, so none is looked for.
+    fn read(line: &str) -> Option<Self> {
+        let (series, value) = line.rsplit_once(' ')?;
+        let (name, labels) = series.split_once('{').unwrap_or((series, "}"));
+        let labels = labels.strip_suffix('}')?.split("\",").filter_map(|pair| {
+            let (label, value) = pair.split_once("=\"")?;
+            Some((label.to_owned(), value.trim_end_matches('"').to_owned()))
+        });
+        Some(Self { name: name.to_owned(), labels: labels.collect(), value: value.parse().ok()? })
+    }
+
+    fn count(&self) -> u64 {
+        self.value as u64
+    }
+}
+
+/// What an example of `/status` shows.
+pub fn example(service: &str, dependencies: &Value) -> Status {
+    let buckets = [("0.001", 940), ("0.025", 960), ("0.1", 998), ("+Inf", 1000)];
+    Status {
+        service: service.to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        uptime_seconds: 3600,
+        requests: Requests {
+            total: 1000,
+            failed: 2,
+            abandoned: 1,
+            duration_seconds: buckets.map(|(bound, count)| (bound.to_owned(), count)).into(),
+        },
+        cache: CacheFigures {
+            hit_ratio: Some(0.96),
+            entries: 41,
+            bytes: 27_340,
+            max_bytes: 64 << 20,
+            requests: [("hit", 940), ("stale", 12), ("coalesced", 8), ("miss", 40)]
+                .map(|(outcome, count)| (outcome.to_owned(), count))
+                .into(),
+        },
+        dependencies: dependencies.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EXPOSITION: &str = r#"# TYPE axum_http_requests_total counter
+axum_http_requests_total{method="GET",status="200",endpoint="/param/{name}"} 7
+axum_http_requests_total{method="GET",status="504",endpoint="/param/{name}"} 2
+axum_http_requests_total{method="GET",status="499",endpoint="/buckets"} 1
+axum_http_requests_total{method="GET",status="200",endpoint="/status"} 90
+
+axum_http_requests_duration_seconds_bucket{method="GET",status="200",endpoint="/param/{name}",le="0.1"} 6
+axum_http_requests_duration_seconds_bucket{method="GET",status="200",endpoint="/param/{name}",le="+Inf"} 7
+axum_http_requests_duration_seconds_bucket{method="GET",status="504",endpoint="/param/{name}",le="+Inf"} 2
+cache_requests_total{cache="aux",outcome="hit"} 6
+cache_requests_total{cache="aux",outcome="coalesced"} 3
+cache_requests_total{cache="aux",outcome="miss"} 1
+cache_entries{cache="aux"} 4
+process_cpu_seconds_total 0.25
+"#;
+
+    #[test]
+    fn requests_are_added_up_over_routes_without_those_about_the_service_itself() {
+        let requests = Figures::read(EXPOSITION).requests();
+        assert_eq!((requests.total, requests.failed, requests.abandoned), (10, 2, 1));
+        assert_eq!(requests.duration_seconds["0.1"], 6);
+        assert_eq!(requests.duration_seconds["+Inf"], 9);
+    }
+
+    #[test]
+    fn the_hit_ratio_counts_every_answer_that_spared_a_call() {
+        let figures = Figures::read(EXPOSITION);
+        let cache = figures.cache(1 << 20);
+        assert_eq!(cache.hit_ratio, Some(0.9));
+        assert_eq!((cache.entries, cache.requests["miss"]), (4, 1));
+        assert_eq!(Figures::read("").cache(0).hit_ratio, None);
+    }
+}
