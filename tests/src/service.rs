@@ -47,12 +47,15 @@ pub fn aux(aws: &Aws) -> Setup {
 }
 
 /// main-api before the aux-service (or the proxy before one) that has this address, as patient and
-/// without a cache.
+/// without a cache, without retries, with a circuit that stays closed: each request is one call.
 pub fn main_api(aux_url: &str) -> Setup {
     Setup::of("main-api")
         .with("AUX_URL", aux_url)
         .with("ATTEMPT_TIMEOUT", "12s")
         .with("REQUEST_TIMEOUT", "15s")
+        .with("RETRY_MAX_ATTEMPTS", "1")
+        .with("BREAKER_CONSECUTIVE_FAILURES", "1000000")
+        .with("BREAKER_MIN_CALLS", "1000000")
         .with("CACHE", "off")
 }
 
