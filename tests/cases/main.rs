@@ -16,6 +16,7 @@ mod refusals;
 mod faults;
 mod deadlines;
 mod resilience;
+mod restart;
 
 // What an operator meets.
 mod configuration;
