@@ -38,8 +38,8 @@ def specs() -> list[Manifest]:
     for kind, spec in (("Prometheus", PROMETHEUS), ("Alertmanager", VALUES["alertmanager"]["alertmanagerSpec"])):
         renamed = {"storage" if key == "storageSpec" else key: value for key, value in spec.items()}
         if "volumeClaimTemplate" in renamed.get("storage", {}):
-            # The operator fills these two in; the types that were generated from its CRD do not know that.
-            claim = {"apiVersion": "v1", "kind": "PersistentVolumeClaim"} | renamed["storage"]["volumeClaimTemplate"]
+            # The types that were generated from the operator's CRD want these two, which it does not.
+            claim = {"apiVersion": "monitoring.coreos.com/v1", "kind": "EmbeddedPersistentVolumeClaim"} | renamed["storage"]["volumeClaimTemplate"]
             renamed["storage"] = renamed["storage"] | {"volumeClaimTemplate": claim}
         found.append({"apiVersion": "monitoring.coreos.com/v1", "kind": kind, "metadata": {"name": "values"}, "spec": renamed})
     return found
