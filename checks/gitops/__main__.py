@@ -37,7 +37,8 @@ def rendered() -> Result:
     problems = links_outside()
     count = 0
     for scenario in SCENARIOS:
-        if [bootstrap(scenario, h) for h in HELMS] != [bootstrap(scenario)] * len(HELMS) or brought(scenario, "Helm 3") != brought(scenario):
+        trees = [bootstrap(scenario, h) + brought(scenario, h) for h in HELMS]
+        if trees[0] != trees[1]:
             problems.append(f"{scenario}: Helm 3 and Helm 4 differ")
         for application in applications(scenario):
             where = f"{scenario}: {named(application)}"
@@ -100,8 +101,9 @@ def within_projects() -> Result:
     problems = []
     for scenario in SCENARIOS:
         for application in applications(scenario):
+            brings = installed(scenario, application, download=DOWNLOAD)
             try:
-                found = list(project_problems(application, project(scenario, application), installed(scenario, application, download=DOWNLOAD)))
+                found = list(project_problems(application, project(scenario, application), brings))
             except Unresolved as unresolved:
                 found = [str(unresolved)]
             problems += [f"{scenario}: {named(application)}: {problem}" for problem in found]
@@ -212,14 +214,16 @@ def tree() -> None:
             )
             kinds = [m["kind"] for m in installed(scenario, application, download=DOWNLOAD)]
             counted = ", ".join(f"{kinds.count(k)} {k}" if kinds.count(k) > 1 else k for k in sorted(set(kinds))) or "not rendered"
-            print(f"  wave {wave:>2}  {named(application)} -> {application['spec']['destination']['namespace']}: {where}\n           {counted}")
+            namespace = application["spec"]["destination"]["namespace"]
+            print(f"  wave {wave:>2}  {named(application)} -> {namespace}: {where}\n           {counted}")
     if not DOWNLOAD:
         print("\nnot rendered: charts from elsewhere; checks/gitops.sh --download fetches them and renders them too")
 
 
 def main() -> int:
     checks: list[Callable[[], Result]] = [
-        rendered, *([downloaded] if DOWNLOAD else []), types, kubernetes, within_projects, autoscaled, stack_values, discovery, install_page,
+        rendered, *([downloaded] if DOWNLOAD else []), types, kubernetes, within_projects, autoscaled,
+        stack_values, discovery, install_page,
     ]  # fmt: skip
     failed = 0
     for check in checks:

@@ -37,10 +37,10 @@ def specs() -> list[Manifest]:
     found = []
     for kind, spec in (("Prometheus", PROMETHEUS), ("Alertmanager", VALUES["alertmanager"]["alertmanagerSpec"])):
         renamed = {"storage" if key == "storageSpec" else key: value for key, value in spec.items()}
-        if "volumeClaimTemplate" in renamed.get("storage", {}):
+        if claim := renamed.get("storage", {}).get("volumeClaimTemplate"):
             # The types that were generated from the operator's CRD want these two, which it does not.
-            claim = {"apiVersion": "monitoring.coreos.com/v1", "kind": "EmbeddedPersistentVolumeClaim"} | renamed["storage"]["volumeClaimTemplate"]
-            renamed["storage"] = renamed["storage"] | {"volumeClaimTemplate": claim}
+            typed = claim | {"apiVersion": "monitoring.coreos.com/v1", "kind": "EmbeddedPersistentVolumeClaim"}
+            renamed["storage"] = renamed["storage"] | {"volumeClaimTemplate": typed}
         found.append({"apiVersion": "monitoring.coreos.com/v1", "kind": kind, "metadata": {"name": "values"}, "spec": renamed})
     return found
 
