@@ -28,8 +28,9 @@ def named(application: Manifest) -> str:
     return name
 
 
-def everything(scenario: Scenario) -> list[Manifest]:
-    return [m for application in applications(scenario)[1:] for m in installed(scenario, application, download=DOWNLOAD)]
+def everything(scenario: Scenario, download: bool = False) -> list[Manifest]:
+    """What all applications install; charts from elsewhere answer for themselves unless they are asked for."""
+    return [m for application in applications(scenario)[1:] for m in installed(scenario, application, download=download)]
 
 
 def rendered() -> Result:
@@ -74,7 +75,7 @@ def types() -> Result:
     """Applications, projects, and what Prometheus' operator reads."""
     found: dict[str, tuple[str, Manifest]] = {}
     for scenario in SCENARIOS:
-        for manifest in [*bootstrap(scenario), *brought(scenario), *everything(scenario)]:
+        for manifest in [*bootstrap(scenario), *brought(scenario), *everything(scenario, DOWNLOAD)]:
             if manifest["apiVersion"].split("/")[0] in ("argoproj.io", "monitoring.coreos.com"):
                 found.setdefault(json.dumps(manifest, sort_keys=True), (str(scenario), manifest))
     resources = [*found.values(), *(("helm/monitoring/values.yaml", spec) for spec in monitoring.specs())]
@@ -89,7 +90,6 @@ def kubernetes() -> Result:
     problems, count = [], 0
     for scenario in SCENARIOS:
         for application in applications(scenario)[1:]:
-            # Charts from elsewhere answer for their own selectors.
             ours = installed(scenario, application)
             count += len(ours)
             found = validation.kubernetes_problems(ours, KUBERNETES[-1]) + validation.reference_problems(ours)
