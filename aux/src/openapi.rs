@@ -39,7 +39,7 @@ pub fn document(version: &str) -> Json {
         "Answers questions about S3 buckets and SSM parameters, and asks AWS as little as possible. \
          Every error is `application/problem+json`: branch on its `code`, and try again where `retryable` is true.",
     )
-    .route(
+    .route::<Buckets, _>(
         &Route {
             path: "/buckets",
             id: "buckets",
@@ -51,7 +51,7 @@ pub fn document(version: &str) -> Json {
         &versioned(version, Buckets { buckets: vec!["kantox-challenge-bucket".to_owned()] }),
         &list,
     )
-    .route(
+    .route::<Parameters, _>(
         &Route {
             path: "/params",
             id: "params",
@@ -63,7 +63,7 @@ pub fn document(version: &str) -> Json {
         &versioned(version, Parameters { parameters: vec!["/challenge/kantox".to_owned()] }),
         &list,
     )
-    .route(
+    .route::<Value, _>(
         &Route {
             path: "/param/{name}",
             id: "param",
@@ -75,7 +75,7 @@ pub fn document(version: &str) -> Json {
         &versioned(version, Value { value: "cloud-engineer".to_owned() }),
         &value,
     )
-    .route(
+    .route::<Values, _>(
         &Route {
             path: "/values/{path}",
             id: "values",

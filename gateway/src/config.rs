@@ -69,8 +69,7 @@ pub struct Config {
     #[arg(long, env = "BREAKER_MIN_CALLS", value_name = "N", default_value_t = 20, value_parser = value_parser!(u32).range(1..))]
     pub breaker_min_calls: u32,
 
-    /// How long an open circuit refuses calls before it lets one try; it doubles while those fail,
-    /// up to four times
+    /// How long an open circuit refuses calls before it lets one try; twice as long when that fails
     #[arg(long, env = "BREAKER_OPEN_FOR", value_name = "DURATION", default_value = "5s", value_parser = positive_duration)]
     pub breaker_open_for: Duration,
 

@@ -66,7 +66,7 @@ pub fn document(version: &str) -> Json {
          Every error is `application/problem+json`: branch on its `code`, and try again where `retryable` is true. \
          A problem of aux-service comes as it was sent.",
     )
-    .route(
+    .route::<Buckets, _>(
         &Route {
             path: "/buckets",
             id: "buckets",
@@ -78,7 +78,7 @@ pub fn document(version: &str) -> Json {
         &aggregated(version, Buckets { buckets: vec!["kantox-challenge-bucket".to_owned()] }),
         &list,
     )
-    .route(
+    .route::<Parameters, _>(
         &Route {
             path: "/params",
             id: "params",
@@ -90,7 +90,7 @@ pub fn document(version: &str) -> Json {
         &aggregated(version, Parameters { parameters: vec!["/challenge/kantox".to_owned()] }),
         &list,
     )
-    .route(
+    .route::<Value, _>(
         &Route {
             path: "/param/{name}",
             id: "param",
@@ -102,7 +102,7 @@ pub fn document(version: &str) -> Json {
         &aggregated(version, Value { value: "cloud-engineer".to_owned() }),
         &value,
     )
-    .route(
+    .route::<Values, _>(
         &Route {
             path: "/values/{path}",
             id: "values",
@@ -121,7 +121,7 @@ pub fn document(version: &str) -> Json {
         ),
         &values,
     )
-    .route(
+    .route::<Inventory, _>(
         &Route {
             path: "/inventory",
             id: "inventory",

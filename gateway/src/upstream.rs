@@ -133,7 +133,7 @@ impl Upstream {
         };
         let caching = config.common.cache == Switch::On;
         let settings = cache::Settings {
-            name: "upstream",
+            name: "answers",
             hop: "main-api",
             max_bytes: config.common.cache_max_bytes.as_u64(),
         };

@@ -68,15 +68,18 @@ impl Docs {
         docs
     }
 
-    /// A route of the API, an answer as it is sent, and what can go wrong.
-    pub fn route<T: ToSchema + Serialize>(
+    /// A route of the API, an answer as it is sent, and what can go wrong. `B` is the body within
+    /// the envelope `E`: types that are generic do not tell their names apart by themselves.
+    pub fn route<B: ToSchema, E: ToSchema + Serialize>(
         mut self,
         route: &Route,
-        answer: &T,
+        answer: &E,
         problems: &[Problem],
     ) -> Self {
+        self.schema::<B>();
+        let schema = self.named_schema::<E>(format!("{}{}", E::name(), B::name()));
         let mut responses = Map::new();
-        let mut ok = json_answer("The answer", &self.schema::<T>(), &json!(answer));
+        let mut ok = json_answer("The answer", &schema, &json!(answer));
         if route.cacheable {
             ok["headers"] = cache_headers();
             responses.insert(
@@ -196,14 +199,18 @@ impl Docs {
         self.paths.insert(path.to_owned(), json!({ "get": operation }));
     }
 
-    /// Adds a type and those that it is made of, and refers to it.
     fn schema<T: ToSchema>(&mut self) -> Value {
-        let mut schemas: Vec<(String, RefOr<Schema>)> = vec![(T::name().into(), T::schema())];
+        self.named_schema::<T>(T::name().into())
+    }
+
+    /// Adds a type and those that it is made of, and refers to it.
+    fn named_schema<T: ToSchema>(&mut self, name: String) -> Value {
+        let mut schemas: Vec<(String, RefOr<Schema>)> = vec![(name.clone(), T::schema())];
         T::schemas(&mut schemas);
         for (name, schema) in schemas {
             self.schemas.insert(name, json!(schema));
         }
-        json!({ "$ref": format!("#/components/schemas/{}", T::name()) })
+        json!({ "$ref": format!("#/components/schemas/{name}") })
     }
 }
 

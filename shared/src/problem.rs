@@ -21,7 +21,7 @@ use crate::{http_cache::Freshness, telemetry};
 /// The media type of every error body.
 pub const CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/problem+json");
 
-/// What the caller is told. What the operator is told is the [`cause`](Self::cause).
+/// What the caller is told: RFC 9457. What the operator is told is in the log.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Problem {
     /// `urn:problem:<code>`: RFC 9457 wants an identifier, not necessarily a page.

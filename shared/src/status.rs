@@ -23,6 +23,7 @@ pub struct Reporter {
 
 /// What both services tell of themselves. Counts are since the start of the process.
 #[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = ServiceStatus)]
 pub struct Status {
     #[schema(example = "aux-service")]
     pub service: String,

@@ -40,6 +40,7 @@ pub struct Parameters {
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Value<T = String> {
     /// Borrowed where it is sent: a secret must not be copied on its way.
+    #[schema(value_type = String)]
     pub value: T,
 }
 
@@ -47,6 +48,7 @@ pub struct Value<T = String> {
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Values<T = String> {
     pub path: String,
+    #[schema(value_type = BTreeMap<String, String>)]
     pub values: BTreeMap<String, T>,
     /// The SecureStrings that were left out because they are not allowed.
     pub omitted: Vec<String>,

@@ -15,10 +15,13 @@ mod requests;
 mod refusals;
 mod faults;
 mod deadlines;
+mod resilience;
+mod restart;
 
 // What an operator meets.
 mod configuration;
 mod logs;
+mod metrics;
 mod probes;
 mod secrets;
 mod tokens;

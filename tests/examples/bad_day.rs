@@ -13,7 +13,7 @@ use e2e::{
     stack::Stack,
 };
 use serde_json::json;
-use tokio::io::{AsyncBufReadExt, BufReader, stdin};
+use tokio::task::spawn_blocking;
 
 /// What clients ask for, again and again. The names that do not exist are answered with 404, and
 /// the path that no route has is what a scanner sends.
@@ -62,8 +62,7 @@ async fn main() {
     }
     tell(&json!({ "main-api": stack.main.url, "aux-service": stack.aux.url }).to_string());
 
-    let mut lines = BufReader::new(stdin()).lines();
-    while let Ok(Some(weather)) = lines.next_line().await {
+    while let Some(weather) = spawn_blocking(heard).await.expect("reading a line does not panic") {
         stack.aws.proxy.heal();
         stack.between.heal();
         let aws = &stack.aws.proxy;
@@ -98,6 +97,11 @@ async fn ask_on(url: String, client: usize) {
         }
         tokio::time::sleep(PAUSE).await;
     }
+}
+
+/// The next line of the input, until it ends.
+fn heard() -> Option<String> {
+    std::io::stdin().lines().next()?.ok()
 }
 
 fn tell(line: &str) {

@@ -31,8 +31,8 @@ pub struct Setup {
     variables: Vec<(String, String)>,
 }
 
-/// aux-service, with AWS for its source, and without a cache: each request asks AWS. It has more
-/// patience than by default, so that a busy machine is not taken for a slow AWS.
+/// aux-service with AWS for its source, and nothing between: no cache, no quota of its own. It has
+/// more patience than by default, so that a busy machine is not taken for a slow AWS.
 pub fn aux(aws: &Aws) -> Setup {
     Setup::of("aux-service")
         .with("AWS_ENDPOINT_URL", &aws.proxy.url)
@@ -43,16 +43,21 @@ pub fn aux(aws: &Aws) -> Setup {
         .with("AWS_ATTEMPT_TIMEOUT", "5s")
         .with("AWS_OPERATION_TIMEOUT", "8s")
         .with("REQUEST_TIMEOUT", "10s")
+        .with("AWS_RATE_GET", "0")
+        .with("AWS_RATE_LIST", "0")
         .with("CACHE", "off")
 }
 
-/// main-api before the aux-service (or the proxy before one) that has this address, as patient and
-/// without a cache.
+/// main-api before the aux-service (or the proxy before one) that has this address, as patient, and
+/// nothing between: no cache, one attempt, a circuit that never opens.
 pub fn main_api(aux_url: &str) -> Setup {
     Setup::of("main-api")
         .with("AUX_URL", aux_url)
         .with("ATTEMPT_TIMEOUT", "12s")
         .with("REQUEST_TIMEOUT", "15s")
+        .with("RETRY_MAX_ATTEMPTS", "1")
+        .with("BREAKER_CONSECUTIVE_FAILURES", "1000000")
+        .with("BREAKER_MIN_CALLS", "1000000")
         .with("CACHE", "off")
 }
 

@@ -1,0 +1,70 @@
+// A description of an API: well-formed, its examples true to its schemas, and the answers true to both.
+import assert from "node:assert/strict";
+import { createRequire } from "node:module";
+import path from "node:path";
+
+const require = createRequire(path.join(process.env.PAGES_NODE_MODULES, "x.js"));
+const Ajv = require("ajv/dist/2020").default;
+const formats = require("ajv-formats").default;
+const { Validator } = await import(require.resolve("@seriousme/openapi-schema-validator"));
+
+export async function describesItself(url) {
+  const answer = await fetch(`${url}/openapi.json`);
+  assert.equal(answer.headers.get("content-type"), "application/json");
+  const api = await answer.json();
+  const result = await new Validator().validate(structuredClone(api));
+  assert.ok(result.valid, `${url}/openapi.json: ${JSON.stringify(result.errors)}`);
+
+  const ajv = new Ajv({ strict: false, allErrors: true });
+  formats(ajv);
+  ajv.addSchema({ $id: "api", components: api.components });
+  const validate = (what, schema, value) => {
+    const rooted = JSON.parse(JSON.stringify(schema).replaceAll("#/components", "api#/components"));
+    assert.ok(ajv.validate(rooted, value), `${what}: ${ajv.errorsText()}: ${JSON.stringify(value)}`);
+  };
+
+  const ids = new Set();
+  let examples = 0;
+  for (const [route, { get }] of Object.entries(api.paths)) {
+    assert.ok(get.summary && get.description && get.tags.length, `${route} says too little`);
+    assert.ok(!ids.has(get.operationId), `two operations are called ${get.operationId}`);
+    ids.add(get.operationId);
+    for (const [status, response] of Object.entries(get.responses)) {
+      for (const [type, content] of Object.entries(response.content ?? {})) {
+        const shown = [content.example, ...Object.values(content.examples ?? {}).map(({ value }) => value)].filter(value => value !== undefined);
+        assert.ok(shown.length || type === "text/plain", `${route} ${status} has no example`);
+        for (const value of shown) validate(`${route}: the example for ${status}`, content.schema, value);
+        if (type === "application/problem+json") for (const value of shown) assert.equal(value.status, Number(status), route);
+        examples += shown.length;
+      }
+    }
+
+    const target = (get.parameters ?? []).filter(({ in: where }) => where === "path").reduce((all, { name, example }) => all.replace(`{${name}}`, example), route);
+    const real = await fetch(url + target);
+    const told = get.responses[real.status];
+    assert.ok(told, `${target} answered ${real.status}, which is not described`);
+    const type = real.headers.get("content-type").split(";")[0];
+    assert.ok(told.content[type], `${target} answered with ${type}, which is not described`);
+    if (type.endsWith("json")) validate(`${target} answered`, told.content[type].schema, await real.json());
+    for (const name of Object.keys(told.headers ?? {})) assert.ok(real.headers.has(name), `${target} did not send the header ${name}`);
+  }
+
+  const missing = await fetch(`${url}/param/no/such/name`);
+  const problem = await missing.json();
+  validate("a 404", api.paths["/param/{name}"].get.responses["404"].content["application/problem+json"].schema, problem);
+  return { api, routes: ids.size, examples };
+}
+
+// main-api sends the problems of aux-service on, so it has to describe them as aux-service does.
+export function agree(main, aux) {
+  for (const [route, { get }] of Object.entries(aux.paths)) {
+    if (!get.tags.includes("API")) continue;
+    for (const [status, response] of Object.entries(get.responses)) {
+      for (const [code, { value }] of Object.entries(response.content?.["application/problem+json"]?.examples ?? {})) {
+        const same = main.paths[route].get.responses[status]?.content["application/problem+json"].examples[code]?.value;
+        assert.ok(same, `main-api does not describe ${status} ${code} of ${route}`);
+        assert.deepEqual([same.title, same.retryable], [value.title, value.retryable], `${route}: ${code}`);
+      }
+    }
+  }
+}

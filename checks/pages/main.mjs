@@ -1,0 +1,164 @@
+import assert from "node:assert/strict";
+import { createRequire } from "node:module";
+import { mkdirSync } from "node:fs";
+import path from "node:path";
+import { agree, describesItself } from "./api.mjs";
+import { start, stripping, until } from "./services.mjs";
+
+const require = createRequire(path.join(process.env.PAGES_NODE_MODULES, "x.js"));
+const { chromium } = require("playwright-core");
+const axe = require.resolve("axe-core/axe.min.js");
+const pictures = process.argv[2] === "--pictures" ? process.argv[3] : undefined;
+if (pictures) mkdirSync(pictures, { recursive: true });
+
+const aux = await start("aux-service", { BACKEND: "embedded" });
+const main = await start("main-api", { AUX_URL: aux.url, RETRY_MAX_ATTEMPTS: "1", BREAKER_OPEN_FOR: "2s" });
+
+const ofAux = await describesItself(aux.url);
+const ofMain = await describesItself(main.url);
+agree(ofMain.api, ofAux.api);
+done(`descriptions: ${ofAux.routes} and ${ofMain.routes} routes, ${ofAux.examples + ofMain.examples} examples, each true to its schema, as are the answers`);
+
+const browser = await chromium.launch({
+  executablePath: "/usr/bin/chromium",
+  args: ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
+});
+
+// A page that complains in the console, or asks another host for anything, fails. What it asks for in vain is expected
+// while a service is down, and the browser reports it by itself.
+async function open(url, { down = false, ...options } = {}) {
+  const context = await browser.newContext({ viewport: { width: 1100, height: 760 }, bypassCSP: false, ...options });
+  const page = await context.newPage();
+  page.complaints = [];
+  page.on("pageerror", error => page.complaints.push(error.message));
+  page.on("console", message => {
+    if (["error", "warning"].includes(message.type()) && !(page.down && message.text().startsWith("Failed to load resource"))) page.complaints.push(message.text());
+  });
+  page.on("request", request => { if (!/^(data:|blob:)/.test(request.url()) && new URL(request.url()).origin !== new URL(url).origin) page.complaints.push(`it asks ${request.url()}`); });
+  page.down = down;
+  await page.goto(url);
+  return page;
+}
+
+const text = (page, selector) => page.locator(selector).first().innerText();
+const shows = (page, selector, wanted) => until(`${selector} shows ${wanted}`, async () => { const shown = await text(page, selector); return wanted.test(shown) || shown; });
+const picture = async (page, name) => pictures && page.screenshot({ path: path.join(pictures, `${name}.png`), fullPage: true });
+
+// The page forbids scripts from anywhere else, so axe is evaluated and not added.
+async function accessible(page, what) {
+  await page.evaluate(`${require("node:fs").readFileSync(axe, "utf8")}; undefined`);
+  const { violations } = await page.evaluate(() => globalThis.axe.run());
+  assert.deepEqual(violations.map(({ id, nodes }) => `${id}: ${nodes.map(node => node.html).join(" ")}`), [], what);
+}
+
+async function fits(page, what) {
+  const [content, window] = await page.evaluate(() => [document.documentElement.scrollWidth, document.documentElement.clientWidth]);
+  assert.ok(content <= window, `${what} is ${content} wide on a screen of ${window}`);
+}
+
+async function quiet(page, what) {
+  assert.deepEqual(page.complaints, [], what);
+  await page.context().close();
+}
+
+const asked = path => fetch(main.url + path).then(answer => answer.text());
+
+// The page of main-api, while all is well.
+const page = await open(main.url);
+await shows(page, "#overall", /all is well/);
+await shows(page, "#circuit", /closed/);
+await shows(page, "[data-aux=state]", /up/);
+await accessible(page, "the page in light");
+await picture(page, "page-well");
+const before = await text(page, "[data-main=requests]");
+for (let i = 0; i < 60; i += 1) await asked("/param/challenge/kantox");
+await until("requests are counted live", async () => (await text(page, "[data-main=requests]")) !== before);
+await until("the hit ratio is told", async () => { const shown = await text(page, "[data-main=hits]"); return parseFloat(shown) > 50 || shown; });
+await until("the latency is told", async () => { const shown = await text(page, "[data-main=latency]"); return parseFloat(shown) > 0 || shown; });
+done("the page tells requests, hits and latency as they happen");
+
+const dark = await open(main.url, { colorScheme: "dark", viewport: { width: 360, height: 740 } });
+await shows(dark, "#overall", /all is well/);
+await accessible(dark, "the page in dark, on a phone");
+await fits(dark, "the page");
+await picture(dark, "page-phone-dark");
+await quiet(dark, "the page in dark");
+done("the page on a phone, in dark: readable, and no wider than the screen");
+
+// By keyboard alone.
+const reached = new Set();
+for (let i = 0; i < 12; i += 1) {
+  await page.keyboard.press("Tab");
+  reached.add(await page.evaluate(() => document.activeElement.textContent.trim()));
+}
+for (const link of await page.locator("nav a, nav button").allInnerTexts()) assert.ok(reached.has(link), `Tab does not reach ${link}`);
+await page.locator("#pause").focus();
+await page.keyboard.press("Enter");
+assert.equal(await page.locator("#pause").getAttribute("aria-pressed"), "true");
+await page.keyboard.press("Enter");
+for (const link of await page.locator("nav a").evaluateAll(links => links.map(link => link.href))) assert.equal((await fetch(link)).status, 200, link);
+done("everything on the page is reached with the keyboard, and leads somewhere");
+
+// Below a prefix, as behind the ingress, with and without a slash at the end.
+const ingress = await stripping("/main-api", main.url);
+for (const url of [ingress.url, `${ingress.url}/`]) {
+  const below = await open(url);
+  await shows(below, "#overall", /all is well/);
+  await below.locator("nav a").first().click();
+  await shows(below, "#title", /main-api/);
+  await quiet(below, `the page at ${url}`);
+}
+ingress.close();
+done("the page works below a prefix");
+
+// The documentation of both.
+for (const [name, url, value] of [["main-api", main.url, '"aux_version"'], ["aux-service", aux.url, '"version"']]) {
+  const docs = await open(`${url}/docs#param`);
+  await shows(docs, "#title", new RegExp(name));
+  const form = docs.locator("#param form");
+  await form.locator("input[name=name]").focus();
+  await docs.keyboard.press("Enter");
+  await shows(docs, "#param [role=status]", /200[\s\S]*cloud-engineer/);
+  assert.ok((await text(docs, "#param [role=status]")).includes(value));
+  docs.down = true;
+  await form.locator("input[name=name]").fill("/no/such name?#");
+  await form.locator("button").click();
+  await shows(docs, "#param [role=status]", /400[\s\S]*invalid-parameter-name/);
+  await form.locator("input[name=name]").fill("no/such/name");
+  await docs.keyboard.press("Enter");
+  await shows(docs, "#param [role=status]", /404[\s\S]*parameter-not-found/);
+  await docs.locator("details").evaluateAll(all => all.forEach(details => { details.open = true; }));
+  await accessible(docs, `the documentation of ${name}`);
+  await docs.setViewportSize({ width: 360, height: 740 });
+  await fits(docs, `the documentation of ${name}`);
+  await docs.setViewportSize({ width: 1100, height: 900 });
+  await docs.locator("details").evaluateAll(all => all.forEach(details => { details.open = details.id === "param"; }));
+  await picture(docs, `docs-${name}`);
+  await quiet(docs, `the documentation of ${name}`);
+}
+done("the documentation of both services shows every route, and tries it");
+
+// aux-service is killed, and comes back.
+page.down = true;
+await aux.kill();
+for (let i = 0; i < 12; i += 1) await asked(`/param/not/asked/before/${i}`);
+await shows(page, "#circuit", /open/);
+await shows(page, "[data-aux=state]", /does not answer/);
+await shows(page, "#overall", /degraded/);
+await picture(page, "page-circuit-open");
+const back = await start("aux-service", { BACKEND: "embedded" }, aux.port);
+await shows(page, "#circuit", /closed/);
+await shows(page, "#overall", /all is well/);
+done("the page shows the circuit open while aux-service is gone, and closed after it is back");
+
+await main.kill();
+await shows(page, "#overall", /main-api does not answer/);
+await picture(page, "page-main-api-gone");
+await quiet(page, "the page");
+done("the page says when main-api itself is gone");
+
+await browser.close();
+await back.kill();
+process.exit(0);
+
+function done(what) { console.log(`ok   ${what}`); }

@@ -1,0 +1,52 @@
+// Both services on the embedded backend, and a proxy that strips a prefix as an ingress does.
+import { spawn } from "node:child_process";
+import http from "node:http";
+import path from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+
+const binaries = process.env.BINARIES ?? path.join(path.dirname(fileURLToPath(import.meta.url)), "../../target/debug");
+const running = new Set();
+process.on("exit", () => running.forEach(child => child.kill("SIGKILL")));
+
+// A port of 0 is told in the log; a service that comes back has to have the port that it had.
+export async function start(name, variables, port = 0) {
+  const child = spawn(path.join(binaries, name), {
+    env: { LISTEN_ADDR: `127.0.0.1:${port}`, LOG_FORMAT: "json", ...variables },
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  running.add(child);
+  const address = await new Promise((tell, fail) => {
+    let output = "";
+    child.stdout.on("data", data => {
+      output += data;
+      const line = output.split("\n").find(line => line.includes('"listening"'));
+      if (line) tell(JSON.parse(line).address);
+    });
+    child.on("exit", code => { running.delete(child); fail(new Error(`${name} ended with ${code}: ${output}`)); });
+  });
+  return {
+    url: `http://${address}`,
+    port: Number(address.split(":").at(-1)),
+    kill: () => new Promise(done => { child.on("exit", done); child.kill("SIGKILL"); }),
+  };
+}
+
+export function stripping(prefix, upstream) {
+  const server = http.createServer((request, response) => {
+    if (!request.url.startsWith(prefix)) return response.writeHead(404).end("not below the prefix");
+    const target = new URL(request.url.slice(prefix.length).replace(/^\/*/, "/"), upstream);
+    http.get(target, { headers: request.headers }, answer => { response.writeHead(answer.statusCode, answer.headers); answer.pipe(response); })
+      .on("error", () => response.writeHead(502).end());
+  });
+  return new Promise(tell => server.listen(0, "127.0.0.1", () => tell({ url: `http://127.0.0.1:${server.address().port}${prefix}`, close: () => server.close() })));
+}
+
+export async function until(what, check, seconds = 40) {
+  let last;
+  for (const end = Date.now() + seconds * 1000; Date.now() < end; await sleep(200)) {
+    last = await check();
+    if (last === true) return;
+  }
+  throw new Error(`${what}: not within ${seconds} s; last seen: ${JSON.stringify(last)}`);
+}

@@ -1,0 +1,325 @@
+//! What both services tell Prometheus: dashboards and alerts stand on these names.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use e2e::{http::Reply, proxy::Fault, service::Service, stack::Stack};
+use reqwest::Method;
+
+const REQUEST: [&str; 3] = ["endpoint", "method", "status"];
+
+/// What both services export: name, type, labels.
+const OF_BOTH: [(&str, &str, &[&str]); 18] = [
+    ("axum_http_requests_duration_seconds", "histogram", &REQUEST),
+    ("axum_http_requests_pending", "gauge", &["endpoint", "method"]),
+    ("axum_http_requests_total", "counter", &REQUEST),
+    ("build_info", "gauge", &["revision", "service", "version"]),
+    ("cache_bytes", "gauge", &["cache"]),
+    ("cache_entries", "gauge", &["cache"]),
+    ("cache_evictions_total", "counter", &["cache", "cause"]),
+    ("cache_requests_total", "counter", &["cache", "outcome"]),
+    ("cache_served_age_seconds", "histogram", &["cache"]),
+    ("process_cpu_seconds_total", "counter", &[]),
+    ("process_max_fds", "gauge", &[]),
+    ("process_open_fds", "gauge", &[]),
+    ("process_resident_memory_bytes", "gauge", &[]),
+    ("process_start_time_seconds", "gauge", &[]),
+    ("process_threads", "gauge", &[]),
+    ("process_virtual_memory_bytes", "gauge", &[]),
+    ("process_virtual_memory_max_bytes", "gauge", &[]),
+    ("requests_shed_total", "counter", &[]),
+];
+
+const OF_AUX: [(&str, &str, &[&str]); 2] = [
+    ("aws_request_duration_seconds", "histogram", &["operation", "outcome"]),
+    ("aws_requests_total", "counter", &["operation", "outcome"]),
+];
+
+const OF_MAIN: [(&str, &str, &[&str]); 5] = [
+    ("circuit_breaker_state", "gauge", &["state"]),
+    ("circuit_breaker_transitions_total", "counter", &["from", "to"]),
+    ("upstream_request_duration_seconds", "histogram", &["outcome", "route"]),
+    ("upstream_requests_total", "counter", &["outcome", "route"]),
+    ("upstream_retries_total", "counter", &["outcome", "route"]),
+];
+
+/// Every value that a label may have; those of `endpoint` are below.
+const VALUES: [(&str, &[&str]); 14] = [
+    ("cache", &["answers", "upstream"]),
+    ("cause", &["expired", "invalidated", "size"]),
+    ("from", &["closed", "half_open", "open"]),
+    (
+        "method",
+        &["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "CONNECT", "PATCH", ""],
+    ),
+    (
+        "operation",
+        &[
+            "DescribeParameters",
+            "GetParameter",
+            "GetParameters",
+            "GetParametersByPath",
+            "ListBuckets",
+        ],
+    ),
+    (
+        "outcome",
+        &[
+            // Of a cache.
+            "hit",
+            "stale",
+            "stale_error",
+            "coalesced",
+            "miss",
+            "negative",
+            "bypass",
+            "error",
+            // Of a call to AWS.
+            "ok",
+            "not_found",
+            "denied",
+            "throttled",
+            "shielded",
+            "timeout",
+            "credentials",
+            // Of an attempt to ask aux-service.
+            "circuit_open",
+            "unreachable",
+            "invalid",
+            "client_error",
+            "server_error",
+            "abandoned",
+            // Of a retry.
+            "success",
+            "failure",
+            "budget_exhausted",
+        ],
+    ),
+    ("revision", &["unknown"]),
+    ("route", &["/buckets", "/params", "/param/{name}", "/values/{path}", "/status"]),
+    ("service", &["aux-service", "main-api"]),
+    ("state", &["closed", "half_open", "open"]),
+    ("status", &["200", "304", "400", "403", "404", "405", "499", "502", "503", "504"]),
+    ("to", &["closed", "half_open", "open"]),
+    ("version", &["aux-1", "main-1"]),
+    (
+        "endpoint",
+        &[
+            "/",
+            "/buckets",
+            "/params",
+            "/param/",
+            "/param/{name}",
+            "/values/",
+            "/values/{path}",
+            "/inventory",
+            "/status",
+            "/docs",
+            "/openapi.json",
+            "unmatched",
+        ],
+    ),
+];
+
+/// A text exposition, taken apart.
+struct Exposition {
+    /// By the name of the metric.
+    types: BTreeMap<String, String>,
+    /// Name, labels, value.
+    samples: Vec<(String, BTreeMap<String, String>, f64)>,
+}
+
+impl Exposition {
+    async fn of(service: &Service) -> Self {
+        let Reply { status, body, .. } = service.get("/metrics").await;
+        assert_eq!(status, 200);
+        let mut exposition = Self { types: BTreeMap::new(), samples: Vec::new() };
+        for line in body.lines().filter(|line| !line.is_empty()) {
+            if let Some(told) = line.strip_prefix("# TYPE ") {
+                let (name, kind) = told.split_once(' ').expect("a name and a type");
+                let before = exposition.types.insert(name.to_owned(), kind.to_owned());
+                assert_eq!(before, None, "{name} is told twice");
+            } else if !line.starts_with('#') {
+                let (series, value) = line.rsplit_once(' ').expect("a series and its value");
+                let (name, labels) = series.split_once('{').unwrap_or((series, "}"));
+                let labels = labels.trim_end_matches('}').split("\",").filter_map(|pair| {
+                    let (label, value) = pair.split_once("=\"")?;
+                    Some((label.to_owned(), value.trim_end_matches('"').to_owned()))
+                });
+                let value = value.parse().expect("a number");
+                exposition.samples.push((name.to_owned(), labels.collect(), value));
+            }
+        }
+        exposition
+    }
+
+    /// Name, type and labels of every metric.
+    fn shapes(&self) -> BTreeSet<(String, String, BTreeSet<String>)> {
+        let mut shapes = BTreeSet::new();
+        for (sample, labels, _) in &self.samples {
+            let mut labels: BTreeSet<String> = labels.keys().cloned().collect();
+            let part = ["_bucket", "_sum", "_count"]
+                .into_iter()
+                .find_map(|part| sample.strip_suffix(part))
+                .filter(|name| self.types.get(*name).is_some_and(|kind| kind == "histogram"));
+            if part.is_some() {
+                labels.remove("le");
+            }
+            let name = part.unwrap_or(sample);
+            let kind = self.types.get(name).unwrap_or_else(|| panic!("{name} has no type"));
+            shapes.insert((name.to_owned(), kind.clone(), labels));
+        }
+        shapes
+    }
+
+    fn value(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
+        self.samples
+            .iter()
+            .filter(|(sample, of_it, _)| {
+                sample == name
+                    && labels
+                        .iter()
+                        .all(|(label, value)| of_it.get(*label).is_some_and(|v| v == value))
+            })
+            .map(|(.., value)| value)
+            .sum()
+    }
+}
+
+async fn with_caches() -> Stack {
+    let stack = Stack::with(|aux| aux.with("CACHE", "on"), |main| main.with("CACHE", "on")).await;
+    stack.aws.put("/app/key", "hush").await;
+    stack
+}
+
+/// Something of everything.
+async fn ask(stack: &Stack) {
+    for path in
+        ["/buckets", "/params", "/param/app/key", "/values/app", "/param/not/there", "/nowhere"]
+    {
+        stack.aux.get(path).await;
+        stack.main.get(path).await;
+        stack.main.get(path).await;
+    }
+    for path in ["/inventory", "/status", "/", "/docs", "/openapi.json"] {
+        stack.main.get(path).await;
+    }
+}
+
+#[tokio::test]
+async fn each_metric_has_the_name_the_type_and_the_labels_that_dashboards_rely_on() {
+    let stack = with_caches().await;
+    ask(&stack).await;
+    for (service, own) in [(&stack.aux, &OF_AUX[..]), (&stack.main, &OF_MAIN)] {
+        let pinned: BTreeSet<_> = OF_BOTH
+            .iter()
+            .chain(own)
+            .map(|(name, kind, labels)| {
+                let labels = labels.iter().map(|&label| label.to_owned()).collect();
+                ((*name).to_owned(), (*kind).to_owned(), labels)
+            })
+            .collect();
+        let exported = Exposition::of(service).await.shapes();
+        let missing: Vec<_> = pinned.difference(&exported).collect();
+        let unknown: Vec<_> = exported.difference(&pinned).collect();
+        assert!(
+            missing.is_empty() && unknown.is_empty(),
+            "{}: missing {missing:?}, unknown {unknown:?}",
+            service.name
+        );
+    }
+}
+
+#[tokio::test]
+async fn each_label_has_a_value_of_a_closed_set() {
+    let stack = with_caches().await;
+    ask(&stack).await;
+    let values = BTreeMap::from(VALUES);
+    for service in [&stack.aux, &stack.main] {
+        for (name, labels, _) in Exposition::of(service).await.samples {
+            for (label, value) in labels.into_iter().filter(|(label, _)| label != "le") {
+                let allowed = values.get(label.as_str());
+                assert!(
+                    allowed.is_some_and(|allowed| allowed.contains(&value.as_str())),
+                    "{}: {name} has {label}={value}",
+                    service.name
+                );
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_scanner_adds_no_series() {
+    let stack = with_caches().await;
+    ask(&stack).await;
+    let scan = async |seed: &str| {
+        for service in [&stack.aux, &stack.main] {
+            for path in ["", "param/", "values/", "buckets/", "inventory/", "metrics/"] {
+                service.get(&format!("/{path}{seed}")).await;
+                service.get(&format!("/{path}{seed}/../../%2e%2e/{seed}?{seed}={seed}")).await;
+            }
+            for method in ["POST", "PROPFIND", seed] {
+                let method = Method::from_bytes(method.as_bytes()).expect("a method");
+                service.send(method.clone(), &format!("/{seed}"), &[]).await;
+                service.send(method, "/buckets", &[("user-agent", seed)]).await;
+            }
+        }
+    };
+    let mut series = Vec::new();
+    for seed in ["SCAN", "ADMIN", "WPLOGIN", "ENV"] {
+        scan(seed).await;
+        let (aux, main) = (Exposition::of(&stack.aux).await, Exposition::of(&stack.main).await);
+        series.push((aux.samples.len(), main.samples.len()));
+    }
+    assert!(series.iter().all(|seen| *seen == series[0]), "series grow with each scan: {series:?}");
+}
+
+#[tokio::test]
+async fn a_request_whose_client_leaves_is_counted_as_499() {
+    let stack = with_caches().await;
+    stack.aws.proxy.fail_all(Fault::Delay(Duration::from_secs(1)));
+    let impatient = reqwest::Client::builder().timeout(Duration::from_millis(200)).build().unwrap();
+    let left = impatient.get(format!("{}/param/app/key", stack.main.url)).send().await;
+    assert!(left.is_err_and(|error| error.is_timeout()));
+
+    let labels = [("endpoint", "/param/{name}"), ("method", "GET"), ("status", "499")];
+    for _ in 0..200 {
+        let exposition = Exposition::of(&stack.main).await;
+        if exposition.value("axum_http_requests_total", &labels) > 0.0 {
+            assert_eq!(exposition.value("axum_http_requests_total", &labels), 1.0);
+            assert_eq!(exposition.value("axum_http_requests_duration_seconds_count", &labels), 1.0);
+            assert_eq!(exposition.value("axum_http_requests_pending", &[]), 0.0);
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("nobody counted the request");
+}
+
+#[tokio::test]
+async fn a_request_that_is_refused_for_want_of_room_is_counted() {
+    let stack = Stack::with(|aux| aux, |main| main.with("MAX_IN_FLIGHT", "1")).await;
+    stack.between.fail_all(Fault::Delay(Duration::from_secs(3)));
+    let (_, refused) = tokio::join!(stack.main.get("/buckets"), async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        stack.main.get("/buckets").await
+    });
+    refused.problem(503, "overloaded");
+    let exposition = Exposition::of(&stack.main).await;
+    assert_eq!(exposition.value("requests_shed_total", &[]), 1.0);
+    assert_eq!(exposition.value("axum_http_requests_total", &[("status", "503")]), 1.0);
+}
+
+#[tokio::test]
+async fn the_time_of_the_processor_has_fractions() {
+    let stack = Stack::start().await;
+    ask(&stack).await;
+    // Neither process has worked for a second yet, so without fractions both would tell 0.
+    for service in [&stack.aux, &stack.main] {
+        let seconds = Exposition::of(service).await.value("process_cpu_seconds_total", &[]);
+        assert!(seconds > 0.0, "{}", service.name);
+    }
+}
