@@ -25,4 +25,4 @@ mod metrics;
 mod probes;
 mod secrets;
 mod tokens;
-mod restarts;
+mod exits;
