@@ -1,6 +1,6 @@
 # Every command of the project; the pipeline runs these and nothing else.
 .DEFAULT_GOAL := help
-.PHONY: help run test check rust terraform charts image fuzz
+.PHONY: help run test check rust terraform charts image fuzz soak
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,3 +26,11 @@ charts: ## the Helm charts: lint, render, validate, snapshots
 
 image: ## both images through the Dockerfile's stages, and how they run without any privilege
 	@checks/image.sh
+
+fuzz: ## what reads bytes from outside, fed with whatever breaks it: a minute for each of six targets
+	@fuzz/run.sh
+
+soak: ## both services in mixed load, faults and restarts, and what that did to them: make soak MINUTES=20
+	@checks/moto.sh
+	cargo build --locked --workspace --bins
+	@target/debug/soak $(or $(MINUTES),20)

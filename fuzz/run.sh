@@ -15,9 +15,11 @@ flags=(
     -Cllvm-args=-sanitizer-coverage-trace-compares
     -Ccodegen-units=1
 )
+# The versions of the services, and what only the targets need.
+cp ../Cargo.lock Cargo.lock
 # With a target named, the flags are not used for build scripts and macros.
 host=$(rustc -vV | sed -n 's/^host: //p')
-RUSTFLAGS="${flags[*]}" nice cargo build --locked --release --target "$host" --target-dir ../target/fuzz
+RUSTFLAGS="${flags[*]}" nice cargo build --release --target "$host" --target-dir ../target/fuzz
 
 if [ $# = 0 ]; then
     set -- targets/*.rs

@@ -318,7 +318,10 @@ impl Calls {
             Group::BucketLists => &self.s3_degraded,
             Group::Reads | Group::ParameterLists => &self.ssm_degraded,
         };
-        degraded.store(matches!(outcome, "throttled" | "timeout" | "error"), Relaxed);
+        // A name that AWS refuses is the caller's mistake, and a sign of life.
+        let failed = matches!(outcome, "throttled" | "timeout" | "error")
+            && !matches!(result, Err(Error::RefusedParameterName(_)));
+        degraded.store(failed, Relaxed);
         result
     }
 

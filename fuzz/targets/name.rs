@@ -34,7 +34,9 @@ fuzz_target!(|input: (&str, &str)| {
         let shown = prefixes.to_string();
         let mut paths = shown.split(',').map(|path| path.trim_matches('/'));
         let starts = |path: &str| {
-            path.is_empty() || path.split('/').zip(levels.split('/')).filter(|(a, b)| a == b).count() == path.split('/').count()
+            path.is_empty()
+                || path.split('/').zip(levels.split('/')).filter(|(a, b)| a == b).count()
+                    == path.split('/').count()
         };
         assert_eq!(prefixes.allow(bare), paths.any(starts), "{shown} {bare}");
     }

@@ -6,9 +6,8 @@ use std::{fs, path::PathBuf, str::FromStr, sync::LazyLock};
 use libfuzzer_sys::fuzz_target;
 use shared::auth::{Token, TokenFile};
 
-static FILE: LazyLock<PathBuf> = LazyLock::new(|| {
-    std::env::temp_dir().join(format!("fuzz-token-file-{}", std::process::id()))
-});
+static FILE: LazyLock<PathBuf> =
+    LazyLock::new(|| std::env::temp_dir().join(format!("fuzz-token-file-{}", std::process::id())));
 
 static RUNTIME: LazyLock<tokio::runtime::Runtime> = LazyLock::new(|| {
     tokio::runtime::Builder::new_current_thread().enable_time().build().expect("it needs nothing")

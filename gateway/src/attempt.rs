@@ -1,8 +1,7 @@
 //! One attempt: a request out, the whole answer in, and what that came to.
 
-use std::time::Duration;
+use std::{error::Error as _, time::Duration};
 
-use bytes::BytesMut;
 use http::{Extensions, HeaderValue, StatusCode, header};
 use metrics::{Unit, counter, describe_counter, describe_histogram, histogram};
 use reqwest::{Request, Response};
@@ -10,11 +9,12 @@ use reqwest_middleware::{Error, Middleware, Next, Result};
 use reqwest_retry::RetryError;
 use shared::{auth::Token, http::EXPECTED_TIMEOUT, problem::Problem, telemetry::RequestContext};
 use tokio::time::{Instant, timeout};
+use zeroize::Zeroizing;
 
 use crate::breaker::{Breaker, Refused, Verdict};
 
-/// A larger answer than this is not read to its end: no list or set of values of a sane account comes near it,
-/// and a broken upstream must not fill our memory.
+/// A larger answer than this is not read to its end: no list or set of values of a sane account
+/// comes near it, and a broken upstream must not fill our memory.
 const LARGEST_BODY: usize = 16 * 1024 * 1024;
 
 const REQUESTS: &str = "upstream_requests_total";
@@ -27,8 +27,8 @@ pub(crate) struct Call {
     pub(crate) route: &'static str,
     /// Nobody waits for an answer after this.
     pub(crate) deadline: Instant,
-    /// Reads the body of a 200 into the extensions of its response; `false` if it is not what this route answers.
-    /// This happens within the attempt, so that nonsense is the attempt's failure.
+    /// Reads the body of a 200 into the extensions of its response; `false` if it is not what this
+    /// route answers. This happens within the attempt, so that nonsense is the attempt's failure.
     pub(crate) parse: fn(&[u8], &mut Extensions) -> bool,
 }
 
@@ -84,9 +84,9 @@ impl Failure {
         }
     }
 
-    /// Whether the same call may well succeed a moment later.
-    /// A refusal by the breaker is final: retrying it would defeat it.
-    /// So is nonsense, unless its status says that something between us and aux-service speaks, such as a mesh.
+    /// Whether the same call may well succeed a moment later. A refusal by the breaker is final:
+    /// retrying it would defeat it. So is nonsense, unless its status says that something between
+    /// us and aux-service speaks, such as a mesh.
     pub(crate) fn is_retryable(&self) -> bool {
         match self {
             Self::Refused(_) => false,
@@ -201,10 +201,16 @@ impl Attempt {
         };
 
         measured.outcome = result.as_ref().map_or_else(Failure::outcome, |_| "ok");
+        if let Err(failure) = &result {
+            // What a retry or a stale answer makes good is told nowhere else.
+            let cause = failure.source().map(ToString::to_string);
+            tracing::debug!(route = call.route, %failure, cause, "an attempt failed");
+        }
         match &result {
             Ok(_) => permit.judge(Verdict::Success),
-            // The caller gave less time than an attempt may take. Whether that was too little is not known,
-            // and callers in a hurry must not open the circuit for all: the permit decides by how slow it was.
+            // The caller gave less time than an attempt may take. Whether that was too little is
+            // not known, and callers in a hurry must not open the circuit for all: the permit
+            // decides by how slow it was.
             Err(failure) if failure.is_late() && patience < self.timeout => drop(permit),
             Err(failure) => permit.judge(failure.verdict()),
         }
@@ -212,8 +218,9 @@ impl Attempt {
     }
 }
 
-/// Sends the request and reads the answer to its end: an answer that breaks off, stalls or makes no sense
-/// must fail here, where the breaker sees it and a retry can help, and not in front of the client.
+/// Sends the request and reads the answer to its end: an answer that breaks off, stalls or makes no
+/// sense must fail here, where the breaker sees it and a retry can help, and not in front of the
+/// client.
 async fn exchange(
     request: Request,
     extensions: &mut Extensions,
@@ -253,12 +260,13 @@ async fn exchange(
 }
 
 /// The whole body, or nothing if it is too large.
-async fn read(response: &mut Response) -> std::result::Result<Option<BytesMut>, Failure> {
+async fn read(response: &mut Response) -> std::result::Result<Option<Zeroizing<Vec<u8>>>, Failure> {
     let announced = response.content_length().unwrap_or(0);
     if announced > LARGEST_BODY as u64 {
         return Ok(None);
     }
-    let mut body = BytesMut::with_capacity(announced as usize);
+    // aux-service announces its length, so that the buffer never moves and leaves a copy behind.
+    let mut body = Zeroizing::new(Vec::with_capacity(announced as usize));
     let broken = |error: reqwest::Error| Failure::Unreachable(Error::Reqwest(error.without_url()));
     while let Some(chunk) = response.chunk().await.map_err(broken)? {
         if body.len() + chunk.len() > LARGEST_BODY {

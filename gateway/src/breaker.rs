@@ -15,9 +15,9 @@ use crate::window::Window;
 /// so that the replicas that lost aux-service together do not probe it together.
 const JITTER: f64 = 0.2;
 
-/// The pause doubles with each probe that fails, up to this many times `open_for`:
-/// long enough to leave a broken upstream alone, short enough to be back soon after it is.
-const LONGEST_PAUSE: u32 = 4;
+/// The pause doubles when a probe fails, up to this many times `open_for`. A probe costs the
+/// upstream next to nothing, and how long clients wait after its return is up to this.
+const LONGEST_PAUSE: u32 = 2;
 
 /// What a caller hears while another call probes: nobody knows how long that takes,
 /// and a second is the least that `Retry-After` can say.
@@ -36,8 +36,8 @@ pub struct Settings {
     pub min_calls: u32,
     /// The first pause before a probe; it doubles while probes fail.
     pub open_for: Duration,
-    /// An abandoned call that ran for this long counts as a failure.
-    /// Otherwise an upstream that hangs would never open the circuit for callers with short deadlines.
+    /// An abandoned call that ran for this long counts as a failure. Otherwise an upstream that
+    /// hangs would never open the circuit for callers with short deadlines.
     pub slow_call: Duration,
 }
 
@@ -65,7 +65,8 @@ impl State {
     }
 }
 
-/// Every transition there is; each has its series from the start, so that its first one shows as an increase.
+/// Every transition there is; each has its series from the start, so that its first one shows as an
+/// increase.
 const TRANSITIONS: [(State, State); 4] = [
     (State::Closed, State::Open),
     (State::Open, State::HalfOpen),
@@ -87,8 +88,8 @@ pub enum Verdict {
     /// The upstream is alive and says that its own source throttles it.
     ///
     /// It counts as failed in the rate, and it neither adds to the failures in a row nor ends them:
-    /// a throttled answer says nothing about whether the calls before and after it would have come through.
-    /// As a probe it fails, since one call of one is a rate of one.
+    /// a throttled answer says nothing about whether the calls before and after it would have come
+    /// through. As a probe it fails, since one call of one is a rate of one.
     Throttled,
 }
 
@@ -114,7 +115,8 @@ struct Inner {
 
 struct Core {
     phase: Phase,
-    /// Grows with every transition, so that the result of a call that began in an earlier state is known for what it is.
+    /// Grows with every transition, so that the result of a call that began in an earlier state is
+    /// known for what it is.
     epoch: u64,
     /// Openings since the circuit was last closed.
     openings: u32,
@@ -189,15 +191,16 @@ impl Breaker {
         core.phase.state()
     }
 
-    /// Whether there is reason to doubt the upstream: the circuit is not closed, or the last call failed.
+    /// Whether there is reason to doubt the upstream: the circuit is not closed, or the last call
+    /// failed.
     pub fn is_in_doubt(&self) -> bool {
         let mut core = self.inner.core.lock();
         self.settle(&mut core, Instant::now());
         !matches!(core.phase, Phase::Closed { failures_in_a_row: 0, .. })
     }
 
-    /// Brings `circuit_breaker_state` up to date; to be called before each scrape.
-    /// No event marks the end of a pause, so a gauge that only follows events would call a half-open circuit open.
+    /// Brings `circuit_breaker_state` up to date; to be called before each scrape. No event marks
+    /// the end of a pause, so a gauge that only follows events would call a half-open circuit open.
     pub fn publish(&self) {
         let current = self.state();
         for (state, gauge) in State::ALL.into_iter().zip(&self.inner.state_gauges) {
@@ -258,7 +261,7 @@ impl Breaker {
     }
 
     fn open(&self, core: &mut Core, now: Instant) {
-        let doubled = 1 << core.openings.min(LONGEST_PAUSE.ilog2());
+        let doubled = 2u32.saturating_pow(core.openings).min(LONGEST_PAUSE);
         core.openings += 1;
         let jitter = 1.0 - JITTER + 2.0 * JITTER * fastrand::f64();
         let pause = (self.inner.settings.open_for * doubled).mul_f64(jitter);
@@ -280,8 +283,8 @@ impl Breaker {
 
 /// Leave for one call.
 ///
-/// Dropped without a verdict, as when the caller leaves, it frees its slot and says nothing about the upstream,
-/// unless the call was slow by then: that is a failure.
+/// Dropped without a verdict, as when the caller leaves, it frees its slot and says nothing about
+/// the upstream, unless the call was slow by then: that is a failure.
 #[must_use = "a permit that is dropped at once is a call that was never made"]
 pub struct Permit {
     breaker: Breaker,
@@ -490,7 +493,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_probe_that_fails_doubles_the_pause_up_to_a_limit() {
         let breaker = opened();
-        for nominal in [5, 10, 20, 20, 20].map(Duration::from_secs) {
+        for nominal in [5, 10, 10, 10].map(Duration::from_secs) {
             let pause = breaker.acquire().err().expect("refused").retry_after;
             assert!(
                 (nominal * 4 / 5..=nominal * 6 / 5).contains(&pause),
@@ -619,7 +622,8 @@ mod tests {
 
     #[derive(Clone, Debug)]
     enum Step {
-        /// In whole seconds, a tenth of the window, so that the model needs to know nothing of buckets.
+        /// In whole seconds, a tenth of the window, so that the model needs to know nothing of
+        /// buckets.
         Wait(u64),
         Call,
         Judge(prop::sample::Index, Verdict),
@@ -673,7 +677,7 @@ mod tests {
                 }
                 ModelState::Open(since) => {
                     let elapsed = now - *since;
-                    let nominal = OPEN_FOR * [1, 2, 4][self.openings.min(3) as usize - 1];
+                    let nominal = OPEN_FOR * [1, 2][self.openings.min(2) as usize - 1];
                     if admitted {
                         assert!(elapsed >= nominal * 4 / 5, "open means no call");
                         self.enter(ModelState::HalfOpen { probing: true });

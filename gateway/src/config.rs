@@ -43,11 +43,13 @@ pub struct Config {
     #[arg(long, env = "RETRY_MAX_ATTEMPTS", value_name = "N", default_value_t = 3, value_parser = value_parser!(u32).range(1..=10))]
     pub retry_max_attempts: u32,
 
-    /// The pause before the first retry is drawn from nothing to this; the range doubles with each further one
+    /// The pause before the first retry is drawn from nothing to this; the range doubles with each
+    /// further one
     #[arg(long, env = "RETRY_BACKOFF", value_name = "DURATION", default_value = "50ms", value_parser = positive_duration)]
     pub retry_backoff: Duration,
 
-    /// The share of all calls that may be retried, beside three retries a second that are always allowed
+    /// The share of all calls that may be retried, beside three retries a second that are always
+    /// allowed
     #[arg(long, env = "RETRY_BUDGET", value_name = "SHARE", default_value_t = 0.2, value_parser = share)]
     pub retry_budget: f64,
 
@@ -67,7 +69,7 @@ pub struct Config {
     #[arg(long, env = "BREAKER_MIN_CALLS", value_name = "N", default_value_t = 20, value_parser = value_parser!(u32).range(1..))]
     pub breaker_min_calls: u32,
 
-    /// How long an open circuit refuses calls before it lets one try; it doubles while those fail, up to four times
+    /// How long an open circuit refuses calls before it lets one try; twice as long when that fails
     #[arg(long, env = "BREAKER_OPEN_FOR", value_name = "DURATION", default_value = "5s", value_parser = positive_duration)]
     pub breaker_open_for: Duration,
 

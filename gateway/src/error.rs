@@ -1,13 +1,10 @@
 //! What can go wrong, and what the caller is told.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use axum::{
-    http::{HeaderValue, StatusCode, header},
-    response::{IntoResponse, Response},
-};
+use axum::http::StatusCode;
 use shared::{
-    cache::{self, CacheableError, Disposition, Failed},
+    cache::{CacheableError, Disposition},
     problem::{Cause, Problem},
 };
 
@@ -25,8 +22,6 @@ pub enum Error {
     UpstreamUnavailable(#[source] Cause),
     #[error("aux-service did not answer in time")]
     UpstreamTimeout,
-    #[error("main-api failed")]
-    Internal,
     #[error(transparent)]
     CircuitOpen(#[from] Refused),
 }
@@ -56,7 +51,6 @@ impl Error {
                 "The service behind this one did not answer in time.",
             )
             .retryable(),
-            Self::Internal => Problem::internal(),
             Self::CircuitOpen(Refused { retry_after }) => Problem::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "circuit-open",
@@ -81,64 +75,27 @@ impl From<Failure> for Error {
     }
 }
 
-/// An error, and what the cache has to say of it.
-#[derive(Debug)]
-pub struct Refusal {
-    pub error: Error,
-    /// How long "there is no such parameter" holds.
-    expires_in: Option<Duration>,
-    cache_status: Option<HeaderValue>,
-}
-
-impl Refusal {
-    pub fn problem(&self) -> Problem {
-        Problem { max_age: self.expires_in, ..self.error.problem() }
-    }
-}
-
-impl From<Error> for Refusal {
+impl From<Error> for Problem {
     fn from(error: Error) -> Self {
-        Self { error, expires_in: None, cache_status: None }
-    }
-}
-
-impl From<Failed<Error>> for Refusal {
-    fn from(failed: Failed<Error>) -> Self {
-        let (expires_in, cache_status) = (failed.expires_in, Some(failed.cache_status()));
-        let error = match failed.cause {
-            cache::Cause::Error(error) => error,
-            cache::Cause::Panicked => Error::Internal,
-        };
-        Self { error, expires_in, cache_status }
-    }
-}
-
-impl IntoResponse for Refusal {
-    fn into_response(self) -> Response {
-        let mut response = self.problem().into_response();
-        if let Some(cache_status) = self.cache_status {
-            response.headers_mut().insert(header::CACHE_STATUS, cache_status);
-        }
-        response
+        error.problem()
     }
 }
 
 impl CacheableError for Error {
     fn disposition(&self) -> Disposition {
         match self {
-            Self::Problem(problem) if problem.status() == StatusCode::NOT_FOUND => {
+            Self::Problem(problem) if problem.status().is_client_error() => {
+                // aux-service says how long it remembers what there is not.
                 match problem.max_age {
                     Some(ttl) => Disposition::Negative { ttl },
                     None => Disposition::Definitive,
                 }
             }
-            Self::Problem(problem) if problem.status().is_client_error() => Disposition::Definitive,
             Self::Problem(_)
             | Self::UpstreamUnavailable(_)
             | Self::UpstreamTimeout
             | Self::CircuitOpen(_)
-            | Self::UndecodableName
-            | Self::Internal => Disposition::Transient,
+            | Self::UndecodableName => Disposition::Transient,
         }
     }
 

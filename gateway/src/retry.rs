@@ -140,7 +140,8 @@ struct Classifier(Arc<Progress>);
 impl RetryableStrategy for Classifier {
     fn handle(&self, outcome: &Result<Response>) -> Option<Retryable> {
         let failure = outcome.as_ref().err().map(Failure::of);
-        // A call that the breaker refused cost the upstream nothing, and so it earns no retry either.
+        // A call that the breaker refused cost the upstream nothing, and so it earns no retry
+        // either.
         let refused = matches!(failure, Some(Some(Failure::Refused(_))));
         if !refused && !self.0.counted.swap(true, Relaxed) {
             self.0.budget.call();
@@ -180,8 +181,8 @@ impl RetryPolicy for Policy {
     }
 }
 
-/// The retries that a process may make: within any ten seconds at most `share` of the calls of these seconds,
-/// plus three a second, so that a service with little traffic has some at all.
+/// The retries that a process may make: within any ten seconds at most `share` of the calls of
+/// these seconds, plus three a second, so that a service with little traffic has some at all.
 ///
 /// A window rather than a bucket of tokens, because the share is then exact,
 /// and a long quiet time saves up nothing for the outage that follows it.
@@ -401,7 +402,8 @@ mod tests {
         let started = Instant::now();
         assert!(client.get().await.is_ok());
         let elapsed = started.elapsed();
-        // reqwest-retry reckons with the wall clock, which does not stand still between two readings.
+        // reqwest-retry reckons with the wall clock, which does not stand still between two
+        // readings.
         assert!(
             (Duration::from_millis(2990)..=Duration::from_millis(3010)).contains(&elapsed),
             "{elapsed:?}"
@@ -446,7 +448,8 @@ mod tests {
         }
     }
 
-    /// What the budget may have granted on top of the share: its window covers nine of its ten seconds at least.
+    /// What the budget may have granted on top of the share: its window covers nine of its ten
+    /// seconds at least.
     fn reserve_of(began: Instant) -> f64 {
         RESERVE * ((began.elapsed().as_secs_f64() / 9.0).floor() + 1.0)
     }
@@ -516,8 +519,8 @@ mod tests {
     }
 
     proptest! {
-        /// However calls and retries come, the promise holds for every stretch of time that the window covers,
-        /// and so, since stretches can be laid end to end, for the whole.
+        /// However calls and retries come, the promise holds for every stretch of time that the
+        /// window covers, and so, since stretches can be laid end to end, for the whole.
         #[test]
         fn the_budget_is_never_exceeded(
             share in 0.0f64..1.0,

@@ -17,16 +17,18 @@ use shared::{
     http_cache::NO_STORE,
     metrics::Exporter,
     page::page,
+    problem::Problem,
     server::Dependencies,
     status::Reporter,
     telemetry,
     wire::{Aggregated, Buckets, Inventory, Parameters, Value, Values},
 };
 use tokio::time::Instant;
+use zeroize::Zeroizing;
 
 use crate::{
     config::Config,
-    error::{Error, Refusal},
+    error::Error,
     openapi,
     status::Status,
     upstream::{Route, Upstream},
@@ -38,7 +40,10 @@ pub struct App {
     pub dependencies: Dependencies,
 }
 
-type Answered = Result<Response, Refusal>;
+type Answered = Result<Response, Problem>;
+
+/// A parameter's value may be a SecureString's, so none stays in memory that is free again.
+type Secret = Zeroizing<String>;
 
 /// What follows the route's own segment: nothing, a text, or bytes that are none.
 type MaybeText = Result<Option<Path<String>>, PathRejection>;
@@ -107,7 +112,7 @@ async fn param(
     request: HeaderMap,
     name: MaybeText,
 ) -> Answered {
-    gateway.answer::<Value>(Route::Param, Some(&rooted(name)?), *deadline, &request).await
+    gateway.answer::<Value<Secret>>(Route::Param, Some(&rooted(name)?), *deadline, &request).await
 }
 
 async fn values(
@@ -116,23 +121,24 @@ async fn values(
     request: HeaderMap,
     path: MaybeText,
 ) -> Answered {
-    gateway.answer::<Values>(Route::Values, Some(&rooted(path)?), *deadline, &request).await
+    gateway.answer::<Values<Secret>>(Route::Values, Some(&rooted(path)?), *deadline, &request).await
 }
 
 /// Both lists at the same time, each with its own outcome, under one deadline.
 async fn inventory(
     State(gateway): State<Gateway>,
     Extension(Deadline(deadline)): Extension<Deadline>,
+    request: HeaderMap,
 ) -> Answered {
     let Parts { version, upstream, .. } = &*gateway.0;
     let remaining = deadline.saturating_duration_since(Instant::now());
     let deadline = Deadline(deadline - remaining / TO_ASSEMBLE);
     let (buckets, parameters) = tokio::join!(
-        upstream.answer::<Buckets>(Route::Buckets, None, deadline),
-        upstream.answer::<Parameters>(Route::Params, None, deadline),
+        upstream.answer::<Buckets>(Route::Buckets, None, deadline, &request),
+        upstream.answer::<Parameters>(Route::Params, None, deadline, &request),
     );
-    let buckets = buckets.and_then(|served| parse::<Buckets>(&served));
-    let parameters = parameters.and_then(|served| parse::<Parameters>(&served));
+    let buckets = buckets.map(|served| parse::<Buckets>(&served));
+    let parameters = parameters.map(|served| parse::<Parameters>(&served));
     let versions = [
         buckets.as_ref().ok().map(|part| &part.aux_version),
         parameters.as_ref().ok().map(|part| &part.aux_version),
@@ -142,16 +148,13 @@ async fn inventory(
     };
 
     let mut errors = BTreeMap::new();
-    let mut part = |name: &str, refusal: &Refusal| {
-        let mut problem = refusal.problem();
-        problem.request_id = telemetry::request_id();
-        errors.insert(name.to_owned(), problem);
-    };
-    if let Err(refusal) = &buckets {
-        part("buckets", refusal);
-    }
-    if let Err(refusal) = &parameters {
-        part("parameters", refusal);
+    for (part, problem) in
+        [("buckets", buckets.as_ref().err()), ("parameters", parameters.as_ref().err())]
+    {
+        if let Some(problem) = problem {
+            let problem = Problem { request_id: telemetry::request_id(), ..problem.clone() };
+            errors.insert(part.to_owned(), problem);
+        }
     }
     let body = Inventory {
         buckets: buckets.ok().map(|part| part.body.buckets),
@@ -167,9 +170,9 @@ async fn inventory(
 /// take the other one with it, since the whole request ends at that moment too.
 const TO_ASSEMBLE: u32 = 20;
 
-/// The body that an answer of ours was made of.
-fn parse<T: DeserializeOwned>(served: &Served) -> Result<Aggregated<T>, Refusal> {
-    serde_json::from_slice(served.answer().body()).map_err(|_| Error::Internal.into())
+/// What an answer of ours was made of.
+fn parse<T: DeserializeOwned>(served: &Served) -> Aggregated<T> {
+    serde_json::from_slice(served.answer().body()).expect("its body is this type's JSON")
 }
 
 async fn status(State(gateway): State<Gateway>, deadline: Extension<Deadline>) -> Json<Status> {
@@ -190,22 +193,19 @@ impl Gateway {
     where
         T: Serialize + DeserializeOwned + Send + Sync + 'static,
     {
-        Ok(self.0.upstream.answer::<T>(route, name, deadline).await?.response(request))
+        Ok(self.0.upstream.answer::<T>(route, name, deadline, request).await?.response(request))
     }
 }
 
 /// Of several errors the one with the highest status, and of equals the first.
-fn worst(errors: impl Iterator<Item = Refusal>) -> Refusal {
+fn worst(errors: impl Iterator<Item = Problem>) -> Problem {
     errors
-        .reduce(
-            |worst, other| {
-                if other.problem().status > worst.problem().status { other } else { worst }
-            },
-        )
+        .reduce(|worst, other| if other.status > worst.status { other } else { worst })
         .expect("without an answer there is an error")
 }
 
-/// A name or path with its leading slash, to be sent as a single segment: `..` has no meaning in it.
+/// A name or path with its leading slash, to be sent as a single segment: `..` has no meaning in
+/// it.
 fn rooted(text: MaybeText) -> Result<String, Error> {
     match text {
         Ok(None) => Ok("/".to_owned()),

@@ -1,9 +1,10 @@
-//! The client of aux-service. From the outside in: the overall deadline, the cache, [retry](crate::retry),
-//! then the layers of an [attempt](crate::attempt): circuit breaker, timeout, HTTP.
+//! The client of aux-service. From the outside in: the overall deadline, the cache,
+//! [retry](crate::retry), then the layers of one attempt: [circuit breaker](crate::breaker),
+//! timeout, HTTP.
 
 use std::{sync::Arc, time::Duration};
 
-use http::{Extensions, HeaderValue, StatusCode, header};
+use http::{Extensions, HeaderMap, HeaderValue, StatusCode, header};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::Response;
 use reqwest_middleware::{ClientBuilder, ClientWithMiddleware};
@@ -14,7 +15,8 @@ use shared::{
     cache::{self, Answer, Cache, Loaded, Mode, Previous, Served},
     config::Switch,
     http::Deadline,
-    http_cache::Freshness,
+    http_cache::{Freshness, forces_revalidation},
+    problem::Problem,
     telemetry::RequestContext,
     wire::{Aggregated, Versioned},
 };
@@ -25,16 +27,16 @@ use crate::{
     attempt::{self, Attempt, Call, Failure},
     breaker::{self, Breaker},
     config::Config,
-    error::{Error, Refusal},
+    error::Error,
     retry::{self, Retry},
 };
 
 /// A host that does not even shake hands within this time is gone; another replica may be there.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Shorter than the ten seconds after which aux-service closes a connection that nobody uses:
+/// Shorter than the two minutes after which aux-service closes a connection that nobody uses:
 /// a request must not meet that close half-way.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(8);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// An abandoned attempt counts as a failure from this part of its timeout on.
 const SLOW_PART: u32 = 4;
@@ -48,6 +50,8 @@ pub struct Upstream {
     cache: Cache<Error>,
     /// What a load may take; `None` while the cache is off, where each call is its caller's alone.
     load_timeout: Option<Duration>,
+    /// Whether a client may have aux-service asked anew: only one that is known.
+    trusts_clients: bool,
     /// Ours, for the answers.
     version: Arc<str>,
 }
@@ -87,6 +91,15 @@ impl Route {
     }
 }
 
+/// One question to aux-service.
+#[derive(Clone, Copy)]
+struct Question<'a> {
+    route: Route,
+    name: Option<&'a str>,
+    /// Whether what aux-service keeps will not do.
+    revalidate: bool,
+}
+
 impl Upstream {
     pub fn new(config: &Config) -> anyhow::Result<Self> {
         let client = reqwest::Client::builder()
@@ -120,7 +133,7 @@ impl Upstream {
         };
         let caching = config.common.cache == Switch::On;
         let settings = cache::Settings {
-            name: "upstream",
+            name: "answers",
             hop: "main-api",
             max_bytes: config.common.cache_max_bytes.as_u64(),
         };
@@ -133,25 +146,32 @@ impl Upstream {
             breaker,
             cache,
             load_timeout: caching.then_some(config.request_timeout),
+            trusts_clients: config.common.auth_token_file.is_some(),
             version: config.main_version.as_str().into(),
         })
     }
 
-    /// Asks the cache, and aux-service if need be, for an answer of ours. `name` is what follows the route's own segment.
+    /// Asks the cache, and aux-service if need be, for an answer of ours. `name` is what follows
+    /// the route's own segment.
     ///
-    /// A load that others may wait for too has the whole of `REQUEST_TIMEOUT`, however little time the caller
-    /// gave that began it; each caller waits until its own deadline.
+    /// A load that others may wait for too has the whole of `REQUEST_TIMEOUT`, however little time
+    /// the caller gave that began it; each caller waits until its own deadline.
     pub async fn answer<T>(
         &self,
         route: Route,
         name: Option<&str>,
         Deadline(deadline): Deadline,
-    ) -> Result<Served, Refusal>
+        request: &HeaderMap,
+    ) -> Result<Served, Problem>
     where
         T: Serialize + DeserializeOwned + Send + Sync + 'static,
     {
         let key = format!("/{}{}", route.segment(), name.unwrap_or_default());
-        if let Some(served) = self.cache.fresh(&key) {
+        let revalidate = self.trusts_clients && forces_revalidation(request);
+        let mode = if revalidate { Mode::Revalidate } else { Mode::Normal };
+        if mode == Mode::Normal
+            && let Some(served) = self.cache.fresh(&key)
+        {
             return Ok(served);
         }
         let upstream = self.clone();
@@ -161,27 +181,28 @@ impl Upstream {
             let deadline =
                 upstream.load_timeout.map_or(deadline, |timeout| Instant::now() + timeout);
             let load = async move {
-                upstream.load::<T>(route, name.as_deref(), attempt.previous, deadline).await
+                let question = Question { route, name: name.as_deref(), revalidate };
+                upstream.load::<T>(question, attempt.previous, deadline).await
             };
             RequestContext::scope_if(context, load)
         };
-        match timeout_at(deadline, self.cache.get(&key, Mode::Normal, load)).await {
-            Ok(result) => result.map_err(Refusal::from),
+        match timeout_at(deadline, self.cache.get(&key, mode, load)).await {
+            Ok(result) => Ok(result?),
             Err(_) => Err(Error::UpstreamTimeout.into()),
         }
     }
 
     /// aux-service's own status, as it is at this moment.
     pub async fn status(&self, Deadline(deadline): Deadline) -> Result<JsonValue, Error> {
-        let mut response = self.fetch::<JsonValue>(Route::Status, None, None, deadline).await?;
+        let question = Question { route: Route::Status, name: None, revalidate: false };
+        let mut response = self.fetch::<JsonValue>(question, None, deadline).await?;
         Ok(take_parsed(&mut response))
     }
 
     /// One answer of aux-service, made into one of ours.
     async fn load<T>(
         &self,
-        route: Route,
-        name: Option<&str>,
+        question: Question<'_>,
         previous: Option<Previous>,
         deadline: Instant,
     ) -> Result<Loaded, Error>
@@ -190,7 +211,7 @@ impl Upstream {
     {
         let asked = Instant::now();
         let validator = previous.as_ref().and_then(|previous| previous.validator.clone());
-        let mut response = self.fetch::<Versioned<T>>(route, name, validator, deadline).await?;
+        let mut response = self.fetch::<Versioned<T>>(question, validator, deadline).await?;
         let headers = std::mem::take(response.headers_mut());
         let freshness = Freshness::read(&headers, asked.elapsed());
         let storable = freshness.is_some();
@@ -220,8 +241,7 @@ impl Upstream {
     /// Asks aux-service: a 200 whose body is a `T`, or a 304 to a `validator`.
     async fn fetch<T: DeserializeOwned + Send + Sync + 'static>(
         &self,
-        route: Route,
-        name: Option<&str>,
+        Question { route, name, revalidate }: Question<'_>,
         validator: Option<HeaderValue>,
         deadline: Instant,
     ) -> Result<Response, Error> {
@@ -229,6 +249,10 @@ impl Upstream {
         let mut request = self.client.get(self.url(route, name)).with_extension(call);
         if let Some(validator) = validator {
             request = request.header(header::IF_NONE_MATCH, validator);
+        }
+        if revalidate {
+            // Or aux-service would answer what it keeps.
+            request = request.header(header::CACHE_CONTROL, "no-cache");
         }
         match timeout_at(deadline, request.send()).await {
             Ok(result) => Ok(result.map_err(Failure::from)?),
@@ -264,7 +288,8 @@ impl Upstream {
     }
 }
 
-/// Reads a body into the extensions of its response. The parser's message may quote a value, so it goes no further.
+/// Reads a body into the extensions of its response. The parser's message may quote a value, so it
+/// goes no further.
 fn parse<T: DeserializeOwned + Send + Sync + 'static>(
     body: &[u8],
     parsed: &mut Extensions,

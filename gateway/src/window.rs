@@ -8,7 +8,8 @@ use tokio::time::Instant;
 /// and a look costs the same however many calls there were.
 const BUCKETS: u64 = 10;
 
-/// `N` kinds of things, counted over the last `span`: never over more, and over nine tenths of it at least.
+/// `N` kinds of things, counted over the last `span`: never over more, and over nine tenths of it
+/// at least.
 #[derive(Debug)]
 pub(crate) struct Window<const N: usize> {
     origin: Instant,

@@ -30,6 +30,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::{Value, json};
 use tokio::{
     net::{TcpListener, TcpStream},
+    runtime::Handle,
     signal::unix::{SignalKind, signal},
     sync::watch,
     time::{interval, sleep, timeout},
@@ -126,7 +127,8 @@ pub async fn serve(
     let _ = serving.await;
     drop(stop_admin);
     upkeep.abort();
-    tracing::info!("stopped");
+    // More than a handful would be tasks that outlive what they were made for.
+    tracing::info!(tasks = Handle::current().metrics().num_alive_tasks(), "stopped");
 }
 
 /// What stands between a listener and the routes.

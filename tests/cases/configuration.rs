@@ -152,8 +152,27 @@ async fn help_names_every_variable() {
         "AWS_ATTEMPT_TIMEOUT",
         "AWS_OPERATION_TIMEOUT",
         "AWS_LIST_TIMEOUT",
+        "AWS_RATE_GET",
+        "AWS_RATE_LIST",
+        "CACHE_TTL",
+        "CACHE_STALE_WHILE_REVALIDATE",
+        "CACHE_STALE_IF_ERROR",
+        "CACHE_NEGATIVE_TTL",
+        "CACHE_TTL_JITTER",
     ];
-    let main = ["MAIN_VERSION", "AUX_URL", "ATTEMPT_TIMEOUT"];
+    let main = [
+        "MAIN_VERSION",
+        "AUX_URL",
+        "ATTEMPT_TIMEOUT",
+        "RETRY_MAX_ATTEMPTS",
+        "RETRY_BACKOFF",
+        "RETRY_BUDGET",
+        "BREAKER_CONSECUTIVE_FAILURES",
+        "BREAKER_FAILURE_RATE",
+        "BREAKER_WINDOW",
+        "BREAKER_MIN_CALLS",
+        "BREAKER_OPEN_FOR",
+    ];
     for (binary, own) in [("aux-service", &aux[..]), ("main-api", &main)] {
         let output = Setup::of(binary).flag("--help").run_to_end().await;
         assert_eq!(output.status.code(), Some(0));

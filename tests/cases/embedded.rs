@@ -78,9 +78,7 @@ async fn the_embedded_backend_answers_as_aws_does() {
                 body.as_object_mut().unwrap().remove("request_id");
             }
             assert_eq!(expected, got, "{path}");
-            for header in ["content-type", "cache-control"] {
-                assert_eq!(real.header(header), embedded.header(header), "{path}");
-            }
+            assert_eq!(real.header("content-type"), embedded.header("content-type"), "{path}");
         }
     }
     fs::remove_file(file).unwrap();

@@ -157,8 +157,8 @@ async fn more_requests_at_once_than_allowed_are_refused_at_once() {
     aws.proxy.fail("ListBuckets", Fault::Hang);
     let aux = service::aux(&aws)
         .with("MAX_IN_FLIGHT", "1")
-        .with("AWS_ATTEMPT_TIMEOUT", "600ms")
-        .with("AWS_OPERATION_TIMEOUT", "700ms")
+        .with("AWS_ATTEMPT_TIMEOUT", "1500ms")
+        .with("AWS_OPERATION_TIMEOUT", "1600ms")
         .start()
         .await;
     let main = service::main_api(&aux.url).with("MAX_IN_FLIGHT", "1").start().await;

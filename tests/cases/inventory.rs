@@ -23,7 +23,7 @@ async fn the_inventory_is_both_lists() {
 #[tokio::test]
 async fn both_lists_are_fetched_at_the_same_time() {
     let stack = Stack::start().await;
-    let pause = Duration::from_millis(400);
+    let pause = Duration::from_secs(1);
     stack.between.fail_all(Fault::Delay(pause));
     let start = Instant::now();
     stack.main.get("/inventory").await.ok();

@@ -15,6 +15,8 @@ mod requests;
 mod refusals;
 mod faults;
 mod deadlines;
+mod resilience;
+mod restart;
 
 // What an operator meets.
 mod configuration;
@@ -22,3 +24,5 @@ mod logs;
 mod metrics;
 mod probes;
 mod secrets;
+mod tokens;
+mod restarts;

@@ -56,8 +56,8 @@ async fn a_callers_mistake_is_no_outage() {
 #[tokio::test]
 async fn a_service_that_drains_is_not_ready_but_still_answers() {
     let mut stack = Stack::with(
-        |aux| aux.with("SHUTDOWN_DELAY", "400ms"),
-        |main| main.with("SHUTDOWN_DELAY", "400ms"),
+        |aux| aux.with("SHUTDOWN_DELAY", "1s"),
+        |main| main.with("SHUTDOWN_DELAY", "1s"),
     )
     .await;
     for service in [&mut stack.main, &mut stack.aux] {

@@ -16,6 +16,7 @@ pub mod proxy;
 pub mod refusals;
 pub mod service;
 pub mod stack;
+pub mod balancer;
 pub mod http;
 
 /// What must never be seen outside the route that serves a value.

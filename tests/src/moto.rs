@@ -75,11 +75,10 @@ impl Aws {
         headers: &[(&str, &str)],
         body: String,
     ) {
-        let scope = format!("AKIAEXAMPLE/20260101/{REGION}/{service}/aws4_request");
         let mut request = reqwest::Client::new()
             .request(method, format!("{}{path}", self.moto))
             .header(ACCOUNT_HEADER, &self.account)
-            .header("authorization", format!("AWS4-HMAC-SHA256 Credential={scope}, Signature=0"));
+            .header("authorization", authorization(service));
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
@@ -88,6 +87,12 @@ impl Aws {
         let text = answer.text().await.unwrap_or_default();
         assert!(status.is_success(), "moto refused {path} {body}: {status} {text}");
     }
+}
+
+/// moto reads from it which service and region are meant, and believes any signature.
+fn authorization(service: &str) -> String {
+    let scope = format!("AKIAEXAMPLE/20260101/{REGION}/{service}/aws4_request");
+    format!("AWS4-HMAC-SHA256 Credential={scope}, Signature=0")
 }
 
 const ACCOUNT_HEADER: &str = "x-moto-account-id";
@@ -134,7 +139,22 @@ impl Server {
         });
         let url = told.await.expect("the thread above speaks before it ends");
         let url = url.unwrap_or_else(|output| panic!("moto did not start:\n{output}"));
-        Self { url, _process: process, _lifeline: lifeline }
+        let server = Self { url, _process: process, _lifeline: lifeline };
+        server.warm_up().await;
+        server
+    }
+
+    /// moto loads a service when it is first asked for it, which takes longer than some deadlines here.
+    async fn warm_up(&self) {
+        for (service, target) in [("s3", ""), ("ssm", "AmazonSSM.DescribeParameters")] {
+            let warm = reqwest::Client::new()
+                .post(&self.url)
+                .header("x-amz-target", target)
+                .header("authorization", authorization(service))
+                .body("{}")
+                .send();
+            warm.await.expect("moto answers");
+        }
     }
 }
 

@@ -31,7 +31,8 @@ pub struct Setup {
     variables: Vec<(String, String)>,
 }
 
-/// aux-service, with AWS for its source, and without a cache: each request asks AWS.
+/// aux-service with AWS for its source, and nothing between: no cache, no quota of its own. It has
+/// more patience than by default, so that a busy machine is not taken for a slow AWS.
 pub fn aux(aws: &Aws) -> Setup {
     Setup::of("aux-service")
         .with("AWS_ENDPOINT_URL", &aws.proxy.url)
@@ -39,12 +40,25 @@ pub fn aux(aws: &Aws) -> Setup {
         .with("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE")
         .with("AWS_SECRET_ACCESS_KEY", &format!("{MARK}-the-key"))
         .with("AWS_SESSION_TOKEN", &format!("{MARK}-the-session"))
+        .with("AWS_ATTEMPT_TIMEOUT", "5s")
+        .with("AWS_OPERATION_TIMEOUT", "8s")
+        .with("REQUEST_TIMEOUT", "10s")
+        .with("AWS_RATE_GET", "0")
+        .with("AWS_RATE_LIST", "0")
         .with("CACHE", "off")
 }
 
-/// main-api before the aux-service (or the proxy before one) that has this address, without a cache.
+/// main-api before the aux-service (or the proxy before one) that has this address, as patient, and
+/// nothing between: no cache, one attempt, a circuit that never opens.
 pub fn main_api(aux_url: &str) -> Setup {
-    Setup::of("main-api").with("AUX_URL", aux_url).with("CACHE", "off")
+    Setup::of("main-api")
+        .with("AUX_URL", aux_url)
+        .with("ATTEMPT_TIMEOUT", "12s")
+        .with("REQUEST_TIMEOUT", "15s")
+        .with("RETRY_MAX_ATTEMPTS", "1")
+        .with("BREAKER_CONSECUTIVE_FAILURES", "1000000")
+        .with("BREAKER_MIN_CALLS", "1000000")
+        .with("CACHE", "off")
 }
 
 impl Setup {
@@ -133,9 +147,23 @@ impl Service {
         self.output.text()
     }
 
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Asks the service to end, as Kubernetes does.
+    pub fn ask_to_end(&self) {
+        kill_process(Pid::from_child(&self.process), Signal::TERM).expect("it runs");
+    }
+
     /// Asks the service to end, as Kubernetes does, and waits until it has.
     pub async fn terminate(&mut self) -> ExitStatus {
-        kill_process(Pid::from_child(&self.process), Signal::TERM).expect("it runs");
+        self.ask_to_end();
+        self.ended().await
+    }
+
+    /// Waits until the service has ended.
+    pub async fn ended(&mut self) -> ExitStatus {
         let mut polls = tokio::time::interval(Duration::from_millis(5));
         let ended = async {
             loop {
@@ -230,7 +258,9 @@ impl Log {
 /// The binary beside this test's own, of the same profile, and not older than its sources.
 fn binary(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("this test has a path");
-    let profile = test.parent().and_then(Path::parent).expect("target/PROFILE/deps/TEST");
+    // target/PROFILE/deps/TEST, or target/PROFILE/soak
+    let profile = test.ancestors().skip(1).find(|folder| !folder.ends_with("deps"));
+    let profile = profile.expect("it lies in a folder");
     let binary = profile.join(name);
     let built = modified(&binary)
         .unwrap_or_else(|| panic!("{name} is not built; run `make test`, or `cargo build` first"));

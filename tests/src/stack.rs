@@ -47,7 +47,8 @@ impl Stack {
     /// Asks both services, checks that main-api tells what aux-service tells and who they are,
     /// and returns what they told.
     pub async fn ok(&self, path: &str) -> Value {
-        let (aux, main) = tokio::join!(self.aux.get(path), self.main.get(path));
+        // One after the other: aux-service would ask AWS once for both.
+        let (aux, main) = (self.aux.get(path).await, self.main.get(path).await);
         let (mut aux, mut main) = (aux.ok(), main.ok());
         assert_eq!(taken(&mut aux, "version"), "aux-1", "{path}");
         assert_eq!(taken(&mut main, "aux_version"), "aux-1", "{path}");
@@ -58,7 +59,7 @@ impl Stack {
 
     /// Asks both services, checks that both refuse in the same way, and returns main-api's problem.
     pub async fn refused(&self, path: &str, status: u16, code: &str) -> Value {
-        let (aux, main) = tokio::join!(self.aux.get(path), self.main.get(path));
+        let (aux, main) = (self.aux.get(path).await, self.main.get(path).await);
         let (from_aux, from_main) = (aux.problem(status, code), main.problem(status, code));
         for member in ["type", "title", "detail", "error", "retryable"] {
             assert_eq!(

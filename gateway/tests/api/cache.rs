@@ -1,4 +1,5 @@
-//! main-api's own cache: what it keeps, for how long, and what it answers when aux-service does not.
+//! main-api's own cache: what it keeps, for how long, and what it answers when aux-service does
+//! not.
 
 use std::{sync::Arc, time::Duration};
 
@@ -271,6 +272,26 @@ async fn a_load_outlives_the_caller_that_began_it() {
     assert_eq!(answer.status, 200);
     assert_eq!(aux.calls(), 1);
     assert_eq!(aux.seen()[0].header("x-envoy-expected-rq-timeout-ms"), Some("4000"));
+}
+
+/// A client that is known may ask for the truth of this moment; through an open service anybody
+/// could drain AWS's quota so.
+#[tokio::test]
+async fn only_a_known_client_may_have_aux_service_asked_anew() {
+    let tokens = format!("{}/known-client.tokens", env!("CARGO_TARGET_TMPDIR"));
+    std::fs::write(&tokens, "a-token-of-enough-length\n").unwrap();
+    let file = format!("--auth-token-file={tokens}");
+    let asks =
+        [("authorization", "Bearer a-token-of-enough-length"), ("cache-control", "no-cache")];
+    for (flags, calls, told) in [(vec![ON, &file], 2, Some("no-cache")), (vec![ON], 1, None)] {
+        let aux = Aux::start(kept_for("max-age=60", "0")).await;
+        let gateway = Gateway::before(&aux, &flags).await;
+        for _ in 0..2 {
+            assert_eq!(gateway.get_with("/param/a", &asks).await.status, 200);
+        }
+        assert_eq!(aux.calls(), calls, "{flags:?}");
+        assert_eq!(aux.seen().last().unwrap().header("cache-control"), told, "{flags:?}");
+    }
 }
 
 #[tokio::test]

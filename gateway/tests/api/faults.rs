@@ -1,4 +1,5 @@
-//! One call to an aux-service that fails in every way there is: what the client hears, and how often aux-service was asked.
+//! One call to an aux-service that fails in every way there is: what the client hears, and how
+//! often aux-service was asked.
 
 use std::time::Duration;
 

@@ -43,8 +43,8 @@ impl Answer {
 }
 
 impl Gateway {
-    /// In front of `aux`, without a cache, so that each request is a call. Times are those of the product unless
-    /// a test is about time: a busy machine must not decide it.
+    /// In front of `aux`, without a cache, so that each request is a call. Times are those of the
+    /// product unless a test is about time: a busy machine must not decide it.
     pub(crate) async fn before(aux: &Aux, flags: &[&str]) -> Self {
         Self::start(&aux.url(), flags).await
     }

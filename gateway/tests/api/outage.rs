@@ -127,7 +127,8 @@ async fn traffic_flows_again_soon_after_aux_service_returns() {
     assert!(aux.calls() >= 1);
 }
 
-/// A 4xx is an answer: a client that asks for the wrong names must not close the door for all others.
+/// A 4xx is an answer: a client that asks for the wrong names must not close the door for all
+/// others.
 #[tokio::test]
 async fn refused_requests_do_not_open_the_circuit() {
     let aux = Aux::start(|_| problem(404, "parameter-not-found", false, &[])).await;

@@ -54,7 +54,8 @@ impl Process {
 pub(crate) struct Metrics(String);
 
 impl Metrics {
-    /// The value of one series, labels in alphabetical order of the test's own choice: they are compared as a set.
+    /// The value of one series, labels in alphabetical order of the test's own choice: they are
+    /// compared as a set.
     pub(crate) fn value(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
         self.series(name).into_iter().find_map(|(found, value)| {
             let same = found.len() == labels.len()

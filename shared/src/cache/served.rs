@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::response::Response;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use tokio::time::Instant;
 
 use super::{Answer, Outcome, entry::Entry};
@@ -98,14 +98,16 @@ pub enum Cause<E> {
     Panicked,
 }
 
-/// As the error says, and for as long as the cache remembers it.
+/// As the error says. Only a 404 goes out with the time for which it is remembered: no other
+/// error may be kept by anyone.
 impl<E: Into<Problem>> From<Failed<E>> for Problem {
     fn from(failed: Failed<E>) -> Self {
-        let (max_age, cache_status) = (failed.expires_in, Some(failed.cache_status()));
+        let (remembered, cache_status) = (failed.expires_in, Some(failed.cache_status()));
         let problem = match failed.cause {
             Cause::Error(error) => error.into(),
             Cause::Panicked => Self::internal(),
         };
+        let max_age = remembered.filter(|_| problem.status() == StatusCode::NOT_FOUND);
         Self { max_age, cache_status, ..problem }
     }
 }

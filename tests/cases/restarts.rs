@@ -1,0 +1,98 @@
+//! Processes end and begin, and no client notices
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use e2e::{
+    MARK,
+    balancer::Balancer,
+    proxy::Fault,
+    service::{Setup, main_api},
+    stack::Stack,
+};
+use tokio::{task::JoinSet, time::sleep};
+
+const CLIENTS: usize = 8;
+
+/// As Kubernetes does it: a new replica first, then the old one is told to end, one after another.
+#[tokio::test]
+async fn a_rolling_restart_of_main_api_loses_no_request() {
+    let stack = Stack::start().await;
+    stack.aws.put("/app/key", &format!("{MARK}: a value")).await;
+    let setup =
+        || -> Setup { main_api(&stack.aux.url).with("CACHE", "on").with("SHUTDOWN_DELAY", "2s") };
+    let mut replicas = vec![setup().start().await, setup().start().await, setup().start().await];
+    let urls = |replicas: &[e2e::service::Service]| -> Vec<String> {
+        replicas.iter().map(|replica| replica.url.clone()).collect()
+    };
+    let balancer =
+        Balancer::before(&urls(&replicas).iter().map(String::as_str).collect::<Vec<_>>()).await;
+
+    let (over, answers) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let mut clients = JoinSet::new();
+    for _ in 0..CLIENTS {
+        let url = format!("{}/param/app/key", balancer.url);
+        let (over, answers) = (Arc::clone(&over), Arc::clone(&answers));
+        // It keeps its connection, and gives each request one try.
+        let client = reqwest::Client::builder().no_proxy().retry(reqwest::retry::never());
+        let client = client.timeout(Duration::from_secs(20)).build().unwrap();
+        clients.spawn(async move {
+            while !over.load(Relaxed) {
+                let answer = client.get(&url).send().await.expect("no connection is lost");
+                assert_eq!(answer.status(), 200);
+                let body = answer.text().await.expect("no answer is cut off");
+                assert!(body.contains("a value"), "{body}");
+                answers.fetch_add(1, Relaxed);
+                sleep(Duration::from_millis(5)).await;
+            }
+        });
+    }
+    for _ in 0..3 {
+        let before = answers.load(Relaxed);
+        replicas.push(setup().start().await);
+        let mut old = replicas.remove(0);
+        let mut known = urls(&replicas);
+        known.push(old.url.clone());
+        balancer.replace(&known.iter().map(String::as_str).collect::<Vec<_>>());
+        while balancer.ready() < 4 {
+            sleep(Duration::from_millis(20)).await;
+        }
+        let status = old.terminate().await;
+        assert!(status.success(), "{status}");
+        assert!(answers.load(Relaxed) > before, "clients were served meanwhile");
+    }
+    over.store(true, Relaxed);
+    while let Some(client) = clients.join_next().await {
+        client.expect("no client had to notice");
+    }
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_the_process_at_once() {
+    let stack = Stack::with(|aux| aux, |main| main.with("SHUTDOWN_DELAY", "1h")).await;
+    let mut main = stack.main;
+    main.ask_to_end();
+    main.log_line(|line| line["message"] == "draining").await;
+    main.ask_to_end();
+    assert!(main.ended().await.success());
+}
+
+#[tokio::test]
+async fn an_open_request_is_answered_after_the_signal() {
+    let stack = Stack::start().await;
+    stack.aws.create_bucket("restarts-bucket").await;
+    stack.aws.proxy.fail("ListBuckets", Fault::Delay(Duration::from_millis(300)));
+    let mut main = stack.main;
+    let url = format!("{}/buckets", main.url);
+    let open = tokio::spawn(async move { e2e::http::get(&url).await });
+    while stack.aws.proxy.calls("ListBuckets") == 0 {
+        sleep(Duration::from_millis(5)).await;
+    }
+    assert!(main.terminate().await.success());
+    assert_eq!(open.await.unwrap().ok()["buckets"], serde_json::json!(["restarts-bucket"]));
+}
