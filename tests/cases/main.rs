@@ -16,7 +16,6 @@ mod refusals;
 mod faults;
 mod deadlines;
 mod resilience;
-mod restart;
 
 // What an operator meets.
 mod configuration;
@@ -26,3 +25,4 @@ mod probes;
 mod secrets;
 mod tokens;
 mod restarts;
+mod outage;
