@@ -5,6 +5,7 @@ mod harness;
 
 // What they answer.
 mod buckets;
+mod cache;
 mod parameters;
 mod values;
 mod inventory;
@@ -16,7 +17,6 @@ mod refusals;
 mod faults;
 mod deadlines;
 mod resilience;
-mod restart;
 
 // What an operator meets.
 mod configuration;
@@ -26,3 +26,4 @@ mod probes;
 mod secrets;
 mod tokens;
 mod exits;
+mod outage;
