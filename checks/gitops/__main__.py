@@ -15,7 +15,7 @@ import monitoring
 import page
 import validation
 from projects import problems as project_problems
-from rendering import HELMS, KUBERNETES, Manifest
+from rendering import HELMS, KUBERNETES, Manifest, Refused
 from scenarios import SCENARIOS, Scenario, applications, bootstrap, brought, installed, project
 from sources import Unresolved, is_remote, links_outside, render, sources, value_files
 
@@ -28,8 +28,9 @@ def named(application: Manifest) -> str:
     return name
 
 
-def everything(scenario: Scenario) -> list[Manifest]:
-    return [m for application in applications(scenario)[1:] for m in installed(scenario, application, download=DOWNLOAD)]
+def everything(scenario: Scenario, download: bool = False) -> list[Manifest]:
+    """What all applications install; charts from elsewhere answer for themselves unless they are asked for."""
+    return [m for application in applications(scenario)[1:] for m in installed(scenario, application, download=download)]
 
 
 def rendered() -> Result:
@@ -37,7 +38,8 @@ def rendered() -> Result:
     problems = links_outside()
     count = 0
     for scenario in SCENARIOS:
-        if [bootstrap(scenario, h) for h in HELMS] != [bootstrap(scenario)] * len(HELMS) or brought(scenario, "Helm 3") != brought(scenario):
+        trees = [bootstrap(scenario, h) + brought(scenario, h) for h in HELMS]
+        if trees[0] != trees[1]:
             problems.append(f"{scenario}: Helm 3 and Helm 4 differ")
         for application in applications(scenario):
             where = f"{scenario}: {named(application)}"
@@ -73,7 +75,7 @@ def types() -> Result:
     """Applications, projects, and what Prometheus' operator reads."""
     found: dict[str, tuple[str, Manifest]] = {}
     for scenario in SCENARIOS:
-        for manifest in [*bootstrap(scenario), *brought(scenario), *everything(scenario)]:
+        for manifest in [*bootstrap(scenario), *brought(scenario), *everything(scenario, DOWNLOAD)]:
             if manifest["apiVersion"].split("/")[0] in ("argoproj.io", "monitoring.coreos.com"):
                 found.setdefault(json.dumps(manifest, sort_keys=True), (str(scenario), manifest))
     resources = [*found.values(), *(("helm/monitoring/values.yaml", spec) for spec in monitoring.specs())]
@@ -88,7 +90,6 @@ def kubernetes() -> Result:
     problems, count = [], 0
     for scenario in SCENARIOS:
         for application in applications(scenario)[1:]:
-            # Charts from elsewhere answer for their own selectors.
             ours = installed(scenario, application)
             count += len(ours)
             found = validation.kubernetes_problems(ours, KUBERNETES[-1]) + validation.reference_problems(ours)
@@ -100,8 +101,9 @@ def within_projects() -> Result:
     problems = []
     for scenario in SCENARIOS:
         for application in applications(scenario):
+            brings = installed(scenario, application, download=DOWNLOAD)
             try:
-                found = list(project_problems(application, project(scenario, application), installed(scenario, application, download=DOWNLOAD)))
+                found = list(project_problems(application, project(scenario, application), brings))
             except Unresolved as unresolved:
                 found = [str(unresolved)]
             problems += [f"{scenario}: {named(application)}: {problem}" for problem in found]
@@ -212,22 +214,24 @@ def tree() -> None:
             )
             kinds = [m["kind"] for m in installed(scenario, application, download=DOWNLOAD)]
             counted = ", ".join(f"{kinds.count(k)} {k}" if kinds.count(k) > 1 else k for k in sorted(set(kinds))) or "not rendered"
-            print(f"  wave {wave:>2}  {named(application)} -> {application['spec']['destination']['namespace']}: {where}\n           {counted}")
+            namespace = application["spec"]["destination"]["namespace"]
+            print(f"  wave {wave:>2}  {named(application)} -> {namespace}: {where}\n           {counted}")
     if not DOWNLOAD:
         print("\nnot rendered: charts from elsewhere; checks/gitops.sh --download fetches them and renders them too")
 
 
 def main() -> int:
     checks: list[Callable[[], Result]] = [
-        rendered, *([downloaded] if DOWNLOAD else []), types, kubernetes, within_projects, autoscaled, stack_values, discovery, install_page,
+        rendered, *([downloaded] if DOWNLOAD else []), types, kubernetes, within_projects, autoscaled,
+        stack_values, discovery, install_page,
     ]  # fmt: skip
     failed = 0
     for check in checks:
         began = time.monotonic()
         try:
             what, problems = check()
-        except Unresolved as unresolved:
-            what, problems = check.__name__, [str(unresolved)]
+        except (Refused, Unresolved) as refused:
+            what, problems = check.__name__, [str(refused)]
         print(f"{'FAIL' if problems else 'ok':4} {what} ({time.monotonic() - began:.1f} s)", flush=True)
         for problem in problems[:10]:
             print(f"     {problem}", file=sys.stderr)

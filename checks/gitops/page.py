@@ -14,11 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
 from rendering import ROOT
 
 PAGE = ROOT / "docs/install.md"
-STAND_INS = ("argocd", "aws", "curl", "git", "helm", "kubectl", "sudo", "terraform")
+STAND_INS = ("aws", "curl", "git", "helm", "kubectl", "sudo", "terraform")
 
 
 @dataclass
@@ -107,6 +106,3 @@ def listed_applications() -> set[str]:
     table = re.search(r"^NAME +SYNC STATUS.*\n((?:.+\n)*?)```", PAGE.read_text(), re.MULTILINE)
     return {line.split()[0] for line in table[1].splitlines()} if table else set()
 
-
-def yaml_documents(text: str) -> list[dict[str, Any]]:
-    return [document for document in yaml.safe_load_all(text) if document]

@@ -15,8 +15,9 @@ EVERYTHING = (
     "images.renewPullSecret=true",
     *(f"services.{service}.{setting}" for service in ("aux-service", "main-api") for setting in (
         "autoscaling.enabled=true", "networkPolicy.enabled=true", "ingress.enabled=true", "httpRoute.enabled=true",
-        "httpRoute.parentRefs[0].name=gateway", "server.adminPort=9090",
+        "httpRoute.parentRefs[0].name=gateway", "server.adminPort=9090", f"auth.tokensSecret.name={service}-tokens",
     )),
+    "services.main-api.aux.tokenSecret.name=aux-service-token",
     "services.aux-service.embedded.buckets[0]=one", "services.aux-service.backend=embedded", "services.aux-service.environment=development",
 )  # fmt: skip
 

@@ -16,6 +16,7 @@ mod refusals;
 mod faults;
 mod deadlines;
 mod resilience;
+mod outage;
 
 // What an operator meets.
 mod configuration;
@@ -24,5 +25,4 @@ mod metrics;
 mod probes;
 mod secrets;
 mod tokens;
-mod restarts;
-mod outage;
+mod exits;

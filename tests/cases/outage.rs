@@ -19,7 +19,7 @@ const OUTAGE: Duration = Duration::from_secs(3);
 const AFTER: Duration = Duration::from_secs(5);
 
 /// What a busy machine may add to anything.
-const SLACK: Duration = Duration::from_secs(2);
+const SLACK: Duration = Duration::from_secs(5);
 
 struct Seen {
     /// Since the begin of the load.
