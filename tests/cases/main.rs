@@ -17,6 +17,7 @@ mod refusals;
 mod faults;
 mod deadlines;
 mod resilience;
+mod outage;
 
 // What an operator meets.
 mod configuration;
