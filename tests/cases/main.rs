@@ -22,6 +22,7 @@ mod restart;
 mod configuration;
 mod logs;
 mod metrics;
+mod traces;
 mod probes;
 mod secrets;
 mod tokens;
