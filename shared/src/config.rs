@@ -4,6 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use bytesize::ByteSize;
 use clap::{CommandFactory, Parser, ValueEnum, error::ErrorKind};
+use url::Url;
 
 use crate::auth::TokenFile;
 
@@ -59,6 +60,10 @@ pub struct Common {
     #[arg(long, env = "SHUTDOWN_GRACE", value_name = "DURATION", default_value = "15s", value_parser = humantime::parse_duration)]
     pub shutdown_grace: Duration,
 
+    /// Where traces go: an OpenTelemetry collector that takes OTLP over plain HTTP [default: nowhere]
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL", value_parser = plain_http)]
+    pub otel_exporter_otlp_endpoint: Option<Url>,
+
     /// How log lines look [default: json, or pretty on a terminal]
     #[arg(long, env = "LOG_FORMAT", value_name = "FORMAT")]
     pub log_format: Option<LogFormat>,
@@ -107,6 +112,19 @@ impl Common {
 
 /// Less could not hold one list of a thousand names, and every answer would be a miss.
 const SMALLEST_CACHE: ByteSize = ByteSize::mib(1);
+
+/// No client of ours but the AWS SDK has TLS: inside a cluster that is the mesh's work, or the
+/// network policy's.
+pub fn plain_http(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).map_err(|error| format!("{error}; write it as http://host:port"))?;
+    if url.scheme() != "http" || !url.has_host() {
+        return Err("only http:// URLs are spoken to".to_owned());
+    }
+    if url.query().is_some() || url.fragment().is_some() || !url.username().is_empty() {
+        return Err("it must be no more than a scheme, a host, a port and a path".to_owned());
+    }
+    Ok(url)
+}
 
 /// A duration that bounds something, and so cannot be nothing.
 pub fn positive_duration(text: &str) -> Result<Duration, String> {

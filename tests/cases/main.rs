@@ -23,6 +23,7 @@ mod outage;
 mod configuration;
 mod logs;
 mod metrics;
+mod traces;
 mod probes;
 mod secrets;
 mod tokens;
