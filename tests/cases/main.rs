@@ -28,4 +28,3 @@ mod probes;
 mod secrets;
 mod tokens;
 mod exits;
-mod outage;
