@@ -102,3 +102,15 @@ class Published(Steps):
         self.assertNotEqual(done.returncode, 0)
         self.assertIn("RepositoryNotFoundException", done.stderr)
         self.assertEqual(output, {})
+
+
+class Bills(unittest.TestCase):
+    def test_a_bill_lists_what_its_own_program_is_linked_from(self) -> None:
+        folder = Path(self.enterContext(tempfile.TemporaryDirectory()))
+        subprocess.run([ROOT / "scripts/release/sbom.sh", folder], check=True, capture_output=True)
+        self.assertEqual({path.name for path in folder.iterdir()}, {"aux-service.cdx.json", "main-api.cdx.json"})
+        listed = {path.name.split(".")[0]: {c["name"] for c in json.loads(path.read_text())["components"]} for path in folder.iterdir()}
+        for service, only, others in (("aux-service", "aws-sdk-ssm", "reqwest"), ("main-api", "reqwest", "aws-sdk-ssm")):
+            self.assertLessEqual({"shared", "axum", "tokio", only}, listed[service])
+            # The other service's, and those of tests alone.
+            self.assertTrue(listed[service].isdisjoint({others, "e2e", "proptest"}), service)
