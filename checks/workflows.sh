@@ -4,7 +4,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/tools.sh"
 cd "$root"
 
 need git "releases are tried out in scratch repositories"
-need jq "the workflows read JSON with it"
+debian jq jq
 need cargo "a release takes its version and its bills of materials from Cargo.toml and Cargo.lock"
 venv aws-cli awscli==1.46.3
 venv moto 'moto[server]==5.2.5'
