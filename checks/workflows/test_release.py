@@ -11,6 +11,7 @@ import time
 import unittest
 import urllib.request
 from pathlib import Path
+from typing import ClassVar
 
 from steps import ROOT, run
 
@@ -57,13 +58,22 @@ class Digests(Steps):
 
 
 class Published(Steps):
+    aws: ClassVar[dict[str, str]]
+    digest: ClassVar[str]
+
     @classmethod
     def setUpClass(cls) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         url = f"http://127.0.0.1:{port}"
-        cls.aws = {"AWS_ENDPOINT_URL": url, "AWS_DEFAULT_REGION": "eu-west-2", "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_CONFIG_FILE": os.devnull}
+        cls.aws = {
+            "AWS_ENDPOINT_URL": url,
+            "AWS_DEFAULT_REGION": "eu-west-2",
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_CONFIG_FILE": os.devnull,
+        }
         server = subprocess.Popen([os.environ["MOTO_SERVER"], "-H", "127.0.0.1", "-p", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         cls.addClassCleanup(server.wait)
         cls.addClassCleanup(server.terminate)
