@@ -5,6 +5,7 @@ mod harness;
 
 // What they answer.
 mod buckets;
+mod cache;
 mod parameters;
 mod values;
 mod inventory;
@@ -16,7 +17,7 @@ mod refusals;
 mod faults;
 mod deadlines;
 mod resilience;
-mod restart;
+mod outage;
 
 // What an operator meets.
 mod configuration;
@@ -26,4 +27,5 @@ mod traces;
 mod probes;
 mod secrets;
 mod tokens;
-mod restarts;
+mod exits;
+mod outage;

@@ -9,12 +9,13 @@
 //! recover; one replica of each service is restarted again and again, and the other one is
 //! watched: what it holds at the end it must have held near the start. No answer may be wrong: not
 //! one lost connection, not one value under another's name, no error without a fault that
-//! explains it.
+//! explains it. The logs of those that were watched are kept in `target/soak`.
 #![allow(clippy::print_stdout, reason = "the report is what this program is for")]
 
 use std::{
     collections::BTreeMap,
     fs,
+    path::Path,
     process::ExitCode,
     sync::{
         Arc, Mutex,
@@ -41,7 +42,8 @@ use tokio::{
 
 const PARAMETERS: usize = 40;
 
-/// After a fault is healed, circuits may be open and errors remembered for this long.
+/// After a fault is healed, errors are remembered for a while, calls that hang take their time to
+/// fail, and a circuit that a probe has just opened anew stays open: for 5 s as it is set here.
 const AFTERMATH: Duration = Duration::from_secs(25);
 
 /// Nothing may keep a client waiting for longer.
@@ -89,6 +91,7 @@ async fn run(duration: Duration) -> ExitCode {
         tokens
             .guard(service::main_api(&between.url), "clients")
             .with("AUX_TOKEN_FILE", &tokens.path("main-api"))
+            .with("BREAKER_OPEN_FOR", "1s")
     };
     let mains = Replicas::start(|| common(main(&between)), "main-api").await;
 
@@ -208,7 +211,6 @@ fn common(setup: Setup) -> Setup {
         // Small, so that it is full soon.
         .with("CACHE_MAX_BYTES", "4MiB")
         .with("SHUTDOWN_DELAY", "2s")
-        .with("ACCESS_LOG", "off")
 }
 
 fn value(number: usize) -> String {
@@ -290,6 +292,12 @@ impl<S: Fn() -> Setup> Replicas<S> {
             world.wrong(format!("{} ended with {status}", self.name));
         }
         let stopped = self.steady.log_line(|line| line["message"] == "stopped").await;
+        let logs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/soak");
+        let kept = fs::create_dir_all(&logs)
+            .and_then(|()| fs::write(logs.join(format!("{}.log", self.name)), self.steady.log()));
+        if let Err(error) = kept {
+            eprintln!("the log of {} is lost: {error}", self.name);
+        }
         stopped["tasks"].as_u64().unwrap_or(u64::MAX)
     }
 }

@@ -1,0 +1,132 @@
+"""helm/monitoring/values.yaml: known keys, typed specs, and selectors that find what the applications install."""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rendering import HELM, Manifest
+from sources import sources, values
+
+
+def stack() -> dict[str, Any]:
+    return values(HELM / "monitoring/values.yaml")
+
+
+def prometheus_spec() -> dict[str, Any]:
+    spec: dict[str, Any] = stack()["prometheus"]["prometheusSpec"]
+    return spec
+
+
+def unknown_keys() -> list[str]:
+    documented = values(Path(__file__).parent / "kube-prometheus-stack.yaml")
+    return [f"{key}: the chart documents no such key" for key in _unknown(stack(), documented)]
+
+
+def _unknown(given: Any, known: Any, path: str = "") -> Iterator[str]:
+    if known is None or not isinstance(given, dict):
+        return
+    for key, value in given.items():
+        where = f"{path}.{key}" if path else key
+        if key not in known:
+            yield where
+        else:
+            yield from _unknown(value, known[key], where)
+
+
+def specs() -> list[Manifest]:
+    """The objects that the chart makes of prometheusSpec and alertmanagerSpec, to be checked by their types."""
+    found = []
+    for kind, spec in (("Prometheus", prometheus_spec()), ("Alertmanager", stack()["alertmanager"]["alertmanagerSpec"])):
+        renamed = {"storage" if key == "storageSpec" else key: value for key, value in spec.items()}
+        if claim := renamed.get("storage", {}).get("volumeClaimTemplate"):
+            # The types that were generated from the operator's CRD want these two, which it does not.
+            typed = claim | {"apiVersion": "monitoring.coreos.com/v1", "kind": "EmbeddedPersistentVolumeClaim"}
+            renamed["storage"] = renamed["storage"] | {"volumeClaimTemplate": typed}
+        found.append({"apiVersion": "monitoring.coreos.com/v1", "kind": kind, "metadata": {"name": "values"}, "spec": renamed})
+    return found
+
+
+def routes() -> list[str]:
+    """What Alertmanager itself says of its configuration."""
+    with tempfile.NamedTemporaryFile("w", suffix=".yml") as config:
+        yaml.safe_dump(stack()["alertmanager"]["config"], config)
+        config.flush()
+        problems = []
+        done = subprocess.run(["amtool", "check-config", config.name], capture_output=True, text=True, check=False)
+        if done.returncode:
+            return [f"alertmanager.config: {done.stderr.strip()}"]
+        for labels, receiver in (
+            ({"alertname": "ServiceDown", "severity": "critical"}, "on-call"),
+            ({"alertname": "ErrorBudgetBurnsSlowly", "severity": "warning"}, "team"),
+            ({"alertname": "Watchdog", "severity": "none"}, "nobody"),
+        ):
+            command = ["amtool", "config", "routes", "test", "--config.file", config.name, f"--verify.receivers={receiver}"]
+            done = subprocess.run([*command, *(f"{k}={v}" for k, v in labels.items())], capture_output=True, text=True, check=False)
+            if done.returncode:
+                problems.append(f"alertmanager.config: {labels['alertname']} should go to {receiver}: {done.stdout}{done.stderr}".strip())
+        return problems
+
+
+def discovery(application: Manifest, installed: list[Manifest]) -> Iterator[str]:
+    """What Prometheus and Grafana look for is what the applications install."""
+    prometheus = prometheus_spec()
+    release = next(s["helm"]["releaseName"] for s in sources(application) if "chart" in s)
+    for key in ("serviceMonitorSelector", "ruleSelector"):
+        if prometheus[key]["matchLabels"].get("release", release) != release:
+            yield f"{key} wants {prometheus[key]['matchLabels']}, and would not find what the release {release} brings itself"
+    for kind, what in (("ServiceMonitor", "serviceMonitor"), ("PrometheusRule", "rule")):
+        found = [m for m in installed if m["kind"] == kind]
+        if not found:
+            yield f"nothing installs a {kind}"
+        for manifest in found:
+            metadata, labels = manifest["metadata"], manifest["metadata"].get("labels", {})
+            if not prometheus[f"{what}Selector"]["matchLabels"].items() <= labels.items():
+                yield f"Prometheus wants {prometheus[f'{what}Selector']['matchLabels']}, {kind} {metadata['name']} has {labels}"
+            wanted = prometheus[f"{what}NamespaceSelector"].get("matchLabels", {})
+            if not wanted.items() <= {"kubernetes.io/metadata.name": metadata["namespace"]}.items():
+                yield f"Prometheus wants namespaces with {wanted}, {kind} {metadata['name']} is in {metadata['namespace']}"
+    sidecar = stack()["grafana"]["sidecar"]["dashboards"]
+    dashboards = [m for m in installed if m["kind"] == "ConfigMap" and any(name.endswith(".json") for name in m["data"])]
+    if not dashboards:
+        yield "nothing installs a dashboard"
+    for manifest in dashboards:
+        metadata = manifest["metadata"]
+        if metadata.get("labels", {}).get(sidecar["label"]) != sidecar["labelValue"]:
+            yield f"Grafana wants {sidecar['label']}: {sidecar['labelValue']}, ConfigMap {metadata['name']} has {metadata.get('labels')}"
+        if sidecar["folderAnnotation"] not in metadata.get("annotations", {}):
+            yield f"ConfigMap {metadata['name']}: no annotation {sidecar['folderAnnotation']} says its folder"
+    for manifest in installed:
+        if manifest["kind"] == "NetworkPolicy":
+            yield from _scrape_allowed(manifest, application["spec"]["destination"]["namespace"])
+
+
+def _scrape_allowed(policy: Manifest, namespace: str) -> Iterator[str]:
+    """A NetworkPolicy has to let Prometheus in from where it is installed, by the name that its operator gives its pods."""
+    labels = {"app.kubernetes.io/name": "prometheus"}
+    for rule in policy["spec"]["ingress"]:
+        for peer in rule["from"]:
+            selected = peer.get("podSelector", {}).get("matchLabels")
+            where = peer.get("namespaceSelector", {}).get("matchLabels", {}).get("kubernetes.io/metadata.name")
+            if selected and selected.items() <= labels.items() and where == namespace:
+                return
+    yield f"NetworkPolicy {policy['metadata']['name']}: Prometheus in {namespace} may not come in"
+
+
+def node_ports() -> Iterator[tuple[str, int]]:
+    for name in ("grafana", "prometheus"):
+        service = stack()[name]["service"]
+        if service["type"] == "NodePort":
+            yield name, service["nodePort"]
+
+
+def secrets() -> Iterator[tuple[str, str]]:
+    """The Secrets that Grafana and Alertmanager read, with the keys that have to be there."""
+    admin, renderer = stack()["grafana"]["admin"], stack()["grafana"]["imageRenderer"]
+    yield from ((admin["existingSecret"], admin[key]) for key in ("userKey", "passwordKey"))
+    yield renderer["existingSecret"], "token"
+    yield from ((name, "") for name in stack()["alertmanager"]["alertmanagerSpec"]["secrets"])
