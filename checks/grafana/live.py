@@ -83,7 +83,7 @@ class Services:
     """Both services on their bad day: a program of the end-to-end tests."""
 
     def __init__(self, stack: ExitStack) -> None:
-        binary = ROOT / "target/debug/examples/bad_day"
+        binary = ROOT / "target/debug/bad_day"
         # It ends with its input, which leaving the stack closes, and takes both services along.
         self.process = stack.enter_context(subprocess.Popen([binary], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
         self.addresses: dict[str, str] = json.loads(self.line())

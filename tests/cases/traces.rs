@@ -109,7 +109,11 @@ fn only<'a>(told: &'a [Told], service: &str, name: &str) -> &'a Told {
 #[tokio::test]
 async fn one_trace_leads_from_the_caller_through_a_retry_to_aws() {
     let collector = Collector::start().await;
-    let stack = Stack::with(|aux| collector.setup(aux), |main| collector.setup(main)).await;
+    let stack = Stack::with(
+        |aux| collector.setup(aux),
+        |main| collector.setup(main).with("RETRY_MAX_ATTEMPTS", "2"),
+    )
+    .await;
     stack.between.fail_nth("/buckets", 1, Fault::Reset);
     ask(&stack.main, "/buckets").await;
 
