@@ -1,6 +1,6 @@
 # Every command of the project; the pipeline runs these and nothing else.
 .DEFAULT_GOAL := help
-.PHONY: help run test check rust terraform charts gitops grafana pages workflows image fuzz soak
+.PHONY: help run test check rust terraform charts gitops grafana pages workflows image advisories e2e-cluster fuzz soak
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,12 @@ workflows: ## the pipeline: its workflows linted and audited, the shell in them 
 
 image: ## both images through the Dockerfile's stages, and how they run without any privilege
 	@checks/image.sh
+
+advisories: ## known vulnerabilities of what the services depend on; needs the internet
+	@checks/advisories.sh
+
+e2e-cluster: ## both images and charts in a kind or k3d cluster of their own
+	@scripts/e2e-cluster.sh
 
 fuzz: ## what reads bytes from outside, fed with whatever breaks it: a minute for each of six targets
 	@fuzz/run.sh

@@ -53,11 +53,11 @@ pub struct Common {
     pub max_in_flight: usize,
 
     /// After SIGTERM: how long to keep serving while load balancers take notice
-    #[arg(long, env = "SHUTDOWN_DELAY", value_name = "DURATION", default_value = "0s", value_parser = humantime::parse_duration)]
+    #[arg(long, env = "SHUTDOWN_DELAY", value_name = "DURATION", default_value = "0s", value_parser = duration)]
     pub shutdown_delay: Duration,
 
     /// After that: how long open requests may take to finish
-    #[arg(long, env = "SHUTDOWN_GRACE", value_name = "DURATION", default_value = "15s", value_parser = humantime::parse_duration)]
+    #[arg(long, env = "SHUTDOWN_GRACE", value_name = "DURATION", default_value = "15s", value_parser = duration)]
     pub shutdown_grace: Duration,
 
     /// Where traces go: an OpenTelemetry collector that takes OTLP over plain HTTP [default: nowhere]
@@ -126,12 +126,23 @@ pub fn plain_http(text: &str) -> Result<Url, String> {
     Ok(url)
 }
 
-/// A duration that bounds something, and so cannot be nothing.
-pub fn positive_duration(text: &str) -> Result<Duration, String> {
+/// Nothing here takes longer, and the clock could not be added to much more.
+const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
+
+/// A duration, as people write it.
+pub fn duration(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
-        Ok(Duration::ZERO) => Err("it must be longer than 0s".to_owned()),
+        Ok(duration) if duration > LONGEST => Err("it must not be longer than a year".to_owned()),
         Ok(duration) => Ok(duration),
         Err(error) => Err(format!("{error}; write it as 500ms, 5s or 1h")),
+    }
+}
+
+/// A duration that bounds something, and so cannot be nothing.
+pub fn positive_duration(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err("it must be longer than 0s".to_owned()),
+        duration => Ok(duration),
     }
 }
 
@@ -166,6 +177,7 @@ mod tests {
     fn a_bound_of_no_time_is_refused() {
         assert!(positive_duration("0s").is_err());
         assert!(positive_duration("5").is_err());
+        assert!(positive_duration("1000000years").is_err());
         assert_eq!(positive_duration("250ms"), Ok(Duration::from_millis(250)));
     }
 

@@ -77,8 +77,11 @@ pub async fn run(
     allow_open_files();
     let (first, second) = (signals(1)?, signals(2)?);
     tokio::select! {
-        () = serve(config, public, admin, app, exporter, dependencies, first) => (),
+        // In this order: were the first signal acted upon before it is counted here, a second one
+        // that follows at once could be taken for the same.
+        biased;
         () = second => tracing::warn!("a second signal: ending at once"),
+        () = serve(config, public, admin, app, exporter, dependencies, first) => (),
     }
     Ok(())
 }
