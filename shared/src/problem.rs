@@ -204,3 +204,43 @@ pub async fn rescue(request: Request, next: Next) -> Response {
     response.extensions_mut().insert(problem);
     response
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderMap;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn whatever_an_upstream_says_becomes_a_well_formed_answer(
+            text in "\\PC{0,40}",
+            status in any::<u16>(),
+            retry_after in "[0-9]{0,25}|[ -~]{0,12}",
+        ) {
+            let told = serde_json::json!({
+                "type": text, "title": text, "status": status, "detail": text, "code": text,
+                "retryable": true, "request_id": text, "error": text,
+            });
+            let problem: Problem = serde_json::from_value(told.clone()).expect("every member");
+            let mut headers = HeaderMap::new();
+            let value = HeaderValue::try_from(&retry_after).expect("printable");
+            headers.insert(header::RETRY_AFTER, value);
+            let problem = problem.with_headers(&headers);
+            let mut answer = problem.status().into_response();
+            problem.render(&mut answer);
+
+            let pause = answer.headers().get(header::RETRY_AFTER).map(|value| value.to_str().expect("text"));
+            let expected = retry_after.parse::<u64>().ok().map(|seconds| seconds.max(1).to_string());
+            prop_assert_eq!(pause, expected.as_deref());
+            prop_assert_eq!(&answer.headers()[header::CACHE_CONTROL], "no-store");
+            prop_assert_eq!(serde_json::to_value(&problem).expect("strings and numbers"), told);
+        }
+
+        #[test]
+        fn no_bytes_make_the_reader_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            prop_assert!(serde_json::from_slice::<Problem>(&bytes).is_err());
+        }
+    }
+}

@@ -1,14 +1,13 @@
 //! The life of the process: bind, answer probes, serve, and leave without dropping a request.
 
 use std::{
-    future::{Future, poll_fn},
+    future::Future,
     net::SocketAddr,
     pin::pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
-    task::Poll,
     time::Duration,
 };
 
@@ -29,7 +28,7 @@ use hyper_util::{rt::TokioIo, server::graceful::GracefulShutdown};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::{Value, json};
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     runtime::Handle,
     signal::unix::{SignalKind, signal},
     sync::watch,
@@ -58,6 +57,9 @@ const ADMIN_CONNECTIONS: usize = 128;
 /// After a failed accept (out of file descriptors, mostly): how long to let others close.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// How long the last connections get to be looked at for the first time.
+const SETTLE: Duration = Duration::from_millis(50);
+
 /// What a service says of what it depends on, for `/readyz`. It must not block or call out.
 pub type Dependencies = Arc<dyn Fn() -> Value + Send + Sync>;
 
@@ -69,9 +71,9 @@ pub async fn run(
     exporter: Exporter,
     dependencies: Dependencies,
 ) -> anyhow::Result<()> {
-    let public = bind(listen_addr).await?;
+    let public = bind(listen_addr)?;
     let admin = match config.admin_addr {
-        Some(addr) => Some(bind(addr).await?),
+        Some(addr) => Some(bind(addr)?),
         None => None,
     };
     allow_open_files();
@@ -180,17 +182,21 @@ impl Door {
                 _ = stopped.changed() => break,
             }
         }
-        // The kernel has accepted these already, and would reset them with the listener.
-        while let Some(Ok((stream, _))) = poll_fn(|cx| match listener.poll_accept(cx) {
-            Poll::Ready(accepted) => Poll::Ready(Some(accepted)),
-            Poll::Pending => Poll::Ready(None),
-        })
-        .await
-        {
-            self.welcome(stream, &graceful);
+        // The kernel has accepted these already, and would reset them with the listener. It is
+        // asked itself: what tokio knows of it may be a moment old.
+        if let Ok(listener) = listener.into_std() {
+            while let Ok((stream, _)) = listener.accept() {
+                let waiting =
+                    stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
+                if let Ok(stream) = waiting {
+                    self.welcome(stream, &graceful);
+                }
+            }
         }
-        drop(listener);
         let drained = async {
+            // A connection that is told to end before it is first looked at ends unread, even
+            // when its request has come.
+            sleep(SETTLE).await;
             let mut finished = pin!(graceful.shutdown());
             loop {
                 tokio::select! {
@@ -244,8 +250,18 @@ fn allow_open_files() {
     }
 }
 
-async fn bind(addr: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(addr).await.with_context(|| format!("cannot listen on {addr}"))
+fn bind(addr: SocketAddr) -> anyhow::Result<TcpListener> {
+    listen(addr).with_context(|| format!("cannot listen on {addr}"))
+}
+
+/// With room for a thousand connections that wait to be accepted; the standard library's 128
+/// are few when a whole fleet reconnects.
+pub fn listen(addr: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // A restart must not wait for the old connections' last packets.
+    socket.set_reuseaddr(true)?;
+    socket.bind(addr)?;
+    socket.listen(1024)
 }
 
 fn tell_address(what: &'static str, listener: &TcpListener) {

@@ -272,6 +272,8 @@ impl Visit for Fields {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn parse(header: &str) -> Option<TraceParent> {
@@ -332,6 +334,27 @@ mod tests {
             headers.insert(REQUEST_ID, HeaderValue::from_str(id).expect("a header value"));
             let context = RequestContext::from_headers(&headers);
             assert_eq!(context.request_id().len(), 32, "{id}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_received_what_goes_on_is_well_formed(
+            id in "[ -~]{0,140}",
+            traceparent in "[0-9a-fA-F]{2}-[0-9a-f]{30,33}-[0-9a-f]{16}-0[01](-x)?|[ -~]{0,60}",
+        ) {
+            let mut headers = HeaderMap::new();
+            for (name, value) in [(REQUEST_ID, &id), (TRACEPARENT, &traceparent)] {
+                headers.insert(name, HeaderValue::try_from(value).expect("printable"));
+            }
+            let mut sent = HeaderMap::new();
+            RequestContext::from_headers(&headers).inject(&mut sent);
+            prop_assert!(is_request_id(&sent[REQUEST_ID]));
+            let ours = TraceParent::parse(&sent[TRACEPARENT]).expect("what we send is valid");
+            if let Some(theirs) = parse(&traceparent) {
+                prop_assert_eq!((ours.trace_id, ours.flags), (theirs.trace_id, theirs.flags));
+                prop_assert_ne!(ours.span_id, 0);
+            }
         }
     }
 }
