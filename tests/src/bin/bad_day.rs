@@ -48,7 +48,14 @@ async fn main() {
                 .with("CACHE_STALE_IF_ERROR", "1h")
                 .with("CACHE_NEGATIVE_TTL", "1s")
         },
-        |main| main.with("CACHE", "on").with("MAX_IN_FLIGHT", MAX_IN_FLIGHT),
+        |main| {
+            main.with("CACHE", "on")
+                .with("MAX_IN_FLIGHT", MAX_IN_FLIGHT)
+                .with("RETRY_MAX_ATTEMPTS", "3")
+                .with("BREAKER_CONSECUTIVE_FAILURES", "5")
+                .with("BREAKER_FAILURE_RATE", "0.5")
+                .with("BREAKER_OPEN_FOR", "2s")
+        },
     )
     .await;
     for name in ["/app/key", "/app/other"] {
