@@ -122,7 +122,7 @@ async fn run(duration: Duration) -> ExitCode {
         minutes.tick().await;
         while Instant::now() < end {
             minutes.tick().await;
-            let sample = watched.map(|service| Sample::of(service));
+            let sample = watched.map(Sample::of);
             println!(
                 "{} s left: {sample:?}",
                 end.saturating_duration_since(Instant::now()).as_secs()
@@ -359,7 +359,8 @@ impl World {
     /// Half of the time all is well; the other half something is wrong somewhere.
     async fn faults(&self, aws: &Proxy, between: &Proxy, end: Instant) {
         let pause = || Duration::from_secs(20);
-        let faults: [(&str, &Proxy, fn() -> Fault); 8] = [
+        type Case<'a> = (&'a str, &'a Proxy, fn() -> Fault);
+        let faults: [Case<'_>; 8] = [
             ("AWS throttles", aws, || refusals::ssm_throttled().into()),
             ("AWS resets", aws, || Fault::Reset),
             ("AWS hangs", aws, || Fault::Hang),
