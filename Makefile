@@ -1,6 +1,6 @@
 # Every command of the project; the pipeline runs these and nothing else.
 .DEFAULT_GOAL := help
-.PHONY: help run test check rust terraform charts image fuzz soak
+.PHONY: help run test check rust terraform charts gitops grafana pages workflows image advisories e2e-cluster fuzz soak
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -13,7 +13,7 @@ test: ## everything in Rust, end to end on the real AWS wire included
 	cargo build --locked --workspace --bins
 	cargo test --locked --workspace
 
-check: rust terraform charts ## everything that is not run as Rust tests
+check: rust terraform charts gitops grafana pages workflows ## everything that is not run as Rust tests
 
 rust: ## the Rust code as text: format, lints, documentation, dependencies
 	@checks/rust.sh
@@ -24,8 +24,26 @@ terraform: ## the cloud resources: format, provider schema, policies, who may as
 charts: ## the Helm charts: lint, render, validate, snapshots
 	@checks/charts.sh
 
+gitops: ## what Argo CD would install, and the commands of docs/install.md
+	@checks/gitops.sh
+
+grafana: ## dashboards and alerts, each expression against a real Prometheus that scrapes the real services
+	@checks/grafana.sh
+
+pages: ## the pages of both services in a real browser, and their API descriptions
+	@checks/pages.sh
+
+workflows: ## the pipeline: its workflows linted and audited, the shell in them run
+	@checks/workflows.sh
+
 image: ## both images through the Dockerfile's stages, and how they run without any privilege
 	@checks/image.sh
+
+advisories: ## known vulnerabilities of what the services depend on; needs the internet
+	@checks/advisories.sh
+
+e2e-cluster: ## both images and charts in a kind or k3d cluster of their own
+	@scripts/e2e-cluster.sh
 
 fuzz: ## what reads bytes from outside, fed with whatever breaks it: a minute for each of six targets
 	@fuzz/run.sh

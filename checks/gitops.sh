@@ -7,8 +7,8 @@ source "$(dirname "${BASH_SOURCE[0]}")/tools.sh"
 source "$root/checks/charts/helm.sh"
 
 need git "Argo CD sees what Git has"
-need openssl "docs/install.md makes passwords with it"
-need ssh-keygen "docs/install.md makes a deploy key with it"
+debian openssl openssl
+debian ssh-keygen openssh-client
 helm_binaries
 kubectl_binary
 debian amtool prometheus-alertmanager

@@ -14,5 +14,5 @@ export GRAFANA_NODE_MODULES=$tools/grafana-types/node_modules
 
 python3 "$root/grafana/generate.py" --check
 python3 "$root/checks/grafana/files.py"
-cargo build --quiet --locked --manifest-path "$root/Cargo.toml" --bin aux-service --bin main-api --example bad_day
+cargo build --quiet --locked --manifest-path "$root/Cargo.toml" --bin aux-service --bin main-api --bin bad_day
 python3 "$root/checks/grafana/live.py"

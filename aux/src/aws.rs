@@ -33,7 +33,7 @@ use aws_smithy_runtime_api::client::{
     interceptors::context::InterceptorContext,
     retries::classifiers::{RetryClassifierPriority, RetryReason},
 };
-use shared::{cache::Urgency, problem::Cause};
+use shared::{cache::Urgency, problem::Cause, trace::Span};
 use tokio::time::{Instant, timeout};
 use zeroize::Zeroizing;
 
@@ -304,11 +304,13 @@ impl Calls {
         E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
         R: fmt::Debug + Send + Sync + 'static,
     {
+        let mut span = Span::client(|| operation.name().to_owned());
         let started = Instant::now();
         let result = call.await.map_err(|error| understand(operation, error));
         let elapsed = started.elapsed().as_secs_f64();
 
         let (name, outcome) = (operation.name(), outcome(&result));
+        span.tell("outcome", outcome);
         metrics::counter!(REQUESTS, "operation" => name, "outcome" => outcome).increment(1);
         metrics::histogram!(DURATION, "operation" => name, "outcome" => outcome).record(elapsed);
         if outcome == "throttled" {
@@ -319,9 +321,12 @@ impl Calls {
             Group::Reads | Group::ParameterLists => &self.ssm_degraded,
         };
         // A name that AWS refuses is the caller's mistake, and a sign of life.
-        let failed = matches!(outcome, "throttled" | "timeout" | "error")
+        let failed = matches!(outcome, "throttled" | "timeout" | "credentials" | "error")
             && !matches!(result, Err(Error::RefusedParameterName(_)));
         degraded.store(failed, Relaxed);
+        if failed {
+            span.fail("");
+        }
         result
     }
 

@@ -4,7 +4,11 @@
 //! A miss that comes alone goes at once, alone. While a call is under way, further misses wait a
 //! few milliseconds for company.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -24,7 +28,7 @@ const WINDOW: Duration = Duration::from_millis(3);
 pub trait Source: Send + Sync + 'static {
     async fn one(&self, name: &str, urgency: Urgency) -> Result<Parameter, Error>;
 
-    /// As many outcomes as names, in their order. The outer error is that of the call as a whole.
+    /// As many outcomes as names, in their order; no name comes twice. The outer error is that of the call as a whole.
     async fn several(
         &self,
         names: &[String],
@@ -123,28 +127,30 @@ impl<S: Source> Batcher<S> {
     async fn ask(&self, batch: Vec<Waiting>) {
         let urgency = batch.iter().map(|waiting| waiting.urgency).max();
         let urgency = urgency.unwrap_or(Urgency::Refresh);
-        let names: Vec<_> = batch.iter().map(|waiting| waiting.name.clone()).collect();
+        // Without a cache in front, one name may be waited for by many, and AWS takes it but once.
+        let names: BTreeSet<_> = batch.iter().map(|waiting| waiting.name.clone()).collect();
+        let names: Vec<_> = names.into_iter().collect();
         let outcomes = match names.as_slice() {
             [only] => Ok(vec![self.0.source.one(only, urgency).await]),
             _ => self.0.source.several(&names, urgency).await,
         };
         match outcomes {
             Ok(outcomes) => {
-                for (waiting, outcome) in batch.into_iter().zip(outcomes) {
+                let outcomes: HashMap<_, _> = names.iter().zip(outcomes).collect();
+                for Waiting { name, answer, .. } in batch {
                     // One who left is not there to be told.
-                    let _ = waiting.answer.send(outcome);
+                    let _ = answer.send(outcomes[&name].clone());
                 }
             }
             // One bad or forbidden name spoils the whole call, so each is asked for by itself.
             Err(Error::AwsAccessDenied(_) | Error::RefusedParameterName(_)) => {
-                for waiting in batch {
-                    let outcome = self.0.source.one(&waiting.name, waiting.urgency).await;
-                    let _ = waiting.answer.send(outcome);
+                for Waiting { name, urgency, answer } in batch {
+                    let _ = answer.send(self.0.source.one(&name, urgency).await);
                 }
             }
             Err(error) => {
-                for waiting in batch {
-                    let _ = waiting.answer.send(Err(error.clone()));
+                for Waiting { answer, .. } in batch {
+                    let _ = answer.send(Err(error.clone()));
                 }
             }
         }
@@ -208,6 +214,9 @@ mod tests {
             self.0.lock().push(names.len());
             sleep(LATENCY).await;
             assert!(names.len() <= LARGEST);
+            let mut once = names.to_vec();
+            once.dedup();
+            assert_eq!(once, names, "AWS refuses a name that comes twice");
             if names.iter().any(|name| name == "forbidden") {
                 return find("forbidden").map(|_| Vec::new());
             }
@@ -258,6 +267,13 @@ mod tests {
         assert_eq!(calls, [1, 3]);
         assert!(matches!(outcomes[2], Err(Error::ParameterNotFound)));
         assert!(outcomes[1].is_ok() && outcomes[3].is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_name_that_many_wait_for_is_asked_for_once() {
+        let (outcomes, calls) = ask(&["a", "b", "c", "b", "c", "b"]).await;
+        assert_eq!(calls, [1, 2]);
+        assert!(outcomes.iter().all(Result::is_ok));
     }
 
     #[tokio::test(start_paused = true)]

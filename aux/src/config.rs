@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{ArgAction, Parser, ValueEnum};
-use shared::config::{Checked, Common, ascending, positive_duration};
+use shared::config::{Checked, Common, ascending, duration, positive_duration};
 
 use crate::name::Prefixes;
 
@@ -39,15 +39,15 @@ pub struct Config {
     pub cache_ttl: Duration,
 
     /// After that: for how long it is answered at once all the same, while it is refreshed
-    #[arg(long, env = "CACHE_STALE_WHILE_REVALIDATE", value_name = "DURATION", default_value = "60s", value_parser = humantime::parse_duration)]
+    #[arg(long, env = "CACHE_STALE_WHILE_REVALIDATE", value_name = "DURATION", default_value = "60s", value_parser = duration)]
     pub cache_stale_while_revalidate: Duration,
 
     /// After it was fresh: for how long it may stand in when AWS fails or throttles
-    #[arg(long, env = "CACHE_STALE_IF_ERROR", value_name = "DURATION", default_value = "1h", value_parser = humantime::parse_duration)]
+    #[arg(long, env = "CACHE_STALE_IF_ERROR", value_name = "DURATION", default_value = "1h", value_parser = duration)]
     pub cache_stale_if_error: Duration,
 
     /// For how long it is remembered that there is no such parameter
-    #[arg(long, env = "CACHE_NEGATIVE_TTL", value_name = "DURATION", default_value = "10s", value_parser = humantime::parse_duration)]
+    #[arg(long, env = "CACHE_NEGATIVE_TTL", value_name = "DURATION", default_value = "10s", value_parser = duration)]
     pub cache_negative_ttl: Duration,
 
     /// By which part of itself a fresh time is shortened at most, so that answers of the same second do not age together

@@ -1,15 +1,19 @@
 //! The composition root: the one place where every part is named and joined.
 
 use aux_service::{config::Config, inventory, routes};
-use shared::{config, metrics::Exporter, server, telemetry};
+use shared::{config, metrics::Exporter, server, telemetry, trace};
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let config: Config = config::load();
     telemetry::init(config.common.log_format)
         .unwrap_or_else(|reason| config::refuse::<Config>(reason));
+    let collector = config.common.otel_exporter_otlp_endpoint.as_ref();
+    trace::init("aux-service", &config.aux_version, collector)?;
     let exporter = Exporter::install("aux-service", &config.aux_version)?;
     let inventory = inventory::connect(&config).await;
     let app = routes::app(&config, inventory, &exporter);
-    server::run(&config.common, config.listen_addr, app.router, exporter, app.dependencies).await
+    server::run(&config.common, config.listen_addr, app.router, exporter, app.dependencies).await?;
+    trace::flush().await;
+    Ok(())
 }

@@ -163,22 +163,24 @@ def _answers(
     listening = {"http": env["LISTEN_ADDR"], "admin": env.get("ADMIN_ADDR")}
     wrong = [f"the container's port {n} is {p}, the program listens on {listening[n]}" for n, p in ports.items()
              if not (listening[n] or "").endswith(f":{p}")]  # fmt: skip
+    if wrong:
+        return wrong
     try:
         for port in ports.values():
             sandbox.wait_for_port(port, process)
     except RuntimeError as error:
-        return [*wrong, str(error)]
+        return [str(error)]
     test = next(m for m in manifests(render(scenario)) if m["kind"] == "Pod")["spec"]["containers"][0]
     test_env = {"PATH": os.environ["PATH"], **variables(test, mounted)}
     ran = subprocess.run([*test["command"], *test["args"]], env=test_env, capture_output=True, text=True, check=False)
     credentials = scenario_values(scenario).get("aws", {}).get("credentials", {}).get("from")
     if credentials in ("rolesAnywhere", "ambient"):
         # Nobody hands out credentials here. That everything but AWS answers, and that this is the reason, is shown.
-        if ran.returncode == 0 or '"aws-credentials"' not in ran.stdout:
-            wrong.append(f"without a source of credentials the answer was: {ran.stdout[-300:]}")
-    elif ran.returncode:
-        wrong.append(f"helm test's script failed with status {ran.returncode}: {(ran.stdout + ran.stderr)[-600:]}")
-    return wrong
+        explained = ran.returncode and '"aws-credentials"' in ran.stdout
+        return [] if explained else [f"without a source of credentials the answer was: {ran.stdout[-300:]}"]
+    if ran.returncode:
+        return [f"helm test's script failed with status {ran.returncode}: {(ran.stdout + ran.stderr)[-600:]}"]
+    return []
 
 
 def _stops(scenario: Scenario, pod: Manifest, process: subprocess.Popen[bytes]) -> list[str]:

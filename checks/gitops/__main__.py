@@ -15,7 +15,7 @@ import monitoring
 import page
 import validation
 from projects import problems as project_problems
-from rendering import HELMS, KUBERNETES, Manifest
+from rendering import HELMS, KUBERNETES, Manifest, Refused
 from scenarios import SCENARIOS, Scenario, applications, bootstrap, brought, installed, project
 from sources import Unresolved, is_remote, links_outside, render, sources, value_files
 
@@ -230,8 +230,8 @@ def main() -> int:
         began = time.monotonic()
         try:
             what, problems = check()
-        except Unresolved as unresolved:
-            what, problems = check.__name__, [str(unresolved)]
+        except (Refused, Unresolved) as refused:
+            what, problems = check.__name__, [str(refused)]
         print(f"{'FAIL' if problems else 'ok':4} {what} ({time.monotonic() - began:.1f} s)", flush=True)
         for problem in problems[:10]:
             print(f"     {problem}", file=sys.stderr)

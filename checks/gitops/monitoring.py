@@ -12,13 +12,19 @@ import yaml
 from rendering import HELM, Manifest
 from sources import sources, values
 
-VALUES = values(HELM / "monitoring/values.yaml")
-PROMETHEUS: dict[str, Any] = VALUES["prometheus"]["prometheusSpec"]
+
+def stack() -> dict[str, Any]:
+    return values(HELM / "monitoring/values.yaml")
+
+
+def prometheus_spec() -> dict[str, Any]:
+    spec: dict[str, Any] = stack()["prometheus"]["prometheusSpec"]
+    return spec
 
 
 def unknown_keys() -> list[str]:
     documented = values(Path(__file__).parent / "kube-prometheus-stack.yaml")
-    return [f"{key}: the chart documents no such key" for key in _unknown(VALUES, documented)]
+    return [f"{key}: the chart documents no such key" for key in _unknown(stack(), documented)]
 
 
 def _unknown(given: Any, known: Any, path: str = "") -> Iterator[str]:
@@ -35,7 +41,7 @@ def _unknown(given: Any, known: Any, path: str = "") -> Iterator[str]:
 def specs() -> list[Manifest]:
     """The objects that the chart makes of prometheusSpec and alertmanagerSpec, to be checked by their types."""
     found = []
-    for kind, spec in (("Prometheus", PROMETHEUS), ("Alertmanager", VALUES["alertmanager"]["alertmanagerSpec"])):
+    for kind, spec in (("Prometheus", prometheus_spec()), ("Alertmanager", stack()["alertmanager"]["alertmanagerSpec"])):
         renamed = {"storage" if key == "storageSpec" else key: value for key, value in spec.items()}
         if claim := renamed.get("storage", {}).get("volumeClaimTemplate"):
             # The types that were generated from the operator's CRD want these two, which it does not.
@@ -48,7 +54,7 @@ def specs() -> list[Manifest]:
 def routes() -> list[str]:
     """What Alertmanager itself says of its configuration."""
     with tempfile.NamedTemporaryFile("w", suffix=".yml") as config:
-        yaml.safe_dump(VALUES["alertmanager"]["config"], config)
+        yaml.safe_dump(stack()["alertmanager"]["config"], config)
         config.flush()
         problems = []
         done = subprocess.run(["amtool", "check-config", config.name], capture_output=True, text=True, check=False)
@@ -66,24 +72,25 @@ def routes() -> list[str]:
         return problems
 
 
-def discovery(stack: Manifest, installed: list[Manifest]) -> Iterator[str]:
+def discovery(application: Manifest, installed: list[Manifest]) -> Iterator[str]:
     """What Prometheus and Grafana look for is what the applications install."""
-    release = next(s["helm"]["releaseName"] for s in sources(stack) if "chart" in s)
+    prometheus = prometheus_spec()
+    release = next(s["helm"]["releaseName"] for s in sources(application) if "chart" in s)
     for key in ("serviceMonitorSelector", "ruleSelector"):
-        if PROMETHEUS[key]["matchLabels"].get("release", release) != release:
-            yield f"{key} wants {PROMETHEUS[key]['matchLabels']}, and would not find what the release {release} brings itself"
+        if prometheus[key]["matchLabels"].get("release", release) != release:
+            yield f"{key} wants {prometheus[key]['matchLabels']}, and would not find what the release {release} brings itself"
     for kind, what in (("ServiceMonitor", "serviceMonitor"), ("PrometheusRule", "rule")):
         found = [m for m in installed if m["kind"] == kind]
         if not found:
             yield f"nothing installs a {kind}"
         for manifest in found:
             metadata, labels = manifest["metadata"], manifest["metadata"].get("labels", {})
-            if not PROMETHEUS[f"{what}Selector"]["matchLabels"].items() <= labels.items():
-                yield f"Prometheus wants {PROMETHEUS[f'{what}Selector']['matchLabels']}, {kind} {metadata['name']} has {labels}"
-            wanted = PROMETHEUS[f"{what}NamespaceSelector"].get("matchLabels", {})
+            if not prometheus[f"{what}Selector"]["matchLabels"].items() <= labels.items():
+                yield f"Prometheus wants {prometheus[f'{what}Selector']['matchLabels']}, {kind} {metadata['name']} has {labels}"
+            wanted = prometheus[f"{what}NamespaceSelector"].get("matchLabels", {})
             if not wanted.items() <= {"kubernetes.io/metadata.name": metadata["namespace"]}.items():
                 yield f"Prometheus wants namespaces with {wanted}, {kind} {metadata['name']} is in {metadata['namespace']}"
-    sidecar = VALUES["grafana"]["sidecar"]["dashboards"]
+    sidecar = stack()["grafana"]["sidecar"]["dashboards"]
     dashboards = [m for m in installed if m["kind"] == "ConfigMap" and any(name.endswith(".json") for name in m["data"])]
     if not dashboards:
         yield "nothing installs a dashboard"
@@ -95,7 +102,7 @@ def discovery(stack: Manifest, installed: list[Manifest]) -> Iterator[str]:
             yield f"ConfigMap {metadata['name']}: no annotation {sidecar['folderAnnotation']} says its folder"
     for manifest in installed:
         if manifest["kind"] == "NetworkPolicy":
-            yield from _scrape_allowed(manifest, stack["spec"]["destination"]["namespace"])
+            yield from _scrape_allowed(manifest, application["spec"]["destination"]["namespace"])
 
 
 def _scrape_allowed(policy: Manifest, namespace: str) -> Iterator[str]:
@@ -112,14 +119,14 @@ def _scrape_allowed(policy: Manifest, namespace: str) -> Iterator[str]:
 
 def node_ports() -> Iterator[tuple[str, int]]:
     for name in ("grafana", "prometheus"):
-        service = VALUES[name]["service"]
+        service = stack()[name]["service"]
         if service["type"] == "NodePort":
             yield name, service["nodePort"]
 
 
 def secrets() -> Iterator[tuple[str, str]]:
     """The Secrets that Grafana and Alertmanager read, with the keys that have to be there."""
-    admin, renderer = VALUES["grafana"]["admin"], VALUES["grafana"]["imageRenderer"]
+    admin, renderer = stack()["grafana"]["admin"], stack()["grafana"]["imageRenderer"]
     yield from ((admin["existingSecret"], admin[key]) for key in ("userKey", "passwordKey"))
     yield renderer["existingSecret"], "token"
-    yield from ((name, "") for name in VALUES["alertmanager"]["alertmanagerSpec"]["secrets"])
+    yield from ((name, "") for name in stack()["alertmanager"]["alertmanagerSpec"]["secrets"])

@@ -75,6 +75,8 @@ def run() -> Run:
 
 
 def _note(result: Run, entry: dict[str, Any]) -> None:
+    if "failed" in entry and entry["failed"] not in result.problems:
+        result.problems.append(entry["failed"])
     if manifest := entry.get("made"):
         metadata = manifest["metadata"]
         if manifest["kind"] == "Secret":

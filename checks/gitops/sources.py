@@ -36,6 +36,7 @@ def links_outside() -> list[str]:
 
 
 def file_in_git(path: Path) -> Path:
+    """The path, if Argo CD would find a file there."""
     if path.resolve() not in {committed.resolve() for committed in _committed() if committed.is_file()}:
         raise Unresolved(f"{path.relative_to(ROOT)} is not in the repository")
     return path
@@ -112,6 +113,7 @@ def _helm(application: Manifest, source: dict[str, Any], chart: list[str], helm_
     return [m for m in rendered if m["metadata"].get("annotations", {}).get("helm.sh/hook") != "test"]
 
 
+@functools.cache
 def values(path: Path) -> dict[str, Any]:
-    parsed: dict[str, Any] = yaml.safe_load(path.read_text())
+    parsed: dict[str, Any] = yaml.safe_load(file_in_git(path).read_text())
     return parsed

@@ -9,7 +9,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 
@@ -19,8 +19,11 @@ def note(**entry: Any) -> None:
         log.write(json.dumps(entry) + "\n")
 
 
-def fail(message: str) -> None:
-    sys.exit(f"{' '.join(sys.argv[1:])}: {message}")
+def fail(message: str) -> NoReturn:
+    """Noted too, because bash goes on after a failure inside of "$(…)"."""
+    problem = f"{' '.join(sys.argv[1:])}: {message}"
+    note(failed=problem)
+    sys.exit(problem)
 
 
 def real(name: str, *arguments: str) -> str:
@@ -118,7 +121,10 @@ def main() -> None:
     name, arguments = sys.argv[1], sys.argv[2:]
     handlers = {"kubectl": kubectl, "helm": helm, "terraform": terraform, "aws": aws, "git": git}
     if handler := handlers.get(name):
-        handler(arguments)
+        try:
+            handler(arguments)
+        except OSError as error:
+            fail(f"{error.filename}: {error.strerror}")
 
 
 main()

@@ -83,7 +83,7 @@ class Services:
     """Both services on their bad day: a program of the end-to-end tests."""
 
     def __init__(self, stack: ExitStack) -> None:
-        binary = ROOT / "target/debug/examples/bad_day"
+        binary = ROOT / "target/debug/bad_day"
         # It ends with its input, which leaving the stack closes, and takes both services along.
         self.process = stack.enter_context(subprocess.Popen([binary], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
         self.addresses: dict[str, str] = json.loads(self.line())
@@ -217,6 +217,8 @@ def run_queries(prometheus: Prometheus, table: list[str]) -> list[str]:
             problems.append(f"{where}: infinite: {expression}")
         elif expected and not expected(max(numbers)):
             problems.append(f"{where}: {max(numbers)} is not what this day must have brought: {expression}")
+        if "{{endpoint}}" in query.legend and "/param/{name}" not in {one["metric"].get("endpoint") for one in series}:
+            problems.append(f"{where}: its endpoints are no routes; does the ServiceMonitor honor labels?")
         if "{{" in query.legend:
             names = set(re.findall(r"{{(\w+)}}", query.legend))
             if any(names - one["metric"].keys() for one in series):

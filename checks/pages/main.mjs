@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { createRequire } from "node:module";
-import { mkdirSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import path from "node:path";
 import { agree, describesItself } from "./api.mjs";
 import { start, stripping, until } from "./services.mjs";
@@ -46,7 +47,7 @@ const picture = async (page, name) => pictures && page.screenshot({ path: path.j
 
 // The page forbids scripts from anywhere else, so axe is evaluated and not added.
 async function accessible(page, what) {
-  await page.evaluate(`${require("node:fs").readFileSync(axe, "utf8")}; undefined`);
+  await page.evaluate(`${readFileSync(axe, "utf8")}; undefined`);
   const { violations } = await page.evaluate(() => globalThis.axe.run());
   assert.deepEqual(violations.map(({ id, nodes }) => `${id}: ${nodes.map(node => node.html).join(" ")}`), [], what);
 }
@@ -137,6 +138,27 @@ for (const [name, url, value] of [["main-api", main.url, '"aux_version"'], ["aux
   await quiet(docs, `the documentation of ${name}`);
 }
 done("the documentation of both services shows every route, and tries it");
+
+// Where a token is asked for, the pages ask for it too.
+const folder = mkdtempSync(path.join(tmpdir(), "pages-"));
+const token = path.join(folder, "token");
+writeFileSync(token, "open-sesame-open-sesame\n", { mode: 0o600 });
+const guarded = await start("main-api", { AUX_URL: aux.url, AUTH_TOKEN_FILE: token });
+const asking = await open(guarded.url, { down: true });
+await shows(asking, "#overall", /a token is needed/);
+await asking.locator("#token").fill("open-sesame-open-sesame");
+await asking.keyboard.press("Enter");
+await shows(asking, "#overall", /all is well/);
+await asking.goto(`${guarded.url}/docs#buckets`);
+await asking.locator("#buckets form button").click();
+await shows(asking, "#buckets [role=status]", /401[\s\S]*unauthorized/);
+await asking.locator("#token").fill("open-sesame-open-sesame");
+await asking.locator("#buckets form button").click();
+await shows(asking, "#buckets [role=status]", /200/);
+await quiet(asking, "the pages of a service that asks for a token");
+await guarded.kill();
+rmSync(folder, { recursive: true });
+done("the pages of a service that asks for a token ask for it too");
 
 // aux-service is killed, and comes back.
 page.down = true;

@@ -17,12 +17,12 @@ Workflow = dict[str, Any]
 def workflow(name: str) -> Workflow:
     loaded: Workflow = yaml.safe_load((ROOT / ".github/workflows" / name).read_text())
     # YAML 1.1 reads the key `on` as true.
-    loaded["on"] = loaded.pop(True)
+    loaded["on"] = loaded.pop(True)  # type: ignore[call-overload]
     return loaded
 
 
 def step(file: str, job: str, name: str) -> dict[str, Any]:
-    found = [s for s in workflow(file)["jobs"][job]["steps"] if s.get("name") == name]
+    found: list[dict[str, Any]] = [s for s in workflow(file)["jobs"][job]["steps"] if s.get("name") == name]
     if len(found) != 1:
         raise LookupError(f"{file}: {job} has {len(found)} steps named {name!r}")
     return found[0]

@@ -90,7 +90,11 @@ class Agreement(unittest.TestCase):
                 self.assertRegex(line, r"^[\w.-]+/[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+\b")
 
     def test_dependabot_reads_every_folder_that_has_dependencies(self) -> None:
-        read = {(u["package-ecosystem"], d) for u in yaml.safe_load((ROOT / ".github/dependabot.yml").read_text())["updates"] for d in u.get("directories", [u.get("directory")])}
+        read = {
+            (u["package-ecosystem"], d)
+            for u in yaml.safe_load((ROOT / ".github/dependabot.yml").read_text())["updates"]
+            for d in u.get("directories", [u.get("directory")])
+        }
         files = subprocess.run(["git", "-C", ROOT, "ls-files"], check=True, capture_output=True, text=True).stdout.split()
         folders = {("cargo", "Cargo.lock"), ("docker", "Dockerfile"), ("terraform", "versions.tf")}
         for ecosystem, name in folders:

@@ -81,9 +81,9 @@ class Deployment(unittest.TestCase):
         self.assertNotEqual(done.returncode, 0)
         self.assertIn(says, done.stderr)
 
-    def meanwhile(self, clone: Path, command: str) -> None:
-        """Runs the command once between this clone's fetch and its push reaching the remote."""
-        hook = clone / ".git/hooks/pre-push"
+    def meanwhile(self, clone: Path, moment: str, command: str) -> None:
+        """Runs the command once: after this clone's commit, or, at the last moment, when its push has begun."""
+        hook = clone / ".git/hooks" / moment
         # What git tells its hooks of the repository must not reach another one.
         hook.write_text(f"#!/bin/sh\nrm -f '{hook}'\nunset $(git rev-parse --local-env-vars)\n{command}\n")
         hook.chmod(0o755)
@@ -148,7 +148,7 @@ class Deployment(unittest.TestCase):
         self.charts["main-api"] = self.charts["main-api"].replace("replicas: 3", "replicas: 5", 1)
         values.write_text(self.charts["main-api"])
         self.git(other, "commit", "--quiet", "--all", "--message", "more replicas")
-        self.meanwhile(clone, f"git -C '{other}' push --quiet origin HEAD:main")
+        self.meanwhile(clone, "post-commit", f"git -C '{other}' push --quiet origin HEAD:main")
         done = self.deploy(sha, "a", clone)
         self.succeeds(done, f"deployed {sha}")
         self.assertIn("main has moved", done.stderr)
@@ -160,7 +160,7 @@ class Deployment(unittest.TestCase):
         clone, other = self.clone(), self.clone()
         arguments = " ".join([quick, *(f"{service}={digest(quick_letter)}" for service in SERVICES)])
         names = " ".join(f"GIT_{role}_{part}={part}" for role in ("AUTHOR", "COMMITTER") for part in ("NAME", "EMAIL"))
-        self.meanwhile(clone, f"cd '{other}' && {names} scripts/release/update-manifests.sh {arguments} >&2")
+        self.meanwhile(clone, "pre-push", f"cd '{other}' && {names} scripts/release/update-manifests.sh {arguments} >&2")
         done = self.deploy(slow, slow_letter, clone)
         self.assertIn(f"deployed {quick}", done.stderr)
         self.assertIn("main has moved", done.stderr)

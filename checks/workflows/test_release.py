@@ -11,6 +11,7 @@ import time
 import unittest
 import urllib.request
 from pathlib import Path
+from typing import ClassVar
 
 from steps import ROOT, run
 
@@ -57,13 +58,22 @@ class Digests(Steps):
 
 
 class Published(Steps):
+    aws: ClassVar[dict[str, str]]
+    digest: ClassVar[str]
+
     @classmethod
     def setUpClass(cls) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         url = f"http://127.0.0.1:{port}"
-        cls.aws = {"AWS_ENDPOINT_URL": url, "AWS_DEFAULT_REGION": "eu-west-2", "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_CONFIG_FILE": os.devnull}
+        cls.aws = {
+            "AWS_ENDPOINT_URL": url,
+            "AWS_DEFAULT_REGION": "eu-west-2",
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_CONFIG_FILE": os.devnull,
+        }
         server = subprocess.Popen([os.environ["MOTO_SERVER"], "-H", "127.0.0.1", "-p", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         cls.addClassCleanup(server.wait)
         cls.addClassCleanup(server.terminate)
@@ -102,3 +112,15 @@ class Published(Steps):
         self.assertNotEqual(done.returncode, 0)
         self.assertIn("RepositoryNotFoundException", done.stderr)
         self.assertEqual(output, {})
+
+
+class Bills(unittest.TestCase):
+    def test_a_bill_lists_what_its_own_program_is_linked_from(self) -> None:
+        folder = Path(self.enterContext(tempfile.TemporaryDirectory()))
+        subprocess.run([ROOT / "scripts/release/sbom.sh", folder], check=True, capture_output=True)
+        self.assertEqual({path.name for path in folder.iterdir()}, {"aux-service.cdx.json", "main-api.cdx.json"})
+        listed = {path.name.split(".")[0]: {c["name"] for c in json.loads(path.read_text())["components"]} for path in folder.iterdir()}
+        for service, only, others in (("aux-service", "aws-sdk-ssm", "reqwest-retry"), ("main-api", "reqwest-retry", "aws-sdk-ssm")):
+            self.assertLessEqual({"shared", "axum", "tokio", only}, listed[service])
+            # The other service's, and those of tests alone.
+            self.assertTrue(listed[service].isdisjoint({others, "e2e", "proptest"}), service)

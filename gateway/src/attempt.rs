@@ -7,7 +7,9 @@ use metrics::{Unit, counter, describe_counter, describe_histogram, histogram};
 use reqwest::{Request, Response};
 use reqwest_middleware::{Error, Middleware, Next, Result};
 use reqwest_retry::RetryError;
-use shared::{auth::Token, http::EXPECTED_TIMEOUT, problem::Problem, telemetry::RequestContext};
+use shared::{
+    auth::Token, http::EXPECTED_TIMEOUT, problem::Problem, telemetry::RequestContext, trace::Span,
+};
 use tokio::time::{Instant, timeout};
 use zeroize::Zeroizing;
 
@@ -191,8 +193,9 @@ impl Attempt {
         if let Some(token) = &self.token {
             headers.insert(header::AUTHORIZATION, token.header());
         }
+        let mut span = Span::client(|| format!("GET {}", call.route));
         if let Some(context) = RequestContext::current() {
-            context.inject(headers);
+            span.within(context).inject(headers);
         }
 
         let result = match timeout(patience, exchange(request, extensions, next, call)).await {
@@ -201,7 +204,9 @@ impl Attempt {
         };
 
         measured.outcome = result.as_ref().map_or_else(Failure::outcome, |_| "ok");
+        span.tell("outcome", measured.outcome);
         if let Err(failure) = &result {
+            span.fail("");
             // What a retry or a stale answer makes good is told nowhere else.
             let cause = failure.source().map(ToString::to_string);
             tracing::debug!(route = call.route, %failure, cause, "an attempt failed");

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use clap::{Parser, value_parser};
 use shared::{
     auth::TokenFile,
-    config::{Checked, Common, ascending, positive_duration},
+    config::{Checked, Common, ascending, plain_http, positive_duration},
 };
 use url::Url;
 
@@ -122,18 +122,6 @@ fn positive_share(text: &str) -> Result<f64, String> {
         }
         share => share,
     }
-}
-
-/// The client has no TLS: inside a cluster that is the mesh's work, or the network policy's.
-fn plain_http(text: &str) -> Result<Url, String> {
-    let url = Url::parse(text).map_err(|error| format!("{error}; write it as http://host:port"))?;
-    if url.scheme() != "http" || !url.has_host() {
-        return Err("only http:// URLs are spoken to".to_owned());
-    }
-    if url.query().is_some() || url.fragment().is_some() || !url.username().is_empty() {
-        return Err("it must be no more than a scheme, a host, a port and a path".to_owned());
-    }
-    Ok(url)
 }
 
 #[cfg(test)]

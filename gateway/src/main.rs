@@ -1,15 +1,19 @@
 //! The composition root: the one place where every part is named and joined.
 
 use main_api::{config::Config, routes, upstream::Upstream};
-use shared::{config, metrics::Exporter, server, telemetry};
+use shared::{config, metrics::Exporter, server, telemetry, trace};
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let config: Config = config::load();
     telemetry::init(config.common.log_format)
         .unwrap_or_else(|reason| config::refuse::<Config>(reason));
+    let collector = config.common.otel_exporter_otlp_endpoint.as_ref();
+    trace::init("main-api", &config.main_version, collector)?;
     let exporter = Exporter::install("main-api", &config.main_version)?;
     let upstream = Upstream::new(&config)?;
     let app = routes::app(&config, upstream, &exporter);
-    server::run(&config.common, config.listen_addr, app.router, exporter, app.dependencies).await
+    server::run(&config.common, config.listen_addr, app.router, exporter, app.dependencies).await?;
+    trace::flush().await;
+    Ok(())
 }

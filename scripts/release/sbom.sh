@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Writes the bill of materials of each service (CycloneDX) into the given folder: what is linked into its program, and
-# nothing that only tests or other members of the workspace use.
+# Writes the bill of materials of each service (CycloneDX) into the given folder: the crates that its program is linked
+# from, and none that only builds, tests or other members of the workspace use. glibc and the certificate authorities, which
+# come from the Dockerfile's base image, are not in it.
 #   scripts/release/sbom.sh FOLDER
 source "$(dirname "${BASH_SOURCE[0]}")/../../checks/tools.sh"
 
@@ -15,9 +16,10 @@ cargo_tool cargo-cyclonedx 0.5.7
 copy=$(mktemp -d)
 trap 'rm -rf "$copy"' EXIT
 git -C "$root" archive HEAD | tar -x -C "$copy"
-for member in aux gateway; do
-    (cd "$copy/$member" && cargo cyclonedx --quiet --format json --describe crate --no-build-deps --override-filename bill)
-    name=$(jq -r .metadata.component.name "$copy/$member/bill.json")
-    mv "$copy/$member/bill.json" "$folder/$name.cdx.json"
-    say "$name: $(jq '.components | length' "$folder/$name.cdx.json") components"
+cd "$copy"
+# amd64 and arm64 link different crates. One bill for both lists those of every platform: some too many, none too few.
+cargo cyclonedx --quiet --format json --describe binaries --target all --no-build-deps --spec-version 1.5
+for service in aux-service main-api; do
+    mv "$(find . -name "${service}_bin.cdx.json")" "$folder/$service.cdx.json"
+    say "$service: $(jq '.components | length' "$folder/$service.cdx.json") components"
 done

@@ -176,7 +176,7 @@ type Fingerprint = [u8; 32];
 
 /// Why a caller is not let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Refused {
+pub(crate) enum Refused {
     NoToken,
     WrongToken,
 }
@@ -222,19 +222,25 @@ fn fingerprint(token: &[u8]) -> Fingerprint {
 
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
-        let (challenge, detail) = match self {
-            Self::NoToken => (
-                r#"Bearer realm="api""#,
-                "This service wants a bearer token: send it as `Authorization: Bearer <token>`.",
-            ),
-            Self::WrongToken => (
-                r#"Bearer realm="api", error="invalid_token""#,
-                "This service does not accept this bearer token; ask its operator for a current one.",
-            ),
+        let challenge = match self {
+            Self::NoToken => r#"Bearer realm="api""#,
+            Self::WrongToken => r#"Bearer realm="api", error="invalid_token""#,
         };
-        let problem =
-            Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", "Not authorised", detail);
-        ([(header::WWW_AUTHENTICATE, challenge)], problem).into_response()
+        ([(header::WWW_AUTHENTICATE, challenge)], self.problem()).into_response()
+    }
+}
+
+impl Refused {
+    pub(crate) fn problem(&self) -> Problem {
+        let detail = match self {
+            Self::NoToken => {
+                "This service wants a bearer token: send it as `Authorization: Bearer <token>`."
+            }
+            Self::WrongToken => {
+                "This service does not accept this bearer token; ask its operator for a current one."
+            }
+        };
+        Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", "Not authorised", detail)
     }
 }
 

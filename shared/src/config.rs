@@ -4,6 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use bytesize::ByteSize;
 use clap::{CommandFactory, Parser, ValueEnum, error::ErrorKind};
+use url::Url;
 
 use crate::auth::TokenFile;
 
@@ -52,12 +53,16 @@ pub struct Common {
     pub max_in_flight: usize,
 
     /// After SIGTERM: how long to keep serving while load balancers take notice
-    #[arg(long, env = "SHUTDOWN_DELAY", value_name = "DURATION", default_value = "0s", value_parser = humantime::parse_duration)]
+    #[arg(long, env = "SHUTDOWN_DELAY", value_name = "DURATION", default_value = "0s", value_parser = duration)]
     pub shutdown_delay: Duration,
 
     /// After that: how long open requests may take to finish
-    #[arg(long, env = "SHUTDOWN_GRACE", value_name = "DURATION", default_value = "15s", value_parser = humantime::parse_duration)]
+    #[arg(long, env = "SHUTDOWN_GRACE", value_name = "DURATION", default_value = "15s", value_parser = duration)]
     pub shutdown_grace: Duration,
+
+    /// Where traces go: an OpenTelemetry collector that takes OTLP over plain HTTP [default: nowhere]
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL", value_parser = plain_http)]
+    pub otel_exporter_otlp_endpoint: Option<Url>,
 
     /// How log lines look [default: json, or pretty on a terminal]
     #[arg(long, env = "LOG_FORMAT", value_name = "FORMAT")]
@@ -108,12 +113,36 @@ impl Common {
 /// Less could not hold one list of a thousand names, and every answer would be a miss.
 const SMALLEST_CACHE: ByteSize = ByteSize::mib(1);
 
-/// A duration that bounds something, and so cannot be nothing.
-pub fn positive_duration(text: &str) -> Result<Duration, String> {
+/// No client of ours but the AWS SDK has TLS: inside a cluster that is the mesh's work, or the
+/// network policy's.
+pub fn plain_http(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).map_err(|error| format!("{error}; write it as http://host:port"))?;
+    if url.scheme() != "http" || !url.has_host() {
+        return Err("only http:// URLs are spoken to".to_owned());
+    }
+    if url.query().is_some() || url.fragment().is_some() || !url.username().is_empty() {
+        return Err("it must be no more than a scheme, a host, a port and a path".to_owned());
+    }
+    Ok(url)
+}
+
+/// Nothing here takes longer, and the clock could not be added to much more.
+const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
+
+/// A duration, as people write it.
+pub fn duration(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
-        Ok(Duration::ZERO) => Err("it must be longer than 0s".to_owned()),
+        Ok(duration) if duration > LONGEST => Err("it must not be longer than a year".to_owned()),
         Ok(duration) => Ok(duration),
         Err(error) => Err(format!("{error}; write it as 500ms, 5s or 1h")),
+    }
+}
+
+/// A duration that bounds something, and so cannot be nothing.
+pub fn positive_duration(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err("it must be longer than 0s".to_owned()),
+        duration => Ok(duration),
     }
 }
 
@@ -148,6 +177,7 @@ mod tests {
     fn a_bound_of_no_time_is_refused() {
         assert!(positive_duration("0s").is_err());
         assert!(positive_duration("5").is_err());
+        assert!(positive_duration("1000000years").is_err());
         assert_eq!(positive_duration("250ms"), Ok(Duration::from_millis(250)));
     }
 

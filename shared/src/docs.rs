@@ -15,6 +15,7 @@ use utoipa::{
 };
 
 use crate::{
+    auth::Refused,
     http::overloaded,
     page::page,
     problem::{CONTENT_TYPE, Problem},
@@ -77,7 +78,7 @@ impl Docs {
         problems: &[Problem],
     ) -> Self {
         self.schema::<B>();
-        let schema = self.named_schema::<E>(format!("{}{}", E::name(), B::name()));
+        let schema = self.named_schema::<E>(&format!("{}{}", E::name(), B::name()));
         let mut responses = Map::new();
         let mut ok = json_answer("The answer", &schema, &json!(answer));
         if route.cacheable {
@@ -88,7 +89,7 @@ impl Docs {
             );
         }
         responses.insert("200".to_owned(), ok);
-        let everywhere = [overloaded(), Problem::internal()];
+        let everywhere = [Refused::NoToken.problem(), overloaded(), Problem::internal()];
         for (status, problems) in by_status(problems.iter().chain(&everywhere)) {
             responses.insert(status, problem_answer(&problems));
         }
@@ -200,12 +201,12 @@ impl Docs {
     }
 
     fn schema<T: ToSchema>(&mut self) -> Value {
-        self.named_schema::<T>(T::name().into())
+        self.named_schema::<T>(&T::name())
     }
 
     /// Adds a type and those that it is made of, and refers to it.
-    fn named_schema<T: ToSchema>(&mut self, name: String) -> Value {
-        let mut schemas: Vec<(String, RefOr<Schema>)> = vec![(name.clone(), T::schema())];
+    fn named_schema<T: ToSchema>(&mut self, name: &str) -> Value {
+        let mut schemas: Vec<(String, RefOr<Schema>)> = vec![(name.to_owned(), T::schema())];
         T::schemas(&mut schemas);
         for (name, schema) in schemas {
             self.schemas.insert(name, json!(schema));

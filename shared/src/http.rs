@@ -20,8 +20,10 @@ use crate::{
     auth::Accepted,
     config::{AccessLog, Common},
     metrics::{Exporter, REQUESTS_SHED, count_abandoned, endpoint},
+    page::OPEN,
     problem::{Problem, rescue},
-    telemetry::{REQUEST_ID, RequestContext},
+    telemetry::{REQUEST_ID, RequestContext, TRACEPARENT, TraceParent},
+    trace::Span,
 };
 
 /// The milliseconds that a caller is willing to wait, as Envoy names them.
@@ -92,12 +94,17 @@ struct Edge {
 /// Gives the request its ids, the response its `x-request-id`, and the log its line.
 async fn identify(State(edge): State<Edge>, mut request: Request, next: Next) -> Response {
     let context = RequestContext::from_headers(request.headers());
+    let method = request.method().clone();
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let span = edge.span(request.headers(), &method, route.as_ref());
+    let context = span.within(context);
     request.extensions_mut().insert(context.clone());
     let mut asked = Asked {
         edge,
         context: context.clone(),
-        method: request.method().clone(),
-        route: request.extensions().get::<MatchedPath>().cloned(),
+        method,
+        route,
+        span,
         started: Instant::now(),
         answered: false,
     };
@@ -105,6 +112,7 @@ async fn identify(State(edge): State<Edge>, mut request: Request, next: Next) ->
     let mut response = context.scope(next.run(request)).await;
 
     asked.answered = true;
+    asked.tell_span(&response);
     let headers = response.headers_mut();
     headers.insert(REQUEST_ID, asked.context.request_id().clone());
     // No browser shall take a body for anything but what its type says.
@@ -127,11 +135,42 @@ struct Asked {
     context: RequestContext,
     method: Method,
     route: Option<MatchedPath>,
+    span: Span,
     started: Instant,
     answered: bool,
 }
 
+impl Edge {
+    /// Probes and scrapes would drown the traces of requests.
+    fn span(self, headers: &HeaderMap, method: &Method, route: Option<&MatchedPath>) -> Span {
+        if !self.traffic {
+            return Span::none();
+        }
+        let caller = headers.get(TRACEPARENT).and_then(TraceParent::parse);
+        Span::server(caller.as_ref(), || format!("{method} {}", endpoint(route)))
+    }
+}
+
 impl Asked {
+    fn tell_span(&mut self, response: &Response) {
+        if !self.span.is_recorded() {
+            return;
+        }
+        self.span.tell("http.request.method", self.method.to_string());
+        self.span.tell("http.route", endpoint(self.route.as_ref()));
+        self.span.tell("http.response.status_code", i64::from(response.status().as_u16()));
+        // How each cache on the way handled it: a hit, a stale answer, a call.
+        if let Some(status) = response.headers().get(header::CACHE_STATUS) {
+            self.span.tell("cache.status", String::from_utf8_lossy(status.as_bytes()).into_owned());
+        }
+        if let Some(problem) = response.extensions().get::<Problem>() {
+            self.span.tell("error.type", problem.code.to_string());
+        }
+        if response.status().is_server_error() {
+            self.span.fail("");
+        }
+    }
+
     fn log_answer(&self, response: &Response, elapsed: Duration) {
         let (method, route) = (&self.method, endpoint(self.route.as_ref()));
         let status = response.status().as_u16();
@@ -160,6 +199,7 @@ impl Drop for Asked {
         }
         let elapsed = self.started.elapsed();
         count_abandoned(&self.method, self.route.as_ref(), elapsed);
+        self.span.fail("abandoned by the client");
         if self.edge.log == AccessLog::All || self.edge.log == AccessLog::Errors && elapsed > SLOW {
             self.context.clone().enter(|| self.log_abandoned(elapsed));
         }
@@ -198,7 +238,9 @@ async fn pass(State(gate): State<Arc<Gate>>, mut request: Request, next: Next) -
         metrics::counter!(REQUESTS_SHED).increment(1);
         return overloaded().into_response();
     };
+    let route = request.extensions().get::<MatchedPath>();
     if let Some(tokens) = &gate.tokens
+        && !route.is_some_and(|route| OPEN.contains(&route.as_str()))
         && let Err(refusal) = tokens.check(request.headers())
     {
         return refusal;

@@ -10,6 +10,7 @@ pub mod cache;
 pub mod http_cache;
 pub mod config;
 pub mod telemetry;
+pub mod trace;
 pub mod metrics;
 pub mod auth;
 pub mod http;

@@ -10,7 +10,11 @@ use serde_json::Value;
 use tokio::time::Instant;
 use utoipa::ToSchema;
 
-use crate::{config::Common, config::Switch, metrics::Exporter};
+use crate::{
+    config::{Common, Switch},
+    metrics::Exporter,
+    page::OPEN,
+};
 
 /// What does not change while the process runs.
 pub struct Reporter {
@@ -63,9 +67,6 @@ pub struct CacheFigures {
     #[schema(example = json!({ "hit": 940, "stale": 12, "coalesced": 8, "miss": 40 }))]
     pub requests: BTreeMap<String, u64>,
 }
-
-/// Routes that say something of the service instead of doing its work.
-const ABOUT_ITSELF: [&str; 4] = ["/", "/status", "/docs", "/openapi.json"];
 
 /// The outcomes of a cache that spared the source a call.
 const SPARED: [&str; 5] = ["hit", "stale", "stale_error", "coalesced", "negative"];
@@ -145,8 +146,10 @@ impl Figures {
 
     fn requests(&self) -> Requests {
         let mut requests = Requests::default();
+        // What only tells of the service is not its work.
         let work = |sample: &&Sample| {
-            sample.labels.get("endpoint").is_some_and(|e| !ABOUT_ITSELF.contains(&e.as_str()))
+            let endpoint = sample.labels.get("endpoint").map_or("", String::as_str);
+            endpoint != "/status" && !OPEN.contains(&endpoint)
         };
         for sample in self.named("axum_http_requests_total").filter(work) {
             let status = sample.labels.get("status").map_or("", String::as_str);

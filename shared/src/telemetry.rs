@@ -59,6 +59,18 @@ impl RequestContext {
         &self.0.request_id
     }
 
+    /// The span that the request is in.
+    pub(crate) fn trace(&self) -> TraceParent {
+        self.0.trace
+    }
+
+    /// The same request, in another span.
+    pub(crate) fn at(&self, trace: TraceParent) -> Self {
+        let Ids { request_id, tracestate, .. } = &*self.0;
+        let (request_id, tracestate) = (request_id.clone(), tracestate.clone());
+        Self(Arc::new(Ids { request_id, trace, tracestate }))
+    }
+
     /// Runs a future as part of this request: its log lines and calls carry the ids.
     /// For work that outlives the request too, in a task of its own.
     pub fn scope<F: Future>(self, future: F) -> impl Future<Output = F::Output> {
@@ -118,14 +130,14 @@ fn text(value: &HeaderValue) -> &str {
 
 /// W3C Trace Context: `00-<trace id>-<span id>-<flags>`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct TraceParent {
-    trace_id: u128,
-    span_id: u64,
-    flags: u8,
+pub(crate) struct TraceParent {
+    pub(crate) trace_id: u128,
+    pub(crate) span_id: u64,
+    pub(crate) flags: u8,
 }
 
 impl TraceParent {
-    fn parse(value: &HeaderValue) -> Option<Self> {
+    pub(crate) fn parse(value: &HeaderValue) -> Option<Self> {
         let mut parts = value.to_str().ok()?.split('-');
         let version = lower_hex(parts.next()?, 2)?;
         let trace_id = lower_hex(parts.next()?, 32)?;

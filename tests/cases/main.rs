@@ -5,6 +5,7 @@ mod harness;
 
 // What they answer.
 mod buckets;
+mod cache;
 mod parameters;
 mod values;
 mod inventory;
@@ -16,12 +17,13 @@ mod refusals;
 mod faults;
 mod deadlines;
 mod resilience;
-mod restart;
+mod outage;
 
 // What an operator meets.
 mod configuration;
 mod logs;
 mod metrics;
+mod traces;
 mod probes;
 mod secrets;
 mod tokens;

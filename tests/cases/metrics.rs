@@ -101,7 +101,7 @@ const VALUES: [(&str, &[&str]); 14] = [
     ("route", &["/buckets", "/params", "/param/{name}", "/values/{path}", "/status"]),
     ("service", &["aux-service", "main-api"]),
     ("state", &["closed", "half_open", "open"]),
-    ("status", &["200", "304", "400", "403", "404", "405", "499", "502", "503", "504"]),
+    ("status", &["200", "304", "400", "401", "403", "404", "405", "499", "502", "503", "504"]),
     ("to", &["closed", "half_open", "open"]),
     ("version", &["aux-1", "main-1"]),
     (
@@ -311,6 +311,16 @@ async fn a_request_that_is_refused_for_want_of_room_is_counted() {
     let exposition = Exposition::of(&stack.main).await;
     assert_eq!(exposition.value("requests_shed_total", &[]), 1.0);
     assert_eq!(exposition.value("axum_http_requests_total", &[("status", "503")]), 1.0);
+}
+
+#[tokio::test]
+async fn credentials_that_fail_have_an_outcome_of_their_own_and_are_an_outage() {
+    let stack = Stack::start().await;
+    stack.aws.proxy.fail_all(e2e::refusals::ssm_expired());
+    stack.aux.get("/param/app/key").await.problem(502, "aws-credentials");
+    let labels = [("operation", "GetParameter"), ("outcome", "credentials")];
+    assert_eq!(Exposition::of(&stack.aux).await.value("aws_requests_total", &labels), 1.0);
+    assert_eq!(stack.aux.get("/readyz").await.ok()["dependencies"]["ssm"], "degraded");
 }
 
 #[tokio::test]

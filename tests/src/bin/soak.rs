@@ -40,6 +40,9 @@ use tokio::{
     time::{Instant, interval, sleep, timeout},
 };
 
+/// What goes wrong, between whom, and how.
+type Trouble<'a> = (&'a str, &'a Proxy, fn() -> Fault);
+
 const PARAMETERS: usize = 40;
 
 /// After a fault is healed, errors are remembered for a while, calls that hang take their time to
@@ -359,8 +362,7 @@ impl World {
     /// Half of the time all is well; the other half something is wrong somewhere.
     async fn faults(&self, aws: &Proxy, between: &Proxy, end: Instant) {
         let pause = || Duration::from_secs(20);
-        type Case<'a> = (&'a str, &'a Proxy, fn() -> Fault);
-        let faults: [Case<'_>; 8] = [
+        let faults: [Trouble<'_>; 8] = [
             ("AWS throttles", aws, || refusals::ssm_throttled().into()),
             ("AWS resets", aws, || Fault::Reset),
             ("AWS hangs", aws, || Fault::Hang),

@@ -48,7 +48,14 @@ async fn main() {
                 .with("CACHE_STALE_IF_ERROR", "1h")
                 .with("CACHE_NEGATIVE_TTL", "1s")
         },
-        |main| main.with("CACHE", "on").with("MAX_IN_FLIGHT", MAX_IN_FLIGHT),
+        |main| {
+            main.with("CACHE", "on")
+                .with("MAX_IN_FLIGHT", MAX_IN_FLIGHT)
+                .with("RETRY_MAX_ATTEMPTS", "3")
+                .with("BREAKER_CONSECUTIVE_FAILURES", "5")
+                .with("BREAKER_FAILURE_RATE", "0.5")
+                .with("BREAKER_OPEN_FOR", "2s")
+        },
     )
     .await;
     for name in ["/app/key", "/app/other"] {
@@ -58,7 +65,7 @@ async fn main() {
 
     for client in 0..CLIENTS {
         let (main, aux) = (stack.main.url.clone(), stack.aux.url.clone());
-        tokio::spawn(ask_on(if client % 4 == 0 { aux } else { main }, client));
+        tokio::spawn(ask_on(if client.is_multiple_of(4) { aux } else { main }, client));
     }
     tell(&json!({ "main-api": stack.main.url, "aux-service": stack.aux.url }).to_string());
 
@@ -86,7 +93,7 @@ async fn main() {
 
 /// One client, which asks one thing after the other.
 async fn ask_on(url: String, client: usize) {
-    let impatient = client % 3 == 0;
+    let impatient = client.is_multiple_of(3);
     let builder = reqwest::Client::builder().no_proxy();
     let builder = if impatient { builder.timeout(IMPATIENCE) } else { builder };
     let http = builder.build().expect("a client without TLS needs nothing that could be missing");

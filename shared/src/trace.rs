@@ -1,0 +1,126 @@
+//! Traces: what happened to a request on its way, exported to an OpenTelemetry collector.
+//!
+//! Without a collector nothing here does anything: a [`Span`] is `None`, and the ids of a request
+//! travel on as they came. With one, each step of a request is a span below the one before, and the
+//! step's id goes out with its calls, so that the trace does not end at the border of a process.
+
+use std::{borrow::Cow, sync::OnceLock};
+
+use opentelemetry::{
+    Context, KeyValue, Value,
+    trace::{
+        Span as _, SpanContext, SpanKind, Status, TraceContextExt, TraceFlags, TraceState, Tracer,
+        TracerProvider,
+    },
+};
+use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig};
+use opentelemetry_sdk::{
+    Resource,
+    trace::{SdkTracer, SdkTracerProvider, Span as SdkSpan},
+};
+use url::Url;
+
+use crate::telemetry::{RequestContext, TraceParent};
+
+static TRACING: OnceLock<(SdkTracerProvider, SdkTracer)> = OnceLock::new();
+
+/// Starts the export to the collector at this address, if there is one. The sampler and the size of
+/// batches are what OpenTelemetry's own variables say: `OTEL_TRACES_SAMPLER`, `OTEL_BSP_…`.
+pub fn init(service: &'static str, version: &str, collector: Option<&Url>) -> anyhow::Result<()> {
+    let Some(collector) = collector else { return Ok(()) };
+    let endpoint = format!("{}/v1/traces", collector.as_str().trim_end_matches('/'));
+    let exporter = SpanExporter::builder()
+        .with_http()
+        .with_protocol(Protocol::HttpBinary)
+        .with_endpoint(endpoint)
+        .build()?;
+    let resource = Resource::builder()
+        .with_service_name(service)
+        .with_attribute(KeyValue::new("service.version", version.to_owned()))
+        .build();
+    let provider =
+        SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build();
+    let tracer = provider.tracer(service);
+    let _ = TRACING.set((provider, tracer));
+    Ok(())
+}
+
+/// Sends what has not been sent. To be called when the last request is over.
+pub async fn flush() {
+    if let Some((provider, _)) = TRACING.get() {
+        let flushed = tokio::task::spawn_blocking(|| provider.shutdown()).await;
+        if let Ok(Err(error)) = flushed {
+            tracing::warn!(%error, "the last traces were not sent");
+        }
+    }
+}
+
+/// A step of a request, from its making to its drop. It does nothing while traces are off.
+pub struct Span(Option<SdkSpan>);
+
+impl Span {
+    pub(crate) fn none() -> Self {
+        Self(None)
+    }
+
+    /// Whether anybody will see what is told.
+    pub(crate) fn is_recorded(&self) -> bool {
+        self.0.as_ref().is_some_and(|span| span.is_recording())
+    }
+
+    /// The request itself, below the span of the caller if that sent one.
+    pub(crate) fn server(caller: Option<&TraceParent>, name: impl FnOnce() -> String) -> Self {
+        Self::below(caller, SpanKind::Server, name)
+    }
+
+    /// A call that the request of the current task makes.
+    pub fn client(name: impl FnOnce() -> String) -> Self {
+        let parent = RequestContext::current().map(|context| context.trace());
+        Self::below(parent.as_ref(), SpanKind::Client, name)
+    }
+
+    fn below(parent: Option<&TraceParent>, kind: SpanKind, name: impl FnOnce() -> String) -> Self {
+        Self(TRACING.get().map(|(_, tracer)| {
+            let parent = parent.map_or_else(Context::new, |parent| {
+                Context::new().with_remote_span_context(remote(parent))
+            });
+            let builder = tracer.span_builder(Cow::<'static, str>::Owned(name())).with_kind(kind);
+            tracer.build_with_context(builder, &parent)
+        }))
+    }
+
+    /// Says something of the step. Never a name, a value or a text from outside.
+    pub fn tell(&mut self, what: &'static str, value: impl Into<Value>) {
+        if let Some(span) = &mut self.0 {
+            span.set_attribute(KeyValue::new(what, value));
+        }
+    }
+
+    /// Says that the step failed.
+    pub fn fail(&mut self, why: impl Into<Cow<'static, str>>) {
+        if let Some(span) = &mut self.0 {
+            span.set_status(Status::error(why));
+        }
+    }
+
+    /// The request as this step knows it: what is done and called within it lies below it.
+    pub fn within(&self, context: RequestContext) -> RequestContext {
+        match &self.0 {
+            Some(span) => context.at(traceparent(span.span_context())),
+            None => context,
+        }
+    }
+}
+
+fn remote(parent: &TraceParent) -> SpanContext {
+    let flags = TraceFlags::new(parent.flags);
+    SpanContext::new(parent.trace_id.into(), parent.span_id.into(), flags, true, TraceState::NONE)
+}
+
+fn traceparent(context: &SpanContext) -> TraceParent {
+    TraceParent {
+        trace_id: u128::from_be_bytes(context.trace_id().to_bytes()),
+        span_id: u64::from_be_bytes(context.span_id().to_bytes()),
+        flags: context.trace_flags().to_u8(),
+    }
+}

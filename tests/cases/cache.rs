@@ -1,0 +1,236 @@
+//! aux-service's cache and its manners toward AWS, counted on the wire.
+
+use std::time::Duration;
+
+use e2e::{
+    http::{self, Reply},
+    moto::Aws,
+    proxy::{Answer, Fault},
+    refusals,
+    service::{self, Service},
+};
+use tokio::{
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+
+/// Long enough for all requests of a test to come in meanwhile.
+const WHILE: Duration = Duration::from_millis(500);
+
+/// Fresh for a moment, then only a last resort.
+const SOON_OLD: [(&str, &str); 3] =
+    [("CACHE", "on"), ("CACHE_TTL", "100ms"), ("CACHE_STALE_WHILE_REVALIDATE", "0s")];
+
+async fn start(settings: &[(&str, &str)]) -> (Aws, Service) {
+    let aws = Aws::start().await;
+    let setup = service::aux(&aws).with("CACHE", "on");
+    let setup = settings.iter().fold(setup, |setup, (name, value)| setup.with(name, value));
+    let aux = setup.start().await;
+    (aws, aux)
+}
+
+/// Asks for all of them at the same time, and returns the answers in their order.
+async fn at_once(aux: &Service, paths: Vec<String>) -> Vec<Reply> {
+    let mut asked = JoinSet::new();
+    for (index, path) in paths.into_iter().enumerate() {
+        let url = format!("{}{path}", aux.url);
+        asked.spawn(async move { (index, http::get(&url).await) });
+    }
+    let mut replies = asked.join_all().await;
+    replies.sort_by_key(|(index, _)| *index);
+    replies.into_iter().map(|(_, reply)| reply).collect()
+}
+
+/// The cache runs on the clock of the process, so the time to live must really pass.
+async fn grow_old() {
+    sleep(Duration::from_millis(150)).await;
+}
+
+#[tokio::test]
+async fn a_hundred_clients_make_one_call() {
+    let (aws, aux) = start(&[]).await;
+    aws.put("/app/key", "hush").await;
+    aws.proxy.fail_all(Fault::Delay(WHILE));
+    let replies = at_once(&aux, vec!["/param/app/key".to_owned(); 100]).await;
+    assert!(replies.iter().all(|reply| reply.ok()["value"] == "hush"));
+    assert_eq!(aws.proxy.all_calls(), 1);
+}
+
+#[tokio::test]
+async fn a_call_outlives_the_client_that_began_it() {
+    let (aws, aux) = start(&[]).await;
+    aws.put("/app/key", "hush").await;
+    aws.proxy.fail_all(Fault::Delay(WHILE));
+    let leaving = timeout(WHILE / 5, aux.get("/param/app/key")).await;
+    assert!(leaving.is_err(), "it left before the answer came");
+    aux.get("/param/app/key").await.ok();
+    assert_eq!(aws.proxy.all_calls(), 1);
+}
+
+#[tokio::test]
+async fn a_throttled_ssm_and_a_throttled_s3_are_stood_in_for() {
+    let (aws, aux) = start(&SOON_OLD).await;
+    aws.put("/app/key", "hush").await;
+    aws.create_bucket("logs").await;
+    for (path, call, refusal) in [
+        ("/param/app/key", "GetParameter", refusals::ssm_throttled()),
+        ("/params", "DescribeParameters", refusals::ssm_throttled()),
+        ("/buckets", "ListBuckets", refusals::s3_throttled()),
+    ] {
+        let fresh = aux.get(path).await.ok();
+        aws.proxy.fail(call, refusal);
+        grow_old().await;
+        let asked = aws.proxy.calls(call);
+        let stale = aux.get(path).await;
+        assert_eq!(stale.ok(), fresh, "{path}");
+        assert_eq!(aws.proxy.calls(call), asked + 1, "{path}: throttling is not retried");
+        let told = stale.header("cache-status").unwrap();
+        assert!(told.starts_with("aux-service; fwd=stale; ttl=-"), "{path}: {told}");
+    }
+}
+
+#[tokio::test]
+async fn an_aws_that_is_gone_is_stood_in_for() {
+    let (aws, aux) = start(&SOON_OLD).await;
+    aws.put("/app/key", "hush").await;
+    aux.get("/param/app/key").await.ok();
+    for fault in [Fault::Reset, Fault::Truncate] {
+        aws.proxy.fail_all(fault);
+        grow_old().await;
+        assert_eq!(aux.get("/param/app/key").await.ok()["value"], "hush");
+    }
+    let problem = aux.get("/param/app/unheard-of").await.problem(502, "aws-unavailable");
+    assert_eq!(problem["retryable"], true, "what was never known cannot be stood in for");
+}
+
+#[tokio::test]
+async fn what_aws_says_of_a_parameter_outweighs_an_old_answer() {
+    let (aws, aux) = start(&SOON_OLD).await;
+    aws.put("/app/key", "hush").await;
+    let (denied, gone) = (refusals::ssm_denied(), refusals::ssm(400, "ParameterNotFound", ""));
+    for (refusal, status, code) in
+        [(denied, 403, "aws-access-denied"), (gone, 404, "parameter-not-found")]
+    {
+        aws.proxy.heal();
+        while aux.get("/param/app/key").await.status != 200 {
+            sleep(Duration::from_millis(100)).await;
+        }
+        aws.proxy.fail_all(refusal);
+        grow_old().await;
+        aux.get("/param/app/key").await.problem(status, code);
+        aws.proxy.fail_all(Fault::Reset);
+        let later = aux.get("/param/app/key").await;
+        assert_ne!(later.status, 200, "the old answer is gone for good");
+        if status == 403 {
+            continue;
+        }
+        later.problem(404, "parameter-not-found");
+        let kept = later.header("cache-control").unwrap();
+        assert!(kept.starts_with("max-age="), "{kept}");
+        return;
+    }
+}
+
+#[tokio::test]
+async fn made_up_names_are_asked_for_once() {
+    let (aws, aux) = start(&[]).await;
+    for _ in 0..3 {
+        aux.get("/param/app/none").await.problem(404, "parameter-not-found");
+    }
+    assert_eq!(aws.proxy.all_calls(), 1);
+}
+
+#[tokio::test]
+async fn a_list_that_breaks_on_its_second_page_is_not_kept() {
+    let (aws, aux) = start(&SOON_OLD).await;
+    for number in 0..60 {
+        aws.put(&format!("/app/{number}"), "hush").await;
+    }
+    let broken = Answer::new(500, "application/x-amz-json-1.1", "{}");
+    // Each page that fails is tried twice.
+    aws.proxy.fail_nth("DescribeParameters", 2, broken.clone());
+    aws.proxy.fail_nth("DescribeParameters", 3, broken.clone());
+    aux.get("/params").await.problem(502, "aws-unavailable");
+    let whole = aux.get("/params").await.ok();
+    assert_eq!(whole["parameters"].as_array().unwrap().len(), 60);
+
+    let next = aws.proxy.calls("DescribeParameters") + 2;
+    aws.proxy.fail_nth("DescribeParameters", next, broken.clone());
+    aws.proxy.fail_nth("DescribeParameters", next + 1, broken);
+    grow_old().await;
+    assert_eq!(
+        aux.get("/params").await.ok(),
+        whole,
+        "the old list is whole, half a new one is not"
+    );
+}
+
+#[tokio::test]
+async fn misses_on_different_names_go_to_aws_together() {
+    let (aws, aux) = start(&[]).await;
+    let paths: Vec<_> = (0..31).map(|number| format!("/param/app/{number}")).collect();
+    for (number, _) in paths.iter().enumerate().skip(1) {
+        aws.put(&format!("/app/{number}"), &format!("hush {number}")).await;
+    }
+    aws.proxy.fail_all(Fault::Delay(WHILE));
+    let replies = at_once(&aux, paths).await;
+    // Each has its own outcome.
+    replies[0].problem(404, "parameter-not-found");
+    for (number, reply) in replies.iter().enumerate().skip(1) {
+        assert_eq!(reply.ok()["value"], format!("hush {number}"));
+    }
+    let (alone, together) = (aws.proxy.calls("GetParameter"), aws.proxy.calls("GetParameters"));
+    assert!(together >= 3 && alone + together <= 10, "{alone} alone, {together} together");
+}
+
+#[tokio::test]
+async fn names_that_are_denied_together_are_asked_for_one_by_one() {
+    let (aws, aux) = start(&[]).await;
+    let paths: Vec<_> = (0..12).map(|number| format!("/param/app/{number}")).collect();
+    for number in 0..12 {
+        aws.put(&format!("/app/{number}"), "hush").await;
+    }
+    aws.proxy.fail("GetParameter", Fault::Delay(WHILE));
+    aws.proxy.fail("GetParameters", refusals::ssm_denied());
+    let replies = at_once(&aux, paths).await;
+    assert!(replies.iter().all(|reply| reply.ok()["value"] == "hush"));
+    assert!(aws.proxy.calls("GetParameters") >= 1, "they did go together first");
+    assert_eq!(aws.proxy.calls("GetParameter"), 12);
+}
+
+#[tokio::test]
+async fn a_quota_that_is_used_up_says_when_to_come_back() {
+    let (aws, aux) = start(&[("AWS_RATE_GET", "1")]).await;
+    aws.put("/app/key", "hush").await;
+    aux.get("/param/app/key").await.ok();
+    let refused = aux.get("/param/app/other").await;
+    refused.problem(503, "aws-throttled");
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    aux.get("/param/app/key").await.ok();
+    assert_eq!(aws.proxy.all_calls(), 1, "what is known needs no quota");
+}
+
+#[tokio::test]
+async fn a_client_that_has_the_answer_gets_304() {
+    let (aws, aux) = start(&[]).await;
+    aws.put("/app/key", "hush").await;
+    let first = aux.get("/param/app/key").await;
+    let etag = first.header("etag").unwrap();
+    let url = format!("{}/param/app/key", aux.url);
+    let again = http::send("GET".parse().unwrap(), &url, &[("if-none-match", etag)]).await;
+    assert_eq!((again.status, again.body.as_str()), (304, ""));
+    assert_eq!(again.header("etag"), Some(etag));
+    assert!(again.header("cache-control").unwrap().contains("stale-if-error="));
+}
+
+#[tokio::test]
+async fn a_secret_is_kept_by_nobody_on_its_way() {
+    let (aws, aux) = start(&[("ALLOW_SECURE_STRINGS", "true")]).await;
+    aws.put_typed("/app/secret", "SecureString", "hush").await;
+    for path in ["/param/app/secret", "/values/app"] {
+        let reply = aux.get(path).await;
+        reply.ok();
+        assert_eq!(reply.header("cache-control"), Some("no-store"), "{path}");
+        assert_eq!(reply.header("etag"), None, "{path}: equal tags would tell equal secrets");
+    }
+}
