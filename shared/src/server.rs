@@ -31,7 +31,7 @@ use tokio::{
     net::{TcpListener, TcpSocket, TcpStream},
     runtime::Handle,
     signal::unix::{SignalKind, signal},
-    sync::watch,
+    sync::{oneshot, watch},
     time::{interval, sleep, timeout},
 };
 use tower::Service;
@@ -77,13 +77,28 @@ pub async fn run(
         None => None,
     };
     allow_open_files();
-    let (first, second) = (signals(1)?, signals(2)?);
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut signalled = async || {
+        tokio::select! {
+            _ = terminate.recv() => (),
+            _ = interrupt.recv() => (),
+        }
+    };
+    let (shutdown, asked) = oneshot::channel();
+    let asked = async {
+        // The sender lives as long as what waits here.
+        let _ = asked.await;
+    };
+    let twice = async {
+        signalled().await;
+        // Told only after the first signal is taken: two that are not taken count as one.
+        let _ = shutdown.send(());
+        signalled().await;
+    };
     tokio::select! {
-        // In this order: were the first signal acted upon before it is counted here, a second one
-        // that follows at once could be taken for the same.
-        biased;
-        () = second => tracing::warn!("a second signal: ending at once"),
-        () = serve(config, public, admin, app, exporter, dependencies, first) => (),
+        () = serve(config, public, admin, app, exporter, dependencies, asked) => (),
+        () = twice => tracing::warn!("a second signal: ending at once"),
     }
     Ok(())
 }
@@ -268,21 +283,6 @@ fn tell_address(what: &'static str, listener: &TcpListener) {
     if let Ok(address) = listener.local_addr() {
         tracing::info!(%address, "{what}");
     }
-}
-
-/// Completes at the `count`th SIGTERM or Ctrl-C. The handlers are in place when this returns,
-/// not when the future is first polled.
-fn signals(count: usize) -> anyhow::Result<impl Future<Output = ()>> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    Ok(async move {
-        for _ in 0..count {
-            tokio::select! {
-                _ = terminate.recv() => (),
-                _ = interrupt.recv() => (),
-            }
-        }
-    })
 }
 
 #[derive(Clone)]

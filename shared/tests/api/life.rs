@@ -55,7 +55,7 @@ impl Server {
         let release = Arc::new(Notify::new());
         let held = Arc::clone(&release);
         let routes = Router::new()
-            .route("/", get(async || "hello"))
+            .route("/hello", get(async || "hello"))
             .route("/held", get(async move || held.notified().await))
             .route("/panic", get(async || -> &str { panic!("the secret that it stumbled over") }));
         let limits = Stack { request_timeout: PATIENCE, too_slow: Problem::internal };
@@ -152,7 +152,7 @@ mod exit {
         let server = Server::start(&["--shutdown-delay=1s"]).await;
         let (mut used, mut idle) = (server.connect().await, server.connect().await);
         for stream in [&mut used, &mut idle] {
-            stream.write_all(keeping("/").as_bytes()).await.unwrap();
+            stream.write_all(keeping("/hello").as_bytes()).await.unwrap();
             assert!(!head(stream).await.contains("connection: close"));
         }
         assert_status(&server.get("/readyz").await, 200);
@@ -162,7 +162,7 @@ mod exit {
         let mut probe = TcpStream::connect(server.address).await.unwrap();
         probe.write_all(closing("/readyz", "").as_bytes()).await.unwrap();
         assert_problem(&rest(&mut probe).await, 503, "draining");
-        used.write_all(keeping("/").as_bytes()).await.unwrap();
+        used.write_all(keeping("/hello").as_bytes()).await.unwrap();
         let answer = rest(&mut used).await;
         assert_status(&answer, 200);
         assert!(answer.contains("connection: close"), "{answer}");
@@ -178,7 +178,7 @@ mod exit {
         let mut open = server.connect().await;
         open.write_all(keeping("/held").as_bytes()).await.unwrap();
         // Its answer shows that the one before it has arrived, too.
-        assert_status(&server.get("/").await, 200);
+        assert_status(&server.get("/hello").await, 200);
         server.stop.send(()).unwrap();
         eventually("the listener closes", || async {
             TcpStream::connect(server.address).await.is_err()
@@ -195,7 +195,7 @@ mod exit {
         let server = Server::start(&["--shutdown-grace=200ms"]).await;
         let mut open = server.connect().await;
         open.write_all(keeping("/held").as_bytes()).await.unwrap();
-        assert_status(&server.get("/").await, 200);
+        assert_status(&server.get("/hello").await, 200);
         server.stop.send(()).unwrap();
         timeout(PATIENCE, server.ended).await.expect("it ends after the grace").unwrap();
     }
@@ -204,8 +204,8 @@ mod exit {
     async fn a_half_sent_header_does_not_hold_the_process() {
         let server = Server::start(&["--shutdown-grace=1h"]).await;
         let mut half = server.connect().await;
-        half.write_all(b"GET / HT").await.unwrap();
-        assert_status(&server.get("/").await, 200);
+        half.write_all(b"GET /hello HT").await.unwrap();
+        assert_status(&server.get("/hello").await, 200);
         server.stop.send(()).unwrap();
         timeout(PATIENCE, server.ended).await.expect("it does not wait for the rest").unwrap();
     }
@@ -216,11 +216,11 @@ mod exit {
     #[tokio::test]
     async fn connections_that_wait_to_be_accepted_are_answered_before_the_end() {
         let server = Server::start(&[]).await;
-        assert_status(&server.get("/").await, 200);
+        assert_status(&server.get("/hello").await, 200);
         let waiting: Vec<_> = (0..300)
             .map(|_| {
                 let mut stream = BlockingStream::connect(server.address).unwrap();
-                std::io::Write::write_all(&mut stream, closing("/", "").as_bytes()).unwrap();
+                std::io::Write::write_all(&mut stream, closing("/hello", "").as_bytes()).unwrap();
                 stream.set_nonblocking(true).unwrap();
                 stream
             })
@@ -242,15 +242,15 @@ mod clients {
         let server = Server::start(&[]).await;
         let (mut silent, mut half) = (server.connect().await, server.connect().await);
         let mut client = server.connect().await;
-        half.write_all(b"GET / HTTP/1.1\r\nhost:").await.unwrap();
-        client.write_all(keeping("/").as_bytes()).await.unwrap();
+        half.write_all(b"GET /hello HTTP/1.1\r\nhost:").await.unwrap();
+        client.write_all(keeping("/hello").as_bytes()).await.unwrap();
         assert_status(&head(&mut client).await, 200);
         let started = Instant::now();
         assert_eq!(silent.read(&mut [0; 1]).await.unwrap_or(0), 0);
         assert_eq!(half.read(&mut [0; 1]).await.unwrap_or(0), 0);
         let elapsed = started.elapsed().as_secs();
         assert!((9..=15).contains(&elapsed), "after {elapsed} s");
-        client.write_all(keeping("/").as_bytes()).await.unwrap();
+        client.write_all(keeping("/hello").as_bytes()).await.unwrap();
         assert_status(&head(&mut client).await, 200);
     }
 
@@ -260,11 +260,11 @@ mod clients {
         let mut half_open = Vec::new();
         for _ in 0..400 {
             let mut stream = server.connect().await;
-            stream.write_all(b"GET / HTTP/1.1\r\nho").await.unwrap();
+            stream.write_all(b"GET /hello HTTP/1.1\r\nho").await.unwrap();
             half_open.push(stream);
         }
         for _ in 0..200 {
-            assert_status(&server.get("/").await, 200);
+            assert_status(&server.get("/hello").await, 200);
         }
         assert_status(&server.get("/readyz").await, 200);
         // They hold no slot: any of them may go on.
@@ -284,11 +284,11 @@ mod clients {
             open.spawn(async move { rest(&mut stream).await });
         }
         eventually("the house is full", || async {
-            server.get("/").await.starts_with("HTTP/1.1 503 ")
+            server.get("/hello").await.starts_with("HTTP/1.1 503 ")
         })
         .await;
         for _ in 0..100 {
-            let refused = server.get("/").await;
+            let refused = server.get("/hello").await;
             assert_problem(&refused, 503, "overloaded");
             assert!(refused.contains("retry-after: 1\r\n"), "{refused}");
         }
@@ -301,7 +301,7 @@ mod clients {
         for answer in open.join_all().await {
             assert_status(&answer, 200);
         }
-        assert_status(&server.get("/").await, 200);
+        assert_status(&server.get("/hello").await, 200);
     }
 
     #[tokio::test]
@@ -309,11 +309,14 @@ mod clients {
         let server = Server::start(&[]).await;
         let line = "x".repeat(100);
         let lines: String = (0..80).map(|n| format!("x-{n}: {line}\r\n")).collect();
-        assert_status(&server.ask(&closing("/", &lines)).await, 200);
+        assert_status(&server.ask(&closing("/hello", &lines)).await, 200);
         let cookies = "c".repeat(100 << 10);
-        assert_status(&server.ask(&closing("/", &format!("cookie: {cookies}\r\n"))).await, 431);
+        assert_status(
+            &server.ask(&closing("/hello", &format!("cookie: {cookies}\r\n"))).await,
+            431,
+        );
         let many: String = (0..101).map(|n| format!("x-{n}: 1\r\n")).collect();
-        assert_status(&server.ask(&closing("/", &many)).await, 431);
+        assert_status(&server.ask(&closing("/hello", &many)).await, 431);
         let path = format!("/{}", "a".repeat(100 << 10));
         assert_status(&server.get(&path).await, 431);
     }
@@ -322,7 +325,7 @@ mod clients {
     async fn what_is_no_http_is_refused_with_an_answer() {
         let server = Server::start(&[]).await;
         for garbage in
-            ["GARBAGE\r\n\r\n", "\x16\x03\x01\x02\r\n\r\n", "GET / HTTP/1.1\r\na b: c\r\n\r\n"]
+            ["GARBAGE\r\n\r\n", "\x16\x03\x01\x02\r\n\r\n", "GET /hello HTTP/1.1\r\na b: c\r\n\r\n"]
         {
             assert_status(&server.ask(garbage).await, 400);
         }
@@ -332,7 +335,7 @@ mod clients {
     async fn an_answer_does_not_wait_for_the_rest_of_the_next_request() {
         let server = Server::start(&[]).await;
         let mut client = server.connect().await;
-        client.write_all(format!("{}GET / HT", keeping("/")).as_bytes()).await.unwrap();
+        client.write_all(format!("{}GET /hello HT", keeping("/hello")).as_bytes()).await.unwrap();
         assert_status(&head(&mut client).await, 200);
     }
 
@@ -340,8 +343,10 @@ mod clients {
     async fn a_body_that_nobody_reads_does_not_cost_its_sender_the_answer() {
         let server = Server::start(&[]).await;
         let body = "b".repeat(900 << 10);
-        let request =
-            format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+        let request = format!(
+            "POST /hello HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
         for _ in 0..20 {
             assert_problem(&server.ask(&request).await, 405, "method-not-allowed");
         }
@@ -353,7 +358,7 @@ mod clients {
         let answer = server.get("/panic").await;
         assert_problem(&answer, 500, "internal");
         assert!(!answer.contains("secret"), "{answer}");
-        assert_status(&server.get("/").await, 200);
+        assert_status(&server.get("/hello").await, 200);
         let metrics = server.get("/metrics").await;
         let counted = |line: &str| {
             line.starts_with("axum_http_requests_total{")
@@ -366,7 +371,7 @@ mod clients {
     #[tokio::test]
     async fn every_answer_forbids_sniffing_and_none_names_the_server_or_invites_other_origins() {
         let server = Server::start(&[]).await;
-        for path in ["/", "/nowhere", "/panic", "/healthz", "/readyz", "/metrics"] {
+        for path in ["/hello", "/nowhere", "/panic", "/healthz", "/readyz", "/metrics"] {
             let asked = closing(path, "origin: http://evil.example\r\n");
             let answer = server.ask(&asked).await;
             assert!(answer.contains("x-content-type-options: nosniff\r\n"), "{answer}");
@@ -422,7 +427,7 @@ mod tokens {
         for probe in ["/healthz", "/livez", "/readyz", "/metrics"] {
             assert_status(&server.get(probe).await, 200);
         }
-        for path in ["/", "/panic", "/nowhere"] {
+        for path in ["/hello", "/panic", "/nowhere"] {
             let refused = server.get(path).await;
             assert_problem(&refused, 401, "unauthorized");
             assert!(refused.contains("www-authenticate: Bearer realm=\"api\"\r\n"), "{refused}");
@@ -431,7 +436,7 @@ mod tokens {
             assert!(refused.contains("error=\"invalid_token\"\r\n"), "{refused}");
             assert!(!refused.contains(NEW), "{refused}");
         }
-        assert_status(&server.get_with("/", OLD).await, 200);
+        assert_status(&server.get_with("/hello", OLD).await, 200);
         assert_problem(&server.get_with("/nowhere", OLD).await, 404, "not-found");
     }
 
@@ -440,27 +445,27 @@ mod tokens {
         let mount = Mount::new("exchange");
         mount.swing_to("monday", OLD);
         let server = Server::start(&[&mount.flag()]).await;
-        assert_status(&server.get_with("/", OLD).await, 200);
+        assert_status(&server.get_with("/hello", OLD).await, 200);
 
         mount.swing_to("tuesday", NEW);
         eventually("the new token is accepted", || async {
-            server.get_with("/", NEW).await.starts_with("HTTP/1.1 200 ")
+            server.get_with("/hello", NEW).await.starts_with("HTTP/1.1 200 ")
         })
         .await;
-        assert_status(&server.get_with("/", OLD).await, 401);
+        assert_status(&server.get_with("/hello", OLD).await, 401);
 
         for (day, content) in [("wednesday", ""), ("thursday", "not a token"), ("friday", "#")] {
             mount.swing_to(day, content);
             sleep(Duration::from_millis(2500)).await;
-            assert_status(&server.get_with("/", NEW).await, 200);
+            assert_status(&server.get_with("/hello", NEW).await, 200);
         }
         fs::remove_file(mount.0.join("..data")).unwrap();
         sleep(Duration::from_millis(2500)).await;
-        assert_status(&server.get_with("/", NEW).await, 200);
+        assert_status(&server.get_with("/hello", NEW).await, 200);
 
         mount.swing_to("saturday", OLD);
         eventually("it goes on to follow the file", || async {
-            server.get_with("/", OLD).await.starts_with("HTTP/1.1 200 ")
+            server.get_with("/hello", OLD).await.starts_with("HTTP/1.1 200 ")
         })
         .await;
     }
