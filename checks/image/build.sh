@@ -1,6 +1,6 @@
 # Sourced after tools.sh: builds the images through the Dockerfile's own stages where no registry can be reached.
 # The image that it starts from is replaced by a stand-in of the same name: this machine's own compiler, mounted.
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154 # root and tools come from tools.sh
 
 images() { buildah --root "$tools/images/root" --runroot "$tools/images/run" --storage-driver overlay "$@"; }
 

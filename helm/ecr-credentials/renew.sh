@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # Asks ECR for a token and applies it as a pull secret in every namespace. It never prints what Kubernetes answers to
 # a success, because that is the Secret.
 kubernetes=/var/run/secrets/kubernetes.io/serviceaccount
