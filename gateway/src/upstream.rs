@@ -1,5 +1,5 @@
 //! The client of aux-service. From the outside in: the overall deadline, the cache,
-//! [retry](crate::retry), then the layers of one attempt: [circuit breaker](crate::breaker),
+//! [retry], then the layers of one attempt: [circuit breaker](crate::breaker),
 //! timeout, HTTP.
 
 use std::{sync::Arc, time::Duration};
