@@ -111,7 +111,7 @@ class Panel:
             self.json["transformations"] = transformations
 
 
-def graph(title: str, description: str, queries: list[tuple[str, str]], *, stacked: bool = False, **more) -> Panel:
+def graph(title: str, description: str, queries: list[tuple[str, str]], *, stacked: bool = False, soft_max: float | None = None, **more) -> Panel:
     custom = {
         "drawStyle": "line",
         "lineWidth": 1,
@@ -121,6 +121,8 @@ def graph(title: str, description: str, queries: list[tuple[str, str]], *, stack
         "stacking": {"mode": "normal" if stacked else "none", "group": "A"},
         "thresholdsStyle": {"mode": "dashed" if more.get("thresholds", OK) is not OK else "off"},
     }
+    if soft_max is not None:
+        custom["axisSoftMax"] = soft_max
     options = {
         "legend": {"displayMode": "list", "placement": "bottom", "showLegend": True, "calcs": []},
         "tooltip": {"mode": "multi", "sort": "desc"},
@@ -142,6 +144,14 @@ def stat(title: str, description: str, queries: list[tuple[str, str]], **more) -
     defaults = {"color": {"mode": "thresholds"}} | more.pop("defaults", {})
     more = {"instant": True, "width": 4, "height": 4} | more
     return Panel(title, description, queries, kind="stat", options=options, defaults=defaults, **more)
+
+
+def narrow(**widths: int) -> list[dict]:
+    """Widths of columns whose values are short, which leaves the rest to the long names of pods."""
+    return [
+        {"matcher": {"id": "byName", "options": name}, "properties": [{"id": "custom.width", "value": width}]}
+        for name, width in widths.items()
+    ]
 
 
 def table(title: str, description: str, queries: list[tuple[str, str]], columns: dict[str, str], **more) -> Panel:
@@ -176,15 +186,24 @@ CIRCUIT = words({"0": ("closed", GREEN), "1": ("half open", YELLOW), "2": ("open
 
 
 def coloured(**colors: str) -> list[dict]:
-    """Fixed colours for series by name, so that they do not change with what else is there."""
+    """Fixed colours for series by the last word of their legend, so that red is always bad and a colour does not change with what else is there."""
     return [
         {
-            "matcher": {"id": "byName", "options": name.replace("_", " ")},
+            "matcher": {"id": "byRegexp", "options": f"/(^| ){name}$/"},
             "properties": [{"id": "color", "value": {"mode": "fixed", "fixedColor": color}}],
         }
         for name, color in colors.items()
     ]
 
+
+# The same word has the same colour on every panel.
+OUTCOMES = coloured(
+    ok=GREEN, hit=GREEN, success=GREEN, coalesced="light-green", negative="super-light-green", not_found=GREY, client_error=GREY,
+    miss=BLUE, bypass="light-blue", shielded=PURPLE, stale=YELLOW, budget_exhausted=PURPLE, circuit_open=PURPLE,
+    stale_error=ORANGE, throttled=ORANGE, abandoned=GREY, denied="dark-red", credentials="dark-orange",
+    timeout="light-red", unreachable="dark-red", invalid="super-light-red", error=RED, failure=RED, server_error=RED,
+)
+STATUSES = coloured(**{"2..": GREEN, "3..": BLUE, "4..": YELLOW, "499": GREY, "5..": RED, "503": ORANGE})
 
 HEALTH = [
     stat(
@@ -224,7 +243,7 @@ HEALTH = [
         [(selected("up"), "")],
         {"job": "service", "namespace": "namespace", "pod": "pod", "endpoint": "endpoint", "instance": "address", "Value": "state"},
         width=14,
-        overrides=[
+        overrides=narrow(service=120, namespace=120, endpoint=105, state=85) + [
             {
                 "matcher": {"id": "byName", "options": "state"},
                 "properties": [
@@ -250,6 +269,7 @@ HEALTH = [
         "Pod-to-node map", "Where the pods run, as kube-state-metrics tells it. All replicas on one node go down with it.",
         [(f"max by (namespace, pod, node, host_ip, pod_ip) (kube_pod_info and on (namespace, pod) {selected('up')})", "")],
         {"namespace": "namespace", "pod": "pod", "node": "node", "host_ip": "node's address", "pod_ip": "pod's address"}, width=12,
+        overrides=narrow(namespace=120, node=110) + narrow(**{"node's address": 140, "pod's address": 140}),
     ),
     graph(
         "Scrape duration", "How long a pod takes to tell its metrics. It grows with the number of series, and when the pod is starved of CPU.",
@@ -267,27 +287,27 @@ RED_ROW = [
     graph(
         "Requests by route", "Answers a second. `unmatched` is every path that no route has.",
         [(f"sum by (job, endpoint) ({rate('axum_http_requests_total')})", "{{job}} {{endpoint}}")],
-        unit="reqps", stacked=True,
+        unit="reqps", stacked=True, width=12,
     ),
     graph(
         "Errors by route", "Share of requests answered with 5xx.",
         [(ratio(rate("axum_http_requests_total", FAILED), rate("axum_http_requests_total"), "job, endpoint"), "{{job}} {{endpoint}}")],
-        unit="percentunit", thresholds=FAILING_ABOVE,
+        unit="percentunit", thresholds=FAILING_ABOVE, width=12,
     ),
     graph(
         "Latency by route, 99 %", "99 of 100 requests are answered within this time.",
         [(quantile(0.99, "axum_http_requests_duration_seconds", "job, endpoint"), "{{job}} {{endpoint}}")],
-        unit="s", thresholds=steps((GREEN, None), (RED, 1)),
+        unit="s", thresholds=steps((GREEN, None), (RED, 1)), width=12,
     ),
     graph(
         "Answers by status", "Answers a second. 499 is a client that left before its answer.",
         [(f"sum by (job, status) ({rate('axum_http_requests_total')})", "{{job}} {{status}}")],
-        unit="reqps", stacked=True,
+        unit="reqps", stacked=True, width=12, overrides=STATUSES,
     ),
     graph(
         "Latency", "How long requests take, over all routes of a service.",
         [(quantile(q, "axum_http_requests_duration_seconds", "job"), f"{{{{job}}}} {name}") for q, name in [(0.5, "50 %"), (0.9, "90 %"), (0.99, "99 %")]],
-        unit="s",
+        unit="s", width=12,
     ),
     graph(
         "In flight, refused, abandoned", "Requests open now; a second: those refused because `MAX_IN_FLIGHT` were open, and those whose client left.",
@@ -296,6 +316,7 @@ RED_ROW = [
             (f"sum by (job) ({rate('requests_shed_total')})", "{{job}} refused"),
             (f"sum by (job) ({rate('axum_http_requests_total', ABANDONED)} or 0 * {selected('requests_shed_total')})", "{{job}} abandoned"),
         ],
+        width=12,
     ),
 ]
 
@@ -327,23 +348,23 @@ CACHE_ROW = [
     stat(
         "Calls saved", "Lookups over the time shown that asked nobody.",
         [(f"sum by (job) (increase({selected('cache_requests_total', HITS)}[$__range]))", "{{job}}")],
-        width=6, defaults={"decimals": 0},
+        unit="locale", width=6, defaults={"decimals": 0},
     ),
     stat(
         "Calls to AWS", "Over the time shown; those that our own quota shield held back never left.",
         [(f"sum(increase({selected('aws_requests_total', CALLED)}[$__range]))", "made"),
          (f"sum(increase({selected('aws_requests_total', SHIELDED)}[$__range]))", "held back")],
-        width=6, defaults={"decimals": 0},
+        unit="locale", width=6, defaults={"decimals": 0},
     ),
     stat(
         "Throttled by AWS", "Calls over the time shown that AWS refused for its quota. Others in the account use the same quota.",
         [(f"sum(increase({selected('aws_requests_total', THROTTLED)}[$__range]))", "throttled")],
-        thresholds=steps((GREEN, None), (RED, 1)), width=6, defaults={"decimals": 0},
+        unit="locale", thresholds=steps((GREEN, None), (RED, 1)), width=6, defaults={"decimals": 0},
     ),
     graph(
         "Lookups by outcome", "Lookups a second in the caches of the chosen services.",
         [(f"sum by (job, outcome) ({rate('cache_requests_total')})", "{{job}} {{outcome}}")],
-        unit="reqps", stacked=True, width=12,
+        unit="reqps", stacked=True, width=12, overrides=OUTCOMES,
     ),
     graph(
         "Hit ratio over time", "Share of lookups answered without a call of their own to the source.",
@@ -381,7 +402,7 @@ AWS_ROW = [
     ),
     graph(
         "Calls by outcome", "Calls to AWS a second. `shielded` ones were held back by our own quota and never left.",
-        [(f"sum by (outcome) ({rate('aws_requests_total')})", "{{outcome}}")], unit="reqps", stacked=True,
+        [(f"sum by (outcome) ({rate('aws_requests_total')})", "{{outcome}}")], unit="reqps", stacked=True, overrides=OUTCOMES,
     ),
     graph(
         "Latency of AWS, 99 %", "Time of one call, its retries included.",
@@ -391,10 +412,10 @@ AWS_ROW = [
         "Quota used", "Calls of all chosen pods against Parameter Store's default quota for the whole account and region: $reads_limit reads, $lists_limit lists a second.",
         [(f"sum({rate('aws_requests_total', READ_CALLS)}) / $reads_limit", "reads"),
          (f"sum({rate('aws_requests_total', LIST_CALLS)}) / $lists_limit", "lists of parameters")],
-        unit="percentunit", width=12, thresholds=steps((GREEN, None), (YELLOW, 0.8), (RED, 1)),
+        unit="percentunit", width=12, thresholds=steps((GREEN, None), (YELLOW, 0.8), (RED, 1)), soft_max=1.1,
     ),
     graph(
-        "Calls saved", "Lookups a second in aux-service's cache against the calls to AWS that they took.",
+        "Lookups against calls", "Lookups a second in aux-service's cache against the calls to AWS that they took.",
         [(f"sum({rate('cache_requests_total', OF_AUX)})", "lookups"),
          (f"sum({rate('aws_requests_total', CALLED)})", "calls to AWS")],
         unit="reqps", width=12,
@@ -417,28 +438,28 @@ GATEWAY_ROW = [
     ),
     graph(
         "Attempts by outcome", "Attempts to ask aux-service a second, retries included. `circuit_open` ones were refused by the breaker and never left.",
-        [(f"sum by (outcome) ({rate('upstream_requests_total')})", "{{outcome}}")], unit="reqps", stacked=True,
+        [(f"sum by (outcome) ({rate('upstream_requests_total')})", "{{outcome}}")], unit="reqps", stacked=True, width=12, overrides=OUTCOMES,
     ),
     graph(
         "Attempts by route", "Attempts to ask aux-service a second, retries included.",
-        [(f"sum by (route) ({rate('upstream_requests_total')})", "{{route}}")], unit="reqps", stacked=True,
+        [(f"sum by (route) ({rate('upstream_requests_total')})", "{{route}}")], unit="reqps", stacked=True, width=12,
     ),
     graph(
         "Latency of aux-service", "Time of one attempt, until the whole answer is there.",
-        [(quantile(q, "upstream_request_duration_seconds", "job"), name) for q, name in [(0.5, "50 %"), (0.9, "90 %"), (0.99, "99 %")]], unit="s",
+        [(quantile(q, "upstream_request_duration_seconds", "job"), name) for q, name in [(0.5, "50 %"), (0.9, "90 %"), (0.99, "99 %")]], unit="s", width=12,
     ),
     graph(
         "Latency of aux-service by route, 99 %", "Time of one attempt, until the whole answer is there.",
-        [(quantile(0.99, "upstream_request_duration_seconds", "route"), "{{route}}")], unit="s", thresholds=steps((GREEN, None), (RED, 1)),
+        [(quantile(0.99, "upstream_request_duration_seconds", "route"), "{{route}}")], unit="s", thresholds=steps((GREEN, None), (RED, 1)), width=12,
     ),
     graph(
         "Retries", "Retries a second by what they came to, and those that the budget forbade.",
-        [(f"sum by (outcome) ({rate('upstream_retries_total')})", "{{outcome}}")], unit="reqps",
+        [(f"sum by (outcome) ({rate('upstream_retries_total')})", "{{outcome}}")], unit="reqps", overrides=OUTCOMES,
     ),
     graph(
         "Retry budget used", "Retries as a share of first attempts. The budget allows `RETRY_BUDGET` (0.2 by default) and a few a second besides, so a quiet service may exceed it.",
         [(f"sum by (job) ({rate('upstream_retries_total', RETRIED)}) / (sum by (job) ({rate('upstream_requests_total')}) - sum by (job) ({rate('upstream_retries_total', RETRIED)}))", "{{job}}")],
-        unit="percentunit", thresholds=steps((GREEN, None), (RED, 0.2)),
+        unit="percentunit", thresholds=steps((GREEN, None), (RED, 0.2)), soft_max=0.25,
     ),
     graph(
         "Refusals", "Requests a second that were turned away: by the open circuit, for want of room (`MAX_IN_FLIGHT`), or answered 503 for any reason.",

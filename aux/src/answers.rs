@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use axum::{http::HeaderMap, response::Response};
 use serde::Serialize;
 use shared::{
-    cache::{Answer, Cache, CacheableError, Disposition, Loaded, Mode, Settings, Stats, Urgency},
+    cache::{Answer, Cache, CacheableError, Disposition, Loaded, Mode, Settings, Urgency},
     config::Switch,
     http_cache::{Freshness, forces_revalidation},
     problem::Problem,
@@ -55,7 +55,8 @@ struct Source {
     inventory: Arc<dyn Inventory>,
     prefixes: Prefixes,
     allow_secure_strings: bool,
-    freshness: Freshness,
+    /// `None` while the cache is off: then nobody behind us may keep an answer either.
+    freshness: Option<Freshness>,
     jitter: f64,
     negative_ttl: Duration,
 }
@@ -65,6 +66,18 @@ struct Source {
 struct Failure {
     error: Error,
     negative_ttl: Duration,
+}
+
+/// What the source says, and whether that is "nothing".
+struct Found {
+    answer: Answer,
+    empty: bool,
+}
+
+impl Found {
+    fn something(answer: Answer) -> Self {
+        Self { answer, empty: false }
+    }
 }
 
 impl CacheableError for Failure {
@@ -114,13 +127,18 @@ impl Answers {
             inventory,
             prefixes: config.parameter_prefixes.clone(),
             allow_secure_strings: config.allow_secure_strings,
-            freshness: Freshness::new(
-                config.cache_ttl,
-                config.cache_stale_while_revalidate,
-                config.cache_stale_if_error,
-            ),
+            freshness: (config.common.cache == Switch::On).then(|| {
+                Freshness::new(
+                    config.cache_ttl,
+                    config.cache_stale_while_revalidate,
+                    config.cache_stale_if_error,
+                )
+            }),
             jitter: config.cache_ttl_jitter,
-            negative_ttl: config.cache_negative_ttl,
+            negative_ttl: match config.common.cache {
+                Switch::On => config.cache_negative_ttl,
+                Switch::Off => Duration::ZERO,
+            },
         };
         Self {
             cache,
@@ -156,23 +174,30 @@ impl Answers {
     pub fn sync(&self) {
         self.cache.sync();
     }
-
-    pub fn stats(&self) -> Stats {
-        self.cache.stats()
-    }
 }
 
 impl Source {
     async fn load(&self, question: &Question, urgency: Urgency) -> Result<Loaded, Failure> {
         let answer = match question {
-            Question::Buckets => self.buckets(urgency).await,
-            Question::Parameters => self.parameters(urgency).await,
-            Question::Parameter(name) => self.parameter(name, urgency).await,
+            Question::Buckets => self.buckets(urgency).await.map(Found::something),
+            Question::Parameters => self.parameters(urgency).await.map(Found::something),
+            Question::Parameter(name) => self.parameter(name, urgency).await.map(Found::something),
             Question::Values(path) => self.values(path, urgency).await,
         };
-        match answer {
-            Ok(answer) => Ok(Loaded::new(answer, self.freshness.jittered(self.jitter))),
-            Err(error) => Err(Failure { error, negative_ttl: self.negative_ttl }),
+        match (answer, self.freshness) {
+            (Ok(Found { answer, empty: false }), Some(freshness)) => {
+                Ok(Loaded::new(answer, freshness.jittered(self.jitter)))
+            }
+            // Like a name that does not exist: made-up paths must not push real answers out.
+            (Ok(Found { answer, empty: true }), Some(_)) => {
+                let briefly = Freshness::new(self.negative_ttl, Duration::ZERO, Duration::ZERO);
+                Ok(Loaded::new(answer, briefly))
+            }
+            (Ok(Found { answer, .. }), None) => {
+                let never = Freshness::new(Duration::ZERO, Duration::ZERO, Duration::ZERO);
+                Ok(Loaded { storable: false, ..Loaded::new(answer, never) })
+            }
+            (Err(error), _) => Err(Failure { error, negative_ttl: self.negative_ttl }),
         }
     }
 
@@ -196,7 +221,7 @@ impl Source {
         Ok(if parameter.secure { self.secret(body) } else { self.open(body) })
     }
 
-    async fn values(&self, path: &ParameterPath, urgency: Urgency) -> Result<Answer, Error> {
+    async fn values(&self, path: &ParameterPath, urgency: Urgency) -> Result<Found, Error> {
         let mut parameters = self.inventory.values(path, urgency).await?;
         parameters.retain(|parameter| self.prefixes.allow(&parameter.name));
         let (mut values, mut omitted, mut secret) = (BTreeMap::new(), Vec::new(), false);
@@ -208,8 +233,10 @@ impl Source {
                 values.insert(parameter.name.clone(), parameter.value.as_str());
             }
         }
+        let empty = values.is_empty() && omitted.is_empty();
         let body = Values { path: path.as_str().to_owned(), values, omitted };
-        Ok(if secret { self.secret(body) } else { self.open(body) })
+        let answer = if secret { self.secret(body) } else { self.open(body) };
+        Ok(Found { answer, empty })
     }
 
     fn open<T: Serialize>(&self, body: T) -> Answer {

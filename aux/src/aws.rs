@@ -50,6 +50,9 @@ use crate::{
 /// request can cost six calls; throttled ones are not tried again at all.
 const ATTEMPTS: u32 = 2;
 
+/// Before the second attempt, at most: the default of a second would leave it no time.
+const BACKOFF: Duration = Duration::from_millis(100);
+
 /// The most that each list answers a page. `ListBuckets` must be told one, or S3 refuses to list
 /// for accounts with a quota above ten thousand.
 const BUCKETS_PER_PAGE: i32 = 1000;
@@ -146,10 +149,12 @@ impl Aws {
             .build();
         let sdk = aws_config::defaults(BehaviorVersion::latest())
             .timeout_config(timeouts)
-            .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
+            .retry_config(
+                RetryConfig::standard().with_max_attempts(ATTEMPTS).with_initial_backoff(BACKOFF),
+            )
             .load()
             .await;
-        if sdk.region().is_none() {
+        if sdk.region().is_none_or(|region| region.as_ref().trim().is_empty()) {
             shared::config::refuse::<Config>(
                 "no AWS region is set; set AWS_REGION, for example to eu-west-2, or say --backend embedded",
             );
@@ -271,10 +276,11 @@ impl Source for Calls {
             .into_iter()
             .flatten()
             .filter_map(parameter)
-            .map(|parameter| (parameter.name.clone(), parameter))
+            // One that has no leading slash is found under one all the same.
+            .map(|parameter| (parameter.name.trim_start_matches('/').to_owned(), parameter))
             .collect();
         let unknown = answer.invalid_parameters.unwrap_or_default();
-        let outcome = |name: &String| match found.remove(name) {
+        let outcome = |name: &String| match found.remove(name.trim_start_matches('/')) {
             Some(parameter) => Ok(parameter),
             None if unknown.contains(name) => Err(Error::ParameterNotFound),
             None => Err(broken(Operation::GetParameters)),

@@ -145,7 +145,10 @@ impl<S: Source> Batcher<S> {
             // One bad or forbidden name spoils the whole call, so each is asked for by itself.
             Err(Error::AwsAccessDenied(_) | Error::RefusedParameterName(_)) => {
                 for Waiting { name, urgency, answer } in batch {
-                    let _ = answer.send(self.0.source.one(&name, urgency).await);
+                    let this = self.clone();
+                    tokio::spawn(async move {
+                        let _ = answer.send(this.0.source.one(&name, urgency).await);
+                    });
                 }
             }
             Err(error) => {

@@ -169,6 +169,8 @@ mod tests {
             ),
             (&["--embedded-file=x.yaml"], ["--embedded-file", "--backend"]),
             (&["--admin-addr=0.0.0.0:5000"], ["--admin-addr", "--listen-addr"]),
+            (&["--admin-addr=127.0.0.1:5000"], ["--admin-addr", "--listen-addr"]),
+            (&["--cache-max-bytes=99EiB"], ["--cache-max-bytes", "1.0 TiB"]),
             (&["--cache-max-bytes=1KiB"], ["--cache-max-bytes", "--cache"]),
         ] {
             let reason = check(flags).expect_err("refused");
@@ -190,6 +192,7 @@ mod tests {
             "--aws-rate-get=-1",
             "--aws-rate-list=NaN",
             "--max-in-flight=0",
+            "--max-in-flight=18446744073709551615",
             "--cache-max-bytes=lots",
             "--access-log=some",
         ] {

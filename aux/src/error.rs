@@ -78,6 +78,7 @@ impl Error {
                     "The quota of calls to AWS is used up for the moment.",
                 )
                 .retry_after(*retry_after);
+                let problem = Problem { shielded: cause.is_none(), ..problem };
                 with_cause(problem, cause.as_ref())
             }
             Self::AwsCredentials(cause) => Problem::new(

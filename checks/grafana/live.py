@@ -61,6 +61,7 @@ EXPECTED: dict[tuple[str, str, str], Expectation] = {
     ("gateway-cache-aws", "Hit ratio", ""): lambda top: 0 < top <= 1,
     ("gateway-cache-aws", "Hit ratio over time", ""): lambda top: 0 < top <= 1,
     ("gateway-cache-aws", "Calls saved", ""): lambda top: top > 0,
+    ("gateway-cache-aws", "Lookups against calls", ""): lambda top: top > 0,
     ("gateway-cache-aws", "Calls to AWS", "made"): lambda top: top > 0,
     ("gateway-cache-aws", "Throttled by AWS", ""): lambda top: top > 0,
     ("gateway-cache-aws", "Stale answers", "stale error"): lambda top: top > 0,

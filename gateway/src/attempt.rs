@@ -139,13 +139,15 @@ impl Failure {
         }
     }
 
+    /// The circuit judges aux-service, which does its work when it tells what is wrong with AWS:
+    /// an open circuit would only hide the stale answers that it still has.
     fn verdict(&self) -> Verdict {
-        if self.is_answer() {
-            Verdict::Success
-        } else if self.is_throttled() {
-            Verdict::Throttled
-        } else {
-            Verdict::Failure
+        match self {
+            _ if self.is_answer() => Verdict::Success,
+            Self::Problem(problem) if problem.shielded => Verdict::Success,
+            _ if self.is_throttled() => Verdict::Throttled,
+            Self::Problem(problem) if problem.code.starts_with("aws-") => Verdict::Success,
+            _ => Verdict::Failure,
         }
     }
 }

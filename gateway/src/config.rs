@@ -178,8 +178,14 @@ mod tests {
 
     #[test]
     fn a_url_that_cannot_be_spoken_to_is_refused() {
-        for url in ["aux-service:5000", "https://aux", "http://", "http://u:p@aux", "http://aux/?a"]
-        {
+        for url in [
+            "aux-service:5000",
+            "https://aux",
+            "http://",
+            "http://u:p@aux",
+            "http://:p@aux",
+            "http://aux/?a",
+        ] {
             let reason = check(&[&format!("--aux-url={url}")]).expect_err(url);
             assert!(reason.contains("--aux-url"), "{url}: {reason}");
         }

@@ -169,7 +169,7 @@ impl RetryPolicy for Policy {
         let backoff = execute_after.duration_since(now).unwrap_or_default();
         let pause = self.0.retry_after.lock().map_or(backoff, |asked| asked.max(backoff));
         // Nobody would be there for the outcome, so the caller hears of the failure now.
-        if Instant::now() + pause >= self.0.call.deadline {
+        if pause >= self.0.call.deadline.saturating_duration_since(Instant::now()) {
             return RetryDecision::DoNotRetry;
         }
         if !self.0.budget.withdraw() {

@@ -41,6 +41,9 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// An abandoned attempt counts as a failure from this part of its timeout on.
 const SLOW_PART: u32 = 4;
 
+/// Who asks how things are wants to know now that aux-service does not answer.
+const STATUS_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// Cloning is shallow.
 #[derive(Clone)]
 pub struct Upstream {
@@ -195,6 +198,7 @@ impl Upstream {
     /// aux-service's own status, as it is at this moment.
     pub async fn status(&self, Deadline(deadline): Deadline) -> Result<JsonValue, Error> {
         let question = Question { route: Route::Status, name: None, revalidate: false };
+        let deadline = deadline.min(Instant::now() + STATUS_TIMEOUT);
         let mut response = self.fetch::<JsonValue>(question, None, deadline).await?;
         Ok(take_parsed(&mut response))
     }

@@ -95,9 +95,17 @@ pub enum AccessLog {
 impl Common {
     /// The part of [`Checked::check`] that every service has.
     pub fn check(&self, listen_addr: SocketAddr) -> Result<(), String> {
-        if self.admin_addr == Some(listen_addr) && listen_addr.port() != 0 {
+        if let Some(admin_addr) = self.admin_addr
+            && overlap(admin_addr, listen_addr)
+        {
             return Err(format!(
-                "--admin-addr and --listen-addr are both {listen_addr}; give each its own, or leave --admin-addr out"
+                "--admin-addr ({admin_addr}) and --listen-addr ({listen_addr}) want the same port; give each its own, or leave --admin-addr out"
+            ));
+        }
+        if self.cache_max_bytes > LARGEST_CACHE {
+            return Err(format!(
+                "--cache-max-bytes is {}; no machine has that, give it at most {LARGEST_CACHE}",
+                self.cache_max_bytes
             ));
         }
         if self.cache == Switch::On && self.cache_max_bytes < SMALLEST_CACHE {
@@ -120,10 +128,19 @@ pub fn plain_http(text: &str) -> Result<Url, String> {
     if url.scheme() != "http" || !url.has_host() {
         return Err("only http:// URLs are spoken to".to_owned());
     }
-    if url.query().is_some() || url.fragment().is_some() || !url.username().is_empty() {
+    let user = !url.username().is_empty() || url.password().is_some();
+    if url.query().is_some() || url.fragment().is_some() || user {
         return Err("it must be no more than a scheme, a host, a port and a path".to_owned());
     }
     Ok(url)
+}
+
+const LARGEST_CACHE: ByteSize = ByteSize::tib(1);
+
+/// Whether two addresses cannot be listened on at once.
+fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
+    let everywhere = a.ip().is_unspecified() || b.ip().is_unspecified();
+    a.port() == b.port() && a.port() != 0 && (everywhere || a.ip() == b.ip())
 }
 
 /// Nothing here takes longer, and the clock could not be added to much more.
@@ -164,6 +181,7 @@ pub fn ascending(timeouts: &[(&str, Duration)]) -> Result<(), String> {
 fn at_least_one(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(0) => Err("it must be at least 1".to_owned()),
+        Ok(number) if number > 1_000_000 => Err("it must be at most a million".to_owned()),
         Ok(number) => Ok(number),
         Err(error) => Err(format!("{error}")),
     }

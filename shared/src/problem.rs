@@ -39,6 +39,9 @@ pub struct Problem {
     pub retryable: bool,
     /// The `x-request-id` of the request, to be found in the logs.
     pub request_id: String,
+    /// Whether the local quota refused the call, so that AWS was not even asked. Left out when not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shielded: bool,
     /// One sentence; the member that earlier clients of this API read.
     pub error: String,
 
@@ -55,6 +58,9 @@ pub struct Problem {
     #[serde(skip)]
     pub cause: Option<Cause>,
 }
+
+/// No upstream is believed that wants to be left alone for longer.
+const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 
 /// Shared, because one failed call may answer many waiting requests.
 pub type Cause = Arc<dyn StdError + Send + Sync>;
@@ -76,6 +82,7 @@ impl Problem {
             code: code.into(),
             retryable: false,
             request_id: String::new(),
+            shielded: false,
             retry_after: None,
             max_age: None,
             cache_status: None,
@@ -97,13 +104,6 @@ impl Problem {
         self.retryable()
     }
 
-    /// Lets caches keep this error for a while.
-    #[must_use]
-    pub fn max_age(mut self, max_age: Duration) -> Self {
-        self.max_age = Some(max_age);
-        self
-    }
-
     /// Hands the error behind it to the log.
     #[must_use]
     pub fn caused_by(mut self, cause: Cause) -> Self {
@@ -115,7 +115,8 @@ impl Problem {
     #[must_use]
     pub fn with_headers(mut self, headers: &HeaderMap) -> Self {
         let seconds = headers.get(header::RETRY_AFTER).and_then(|v| v.to_str().ok()?.parse().ok());
-        self.retry_after = seconds.map(Duration::from_secs);
+        let longest = |seconds: u64| Duration::from_secs(seconds).min(LONGEST_PAUSE);
+        self.retry_after = seconds.map(longest);
         self.max_age = Freshness::read(headers, Duration::ZERO).map(|told| told.remaining());
         self
     }
@@ -232,7 +233,8 @@ mod tests {
             problem.render(&mut answer);
 
             let pause = answer.headers().get(header::RETRY_AFTER).map(|value| value.to_str().expect("text"));
-            let expected = retry_after.parse::<u64>().ok().map(|seconds| seconds.max(1).to_string());
+            let seconds = retry_after.parse::<u64>().ok();
+            let expected = seconds.map(|seconds| seconds.clamp(1, LONGEST_PAUSE.as_secs()).to_string());
             prop_assert_eq!(pause, expected.as_deref());
             prop_assert_eq!(&answer.headers()[header::CACHE_CONTROL], "no-store");
             prop_assert_eq!(serde_json::to_value(&problem).expect("strings and numbers"), told);

@@ -59,7 +59,7 @@ async fn the_names_are_those_of_the_contract() {
 #[tokio::test]
 async fn each_attempt_is_counted_by_its_route_and_outcome() {
     let aux = Aux::start(healthy).await;
-    let flags = ["--cache=off", "--attempt-timeout=300ms", "--breaker-consecutive-failures=7"];
+    let flags = ["--cache=off", "--attempt-timeout=300ms", "--breaker-consecutive-failures=6"];
     let process = Process::start(&aux.url(), &flags).await;
     type Behaviour = fn(&Seen) -> Vec<Act>;
     let faults: [(&str, Behaviour, f64); 7] = [
@@ -69,7 +69,7 @@ async fn each_attempt_is_counted_by_its_route_and_outcome() {
         ("server_error", |_| problem(502, "aws-credentials", false, &[]), 1.0),
         ("invalid", |_| response(200, &[], "hello"), 1.0),
         ("unreachable", |_| vec![Act::Reset], 3.0),
-        // Two, since seven failures in a row open the circuit.
+        // Two, since six failures in a row open the circuit.
         ("timeout", |_| vec![Act::Stall], 2.0),
     ];
     for (outcome, behaviour, _) in faults {

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::{task::JoinSet, time::Instant};
 
 use crate::{
-    aux_double::{Act, Aux, healthy, problem},
+    aux_double::{Act, Aux, healthy, problem, response},
     gateway::Gateway,
 };
 
@@ -150,4 +150,19 @@ async fn throttling_opens_the_circuit_by_its_rate_and_not_by_its_length() {
     assert_eq!(gateway.circuit().await, "closed");
     gateway.get("/buckets").await.assert_problem(503, "aws-throttled");
     assert_eq!(gateway.circuit().await, "open");
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_aws_opens_no_circuit_to_aux_service() {
+    let shielded = r#"{"type":"urn:problem:aws-throttled","title":"AWS throttles","status":503,
+        "detail":"-","code":"aws-throttled","retryable":true,"request_id":"-","error":"-","shielded":true}"#;
+    let shielded = response(503, &[("content-type", "application/problem+json")], shielded);
+    for wrong in [problem(502, "aws-unavailable", true, &[]), shielded] {
+        let aux = Aux::start(move |_| wrong.clone()).await;
+        let gateway = Gateway::before(&aux, &["--retry-max-attempts=1", "--cache=off"]).await;
+        for _ in 0..40 {
+            gateway.get("/buckets").await;
+        }
+        assert_eq!((aux.calls(), gateway.circuit().await.as_str()), (40, "closed"));
+    }
 }
