@@ -181,7 +181,7 @@ pub fn ascending(timeouts: &[(&str, Duration)]) -> Result<(), String> {
 fn at_least_one(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(0) => Err("it must be at least 1".to_owned()),
-        Ok(number) if number > 1_000_000 => Err("it must be at most a million".to_owned()),
+        Ok(number) if number > 10_000_000 => Err("it must be at most ten million".to_owned()),
         Ok(number) => Ok(number),
         Err(error) => Err(format!("{error}")),
     }
