@@ -37,7 +37,7 @@ ready $main
 
 cat <<TEXT
 
-Both services are ready. In another terminal, try:
+Both services are ready. Open http://$main/ in a browser, or, in another terminal, try:
 
   curl http://$main/buckets                   # main-api, through aux-service
   curl http://$main/params
