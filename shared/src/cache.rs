@@ -126,13 +126,11 @@ pub enum Mode {
     Revalidate,
 }
 
-/// What `/status` tells.
+/// What is kept.
 #[derive(Clone, Debug)]
 pub struct Stats {
     pub entries: u64,
     pub bytes: u64,
-    /// Since the start.
-    pub requests: [(Outcome, u64); Outcome::ALL.len()],
 }
 
 impl<E: CacheableError> Cache<E> {
@@ -199,7 +197,6 @@ impl<E: CacheableError> Cache<E> {
         Stats {
             entries: spaces.map_or(0, |spaces| spaces.entries()),
             bytes: spaces.map_or(0, |spaces| spaces.bytes()),
-            requests: self.metrics.counts(),
         }
     }
 

@@ -1,9 +1,6 @@
 //! What a cache counts. Handles are resolved once: looking one up costs more than a hit.
 
-use std::{
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
-    time::Duration,
-};
+use std::time::Duration;
 
 use metrics::{Counter, Gauge, Histogram};
 
@@ -68,16 +65,10 @@ pub const SERVED_AGE_BUCKETS: [f64; 12] =
     [1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0, 1800.0, 3600.0, 7200.0];
 
 pub(super) struct Metrics {
-    requests: [Requests; Outcome::ALL.len()],
+    requests: [Counter; Outcome::ALL.len()],
     served_age: Histogram,
     pub(super) entries: Gauge,
     pub(super) bytes: Gauge,
-}
-
-/// Counted twice: the exporter's counters cannot be read back, and `/status` tells these too.
-struct Requests {
-    exported: Counter,
-    counted: AtomicU64,
 }
 
 impl Metrics {
@@ -96,10 +87,10 @@ impl Metrics {
             "Age of the answers given, counted from the origin's answer"
         );
         let requests = Outcome::ALL.map(|outcome| {
-            let exported =
+            let counter =
                 metrics::counter!(REQUESTS, "cache" => cache, "outcome" => outcome.label());
-            exported.absolute(0);
-            Requests { exported, counted: AtomicU64::new(0) }
+            counter.absolute(0);
+            counter
         });
         let entries = metrics::gauge!(ENTRIES, "cache" => cache);
         let bytes = metrics::gauge!(BYTES, "cache" => cache);
@@ -110,18 +101,12 @@ impl Metrics {
     }
 
     pub(super) fn count(&self, outcome: Outcome) {
-        let requests = &self.requests[outcome as usize];
-        requests.exported.increment(1);
-        requests.counted.fetch_add(1, Relaxed);
+        self.requests[outcome as usize].increment(1);
     }
 
     pub(super) fn served(&self, outcome: Outcome, age: Duration) {
         self.count(outcome);
         self.served_age.record(age);
-    }
-
-    pub(super) fn counts(&self) -> [(Outcome, u64); Outcome::ALL.len()] {
-        Outcome::ALL.map(|outcome| (outcome, self.requests[outcome as usize].counted.load(Relaxed)))
     }
 }
 
