@@ -5,13 +5,15 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use axum::{http::HeaderMap, response::Response};
 use serde::Serialize;
 use shared::{
-    cache::{Answer, Cache, CacheableError, Disposition, Loaded, Mode, Settings, Urgency},
+    cache::{Answer, Cache, CacheableError, Disposition, Loaded, Mode, Served, Settings, Urgency},
     config::Switch,
     http_cache::{Freshness, forces_revalidation},
     problem::Problem,
     telemetry::RequestContext,
     wire::{Buckets, Parameters, Value, Values, Versioned},
 };
+
+use tokio::time::Instant;
 
 use crate::{
     config::Config,
@@ -30,13 +32,14 @@ pub enum Question {
 }
 
 impl Question {
-    /// The same question always has the same key, and no two questions share one.
+    /// The path that asks it in its simplest form: the same question always has the same key, and
+    /// no two questions share one.
     fn key(&self) -> String {
         match self {
-            Self::Buckets => "buckets".to_owned(),
-            Self::Parameters => "params".to_owned(),
-            Self::Parameter(name) => format!("param{}", name.as_str()),
-            Self::Values(path) => format!("values{}", path.as_str()),
+            Self::Buckets => "/buckets".to_owned(),
+            Self::Parameters => "/params".to_owned(),
+            Self::Parameter(name) => format!("/param{}", name.as_str()),
+            Self::Values(path) => format!("/values{}", path.as_str()),
         }
     }
 }
@@ -156,11 +159,6 @@ impl Answers {
         let key = question.key();
         let revalidate = self.trusts_clients && forces_revalidation(request);
         let mode = if revalidate { Mode::Revalidate } else { Mode::Normal };
-        if mode == Mode::Normal
-            && let Some(served) = self.cache.fresh(&key)
-        {
-            return Ok(served.response(request));
-        }
         let source = Arc::clone(&self.source);
         let context = RequestContext::current();
         let load = move |attempt: shared::cache::Attempt| {
@@ -168,6 +166,11 @@ impl Answers {
             RequestContext::scope_if(context, load)
         };
         Ok(self.cache.get(&key, mode, load).await?.response(request))
+    }
+
+    /// The answer that is kept for a path, if nothing has to be asked or waited for.
+    pub fn ready(&self, path: &str, now: Instant) -> Option<Served> {
+        self.cache.ready(path, now)
     }
 
     /// Brings the gauges up to date.

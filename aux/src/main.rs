@@ -13,7 +13,7 @@ async fn main() -> anyhow::Result<()> {
     let exporter = Exporter::install("aux-service", &config.aux_version)?;
     let inventory = inventory::connect(&config).await;
     let app = routes::app(&config, inventory, &exporter);
-    server::run(&config.common, config.listen_addr, app.router, exporter, app.dependencies).await?;
+    server::run(&config.common, config.listen_addr, app, exporter).await?;
     trace::flush().await;
     Ok(())
 }

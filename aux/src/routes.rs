@@ -11,10 +11,11 @@ use axum::{
 };
 use shared::{
     docs,
+    fast_path::Hits,
     http::{Stack, stack},
     metrics::Exporter,
     problem::Problem,
-    server::Dependencies,
+    server::App,
     status::Reporter,
 };
 
@@ -27,12 +28,6 @@ use crate::{
     openapi,
     status::Status,
 };
-
-/// What [`shared::server::run`] serves.
-pub struct App {
-    pub router: Router,
-    pub dependencies: Dependencies,
-}
 
 type Answered = Result<Response, Problem>;
 
@@ -72,10 +67,17 @@ pub fn app(config: &Config, inventory: Arc<dyn Inventory>, exporter: &Exporter) 
     let limits = Stack {
         request_timeout: config.request_timeout,
         too_slow: || Error::AwsTimeout(None).problem(),
+        hits: Some(Hits {
+            routes: &["/param/{*name}", "/values/{*path}", "/buckets", "/params"],
+            ready: Box::new({
+                let answers = answers.clone();
+                move |path, now| answers.ready(path, now)
+            }),
+        }),
     };
     exporter.before_scrape(move || answers.sync());
-    let router = stack(routes, &config.common, exporter, limits);
-    App { router, dependencies: Arc::new(move || inventory.health()) }
+    let public = stack(routes, &config.common, exporter, limits);
+    App { public, dependencies: Arc::new(move || inventory.health()) }
 }
 
 async fn buckets(State(service): State<Service>, request: HeaderMap) -> Answered {

@@ -13,7 +13,7 @@ async fn main() -> anyhow::Result<()> {
     let exporter = Exporter::install("main-api", &config.main_version)?;
     let upstream = Upstream::new(&config)?;
     let app = routes::app(&config, upstream, &exporter);
-    server::run(&config.common, config.listen_addr, app.router, exporter, app.dependencies).await?;
+    server::run(&config.common, config.listen_addr, app, exporter).await?;
     trace::flush().await;
     Ok(())
 }

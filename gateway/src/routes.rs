@@ -13,12 +13,13 @@ use serde::{Serialize, de::DeserializeOwned};
 use shared::{
     cache::Served,
     docs,
+    fast_path::Hits,
     http::{Deadline, Stack, stack},
     http_cache::NO_STORE,
     metrics::Exporter,
     page::page,
     problem::Problem,
-    server::Dependencies,
+    server::App,
     status::Reporter,
     telemetry,
     wire::{Aggregated, Buckets, Inventory, Parameters, Value, Values},
@@ -33,12 +34,6 @@ use crate::{
     status::Status,
     upstream::{Route, Upstream},
 };
-
-/// What [`shared::server::run`] serves.
-pub struct App {
-    pub router: Router,
-    pub dependencies: Dependencies,
-}
 
 type Answered = Result<Response, Problem>;
 
@@ -80,13 +75,20 @@ pub fn app(config: &Config, upstream: Upstream, exporter: &Exporter) -> App {
     let limits = Stack {
         request_timeout: config.request_timeout,
         too_slow: || Error::UpstreamTimeout.problem(),
+        hits: Some(Hits {
+            routes: &["/param/{*name}", "/values/{*path}", "/buckets", "/params"],
+            ready: Box::new({
+                let gateway = gateway.clone();
+                move |path, now| gateway.0.upstream.ready(path, now)
+            }),
+        }),
     };
-    let router = stack(routes, &config.common, exporter, limits);
+    let public = stack(routes, &config.common, exporter, limits);
     exporter.before_scrape({
         let gateway = gateway.clone();
         move || gateway.0.upstream.refresh_metrics()
     });
-    App { router, dependencies: Arc::new(move || gateway.0.upstream.health()) }
+    App { public, dependencies: Arc::new(move || gateway.0.upstream.health()) }
 }
 
 async fn buckets(

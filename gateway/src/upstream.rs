@@ -172,11 +172,6 @@ impl Upstream {
         let key = format!("/{}{}", route.segment(), name.unwrap_or_default());
         let revalidate = self.trusts_clients && forces_revalidation(request);
         let mode = if revalidate { Mode::Revalidate } else { Mode::Normal };
-        if mode == Mode::Normal
-            && let Some(served) = self.cache.fresh(&key)
-        {
-            return Ok(served);
-        }
         let upstream = self.clone();
         let name = name.map(str::to_owned);
         let context = RequestContext::current();
@@ -193,6 +188,12 @@ impl Upstream {
             Ok(result) => Ok(result?),
             Err(_) => Err(Error::UpstreamTimeout.into()),
         }
+    }
+
+    /// The answer that is kept for a path, if nothing has to be asked or waited for.
+    pub fn ready(&self, path: &str, now: Instant) -> Option<Served> {
+        // Keys are paths: the route's segment, a slash and the name as it is.
+        self.cache.ready(path, now)
     }
 
     /// aux-service's own status, as it is at this moment.

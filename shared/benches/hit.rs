@@ -12,7 +12,7 @@ use shared::{
     cache::{Answer, Cache, CacheableError, Disposition, Loaded, Mode, Served, Settings},
     http_cache::Freshness,
 };
-use tokio::runtime::Runtime;
+use tokio::{runtime::Runtime, time::Instant};
 
 #[global_allocator]
 static ALLOCATIONS: AllocProfiler = AllocProfiler::system();
@@ -66,7 +66,7 @@ static BENCH: LazyLock<Bench> = LazyLock::new(|| {
         assert!(loaded.is_ok());
     }
     let mut conditional = HeaderMap::new();
-    let served = cache.fresh(&keys[0]).expect("it is kept");
+    let served = cache.ready(&keys[0], Instant::now()).expect("it is kept");
     conditional.insert(header::IF_NONE_MATCH, served.answer().etag().expect("a tag").clone());
     Bench { runtime, cache, keys, plain: HeaderMap::new(), conditional }
 });
@@ -77,7 +77,7 @@ fn main() {
 }
 
 fn fresh(key: &str) -> Served {
-    BENCH.cache.fresh(black_box(key)).expect("it is kept")
+    BENCH.cache.ready(black_box(key), Instant::now()).expect("it is kept")
 }
 
 #[divan::bench(threads = [1, 2], sample_size = 1000)]

@@ -196,13 +196,17 @@ impl Accepted {
 
     fn find(&self, headers: &HeaderMap) -> Result<(), Refused> {
         let mut values = headers.get_all(header::AUTHORIZATION).iter();
-        let shown = match (values.next(), values.next()) {
-            (Some(value), None) => bearer(value.as_bytes()).ok_or(Refused::NoToken)?,
-            (None, _) => return Err(Refused::NoToken),
+        match (values.next(), values.next()) {
+            (Some(value), None) => self.accept(value.as_bytes()),
+            (None, _) => Err(Refused::NoToken),
             // Which of two another hop believes cannot be known.
-            (Some(_), Some(_)) => return Err(Refused::WrongToken),
-        };
-        let shown = fingerprint(shown);
+            (Some(_), Some(_)) => Err(Refused::WrongToken),
+        }
+    }
+
+    /// [`check`](Self::check) of the one value of `Authorization`.
+    pub(crate) fn accept(&self, authorization: &[u8]) -> Result<(), Refused> {
+        let shown = fingerprint(bearer(authorization).ok_or(Refused::NoToken)?);
         // Every token is compared, to its end, whether or not an earlier one was found equal.
         let accepted = self.0.borrow();
         let found = accepted.iter().fold(Choice::from(0), |found, one| found | one.ct_eq(&shown));

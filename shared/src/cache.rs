@@ -37,7 +37,7 @@
 //! let request = http::HeaderMap::new();
 //!
 //! // The way of nearly every request: no task, no waiting.
-//! let served = match cache.fresh("/app/name") {
+//! let served = match cache.ready("/app/name", tokio::time::Instant::now()) {
 //!     Some(served) => served,
 //!     None => cache
 //!         .get("/app/name", Mode::Normal, |attempt| async move {
@@ -147,10 +147,11 @@ impl<E: CacheableError> Cache<E> {
         Self { hop: settings.hop, metrics, spaces: None }
     }
 
-    /// A fresh answer, if there is one; what else there may be is for [`get`](Self::get).
-    pub fn fresh(&self, key: &str) -> Option<Served> {
-        let served = self.spaces.as_ref()?.fresh(key)?;
-        self.metrics.served(Outcome::Hit, served.age());
+    /// What is kept, if nothing has to be asked or waited for: a fresh answer, or an older one while
+    /// its source is left in peace. What else there may be is for [`get`](Self::get).
+    pub fn ready(&self, key: &str, now: Instant) -> Option<Served> {
+        let served = self.spaces.as_ref()?.ready(key, now)?;
+        self.metrics.served(served.outcome(), served.age());
         Some(served)
     }
 

@@ -200,6 +200,25 @@ impl Visit {
         self.does(Doing::Taking);
     }
 
+    /// The answer is sent.
+    pub(crate) fn is_taken(&self) {
+        self.does(Doing::Idle);
+    }
+
+    /// A part of a request has come, or all of it.
+    pub(crate) fn begins(&self) {
+        self.does(Doing::Asking);
+    }
+
+    pub(crate) fn has_begun(&self) -> bool {
+        self.doing().0 == Doing::Asking
+    }
+
+    /// Whether the next thing to come is a request, or more of one.
+    pub(crate) fn awaits_request(&self) -> bool {
+        matches!(self.doing().0, Doing::Idle | Doing::Asking)
+    }
+
     fn is_overdue(&self, now: Ticks, draining: bool) -> bool {
         let (doing, since) = self.doing();
         let patience = match doing {
@@ -246,7 +265,7 @@ impl<T: Read + Unpin> Read for Watched<T> {
     ) -> Poll<std::io::Result<()>> {
         ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
         if self.visit.doing().0 == Doing::Idle {
-            self.visit.does(Doing::Asking);
+            self.visit.begins();
         }
         Poll::Ready(Ok(()))
     }
@@ -277,7 +296,7 @@ impl<T: Read + Write + Unpin> Write for Watched<T> {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
         ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
         if self.visit.doing().0 == Doing::Taking {
-            self.visit.does(Doing::Idle);
+            self.visit.is_taken();
         }
         Poll::Ready(Ok(()))
     }

@@ -10,7 +10,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use tokio::{
-    sync::Semaphore,
+    sync::{Semaphore, SemaphorePermit},
     time::{Instant, timeout_at},
 };
 use tower::ServiceBuilder;
@@ -19,11 +19,12 @@ use tower_http::catch_panic::CatchPanicLayer;
 use crate::{
     auth::Accepted,
     config::{AccessLog, Common},
+    fast_path::{FastPath, Hits},
     metrics::{Exporter, REQUESTS_SHED, count_abandoned, endpoint},
     page::OPEN,
     problem::{Problem, rescue},
     telemetry::{REQUEST_ID, RequestContext, TRACEPARENT, TraceParent},
-    trace::Span,
+    trace::{self, Span},
 };
 
 /// The milliseconds that a caller is willing to wait, as Envoy names them.
@@ -47,32 +48,46 @@ impl Deadline {
 }
 
 /// What differs between the services.
-#[derive(Clone, Copy)]
 pub struct Stack {
     pub request_timeout: Duration,
     /// The problem of a request that took longer.
     pub too_slow: fn() -> Problem,
+    /// What needs none of the layers below to be answered.
+    pub hits: Option<Hits>,
+}
+
+/// The public routes of a service, wrapped, and the fast path that goes by them.
+pub struct Stacked {
+    pub router: Router,
+    pub(crate) fast_path: Option<Arc<FastPath>>,
 }
 
 /// Wraps the public routes of a service. A request meets the layers from top to bottom.
 ///
 /// Invariant: whatever can answer is below the counting, so no response goes unmeasured,
-/// and below `rescue`, so no error goes out in another format.
-pub fn stack(routes: Router, config: &Common, exporter: &Exporter, stack: Stack) -> Router {
-    let gate = Gate {
+/// and below `rescue`, so no error goes out in another format. The [fast path](crate::fast_path)
+/// does for a hit what these layers would: who adds one decides what that is.
+pub fn stack(routes: Router, config: &Common, exporter: &Exporter, stack: Stack) -> Stacked {
+    let gate = Arc::new(Gate {
         slots: Semaphore::new(config.max_in_flight),
         tokens: config.auth_token_file.as_ref().map(Accepted::follow),
-        stack,
-    };
-    routes.layer(
+        request_timeout: stack.request_timeout,
+        too_slow: stack.too_slow,
+    });
+    // Lines and spans are made above the router.
+    let silent = config.access_log != AccessLog::All && !trace::is_on();
+    let fast_path = stack.hits.filter(|_| silent);
+    let fast_path = fast_path.map(|hits| Arc::new(FastPath::new(hits, Arc::clone(&gate))));
+    let router = routes.layer(
         ServiceBuilder::new()
             // Outermost, since everything below logs and answers with the ids.
             .layer(from_fn_with_state(Edge { log: config.access_log, traffic: true }, identify))
             .layer(exporter.layer())
             .layer(from_fn(rescue))
             .layer(CatchPanicLayer::custom(panicked))
-            .layer(from_fn_with_state(Arc::new(gate), pass)),
-    )
+            .layer(from_fn_with_state(gate, pass)),
+    );
+    Stacked { router, fast_path }
 }
 
 /// Wraps probes and metrics: they are never shed, authenticated or counted as traffic.
@@ -223,11 +238,25 @@ fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
     Problem::internal().into_response()
 }
 
-struct Gate {
+pub(crate) struct Gate {
     slots: Semaphore,
     /// `None`: anybody may call.
     tokens: Option<Accepted>,
-    stack: Stack,
+    request_timeout: Duration,
+    too_slow: fn() -> Problem,
+}
+
+impl Gate {
+    /// A slot for a request with at most one `Authorization`. `None`: it is refused, and [`pass`]
+    /// says how.
+    pub(crate) fn admit(&self, authorization: Option<&[u8]>) -> Option<SemaphorePermit<'_>> {
+        let slot = self.slots.try_acquire().ok()?;
+        match (&self.tokens, authorization) {
+            (None, _) => Some(slot),
+            (Some(tokens), Some(shown)) => tokens.accept(shown).ok().map(|()| slot),
+            (Some(_), None) => None,
+        }
+    }
 }
 
 /// Shed, authenticate, deadline. They are one layer because each layer costs what a token's check does.
@@ -247,11 +276,11 @@ async fn pass(State(gate): State<Arc<Gate>>, mut request: Request, next: Next) -
     }
     // The answer comes in time, whatever the handler does. Work that others wait for too lives on
     // in its own task.
-    let deadline = Deadline::new(gate.stack.request_timeout, request.headers());
+    let deadline = Deadline::new(gate.request_timeout, request.headers());
     request.extensions_mut().insert(deadline);
     match timeout_at(deadline.0, next.run(request)).await {
         Ok(response) => response,
-        Err(_) => (gate.stack.too_slow)().into_response(),
+        Err(_) => (gate.too_slow)().into_response(),
     }
 }
 

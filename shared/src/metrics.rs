@@ -8,6 +8,7 @@ use axum::{
     http::{HeaderName, Method, header},
 };
 use axum_prometheus::{EndpointLabel, PrometheusMetricLayerBuilder, utils};
+use metrics::{Counter, Histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use parking_lot::Mutex;
 
@@ -56,14 +57,33 @@ pub fn count_abandoned(method: &Method, route: Option<&MatchedPath>, elapsed: Du
             | Method::PATCH
     );
     let method = if known { method.as_str() } else { "" };
-    let labels = [
-        ("method", method.to_owned()),
-        ("status", "499".to_owned()),
-        // As the router writes it, or this series and the layer's would have the same name.
-        ("endpoint", route.map_or(UNMATCHED, MatchedPath::as_str).to_owned()),
-    ];
-    metrics::counter!(utils::requests_total_name(), &labels).increment(1);
-    metrics::histogram!(utils::requests_duration_name(), &labels).record(elapsed);
+    Answered::new(method, "499", route.map_or(UNMATCHED, MatchedPath::as_str)).count(elapsed);
+}
+
+/// What the layer counts for an answer: for those that do not come by it.
+pub(crate) struct Answered {
+    requests: Counter,
+    duration: Histogram,
+}
+
+impl Answered {
+    /// `endpoint` is the template as the router has it, or there would be two series of one name.
+    pub(crate) fn new(method: &str, status: &str, endpoint: &str) -> Self {
+        let labels = [
+            ("method", method.to_owned()),
+            ("status", status.to_owned()),
+            ("endpoint", endpoint.to_owned()),
+        ];
+        Self {
+            requests: metrics::counter!(utils::requests_total_name(), &labels),
+            duration: metrics::histogram!(utils::requests_duration_name(), &labels),
+        }
+    }
+
+    pub(crate) fn count(&self, elapsed: Duration) {
+        self.requests.increment(1);
+        self.duration.record(elapsed);
+    }
 }
 
 /// How often histograms are drained and process figures read when nobody scrapes.

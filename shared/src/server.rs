@@ -39,14 +39,15 @@ use tower::Service;
 use crate::{
     config::Common,
     connections::{Connections, SECOND, Watched},
-    http::probe_stack,
+    fast_path::{FastPath, FastStream},
+    http::{Stacked, probe_stack},
     metrics::Exporter,
     problem::Problem,
 };
 
 /// For a request's line and header together. The longest path that a route takes is three
 /// times 2048 bytes when every byte is percent-encoded.
-const LARGEST_HEADER: usize = 16 << 10;
+pub(crate) const LARGEST_HEADER: usize = 16 << 10;
 
 /// Connections that may be open beside those of the `max_in_flight` requests.
 const MORE_CONNECTIONS: usize = 1024;
@@ -63,13 +64,18 @@ const SETTLE: Duration = Duration::from_millis(50);
 /// What a service says of what it depends on, for `/readyz`. It must not block or call out.
 pub type Dependencies = Arc<dyn Fn() -> Value + Send + Sync>;
 
+/// What a service is to the network.
+pub struct App {
+    pub public: Stacked,
+    pub dependencies: Dependencies,
+}
+
 /// Serves until SIGTERM or Ctrl-C, then drains. A second signal ends the process at once.
 pub async fn run(
     config: &Common,
     listen_addr: SocketAddr,
-    app: Router,
+    app: App,
     exporter: Exporter,
-    dependencies: Dependencies,
 ) -> anyhow::Result<()> {
     let public = bind(listen_addr)?;
     let admin = match config.admin_addr {
@@ -97,7 +103,7 @@ pub async fn run(
         signalled().await;
     };
     tokio::select! {
-        () = serve(config, public, admin, app, exporter, dependencies, asked) => (),
+        () = serve(config, public, admin, app, exporter, asked) => (),
         () = twice => tracing::warn!("a second signal: ending at once"),
     }
     Ok(())
@@ -114,11 +120,11 @@ pub async fn serve(
     config: &Common,
     public: TcpListener,
     admin: Option<TcpListener>,
-    app: Router,
+    app: App,
     exporter: Exporter,
-    dependencies: Dependencies,
     shutdown: impl Future<Output = ()>,
 ) {
+    let App { public: Stacked { router: app, fast_path }, dependencies } = app;
     let upkeep = tokio::spawn(exporter.clone().upkeep());
     let draining = Arc::new(AtomicBool::new(false));
     let probes = probes(Arc::clone(&draining), exporter, dependencies);
@@ -129,13 +135,14 @@ pub async fn serve(
         None => probes.merge(app),
         Some(listener) => {
             tell_address("listening for probes", &listener);
-            let door = Door::new(probes, ADMIN_CONNECTIONS, &draining);
+            let door = Door::new(probes, None, ADMIN_CONNECTIONS, &draining);
             tokio::spawn(door.serve(listener, admin_stopped, Duration::ZERO));
             app
         }
     };
     tell_address("listening", &public);
-    let door = Door::new(app, config.max_in_flight.saturating_add(MORE_CONNECTIONS), &draining);
+    let capacity = config.max_in_flight.saturating_add(MORE_CONNECTIONS);
+    let door = Door::new(app, fast_path, capacity, &draining);
     let serving = tokio::spawn(door.serve(public, public_stopped, config.shutdown_grace));
 
     shutdown.await;
@@ -157,13 +164,19 @@ pub async fn serve(
 /// to send its header, and lays all layers anew for each connection.
 struct Door {
     app: Router,
+    fast_path: Option<Arc<FastPath>>,
     http: http1::Builder,
     connections: Connections,
     draining: Arc<AtomicBool>,
 }
 
 impl Door {
-    fn new(app: Router, capacity: usize, draining: &Arc<AtomicBool>) -> Self {
+    fn new(
+        app: Router,
+        fast_path: Option<Arc<FastPath>>,
+        capacity: usize,
+        draining: &Arc<AtomicBool>,
+    ) -> Self {
         let mut http = http1::Builder::new();
         // Not `pipeline_flush`: it holds an answer back while part of another request has come,
         // for as long as the rest takes, and what it holds back has no bound.
@@ -174,6 +187,7 @@ impl Door {
             .header_read_timeout(None);
         Self {
             app: app.with_state(()),
+            fast_path,
             http,
             connections: Connections::up_to(capacity),
             draining: Arc::clone(draining),
@@ -230,6 +244,8 @@ impl Door {
         let _ = stream.set_nodelay(true);
         let visit = self.connections.visit();
         let stream = Watched::new(TokioIo::new(stream), Arc::clone(&visit));
+        let (path, draining) = (self.fast_path.clone(), Arc::clone(&self.draining));
+        let stream = FastStream::new(stream, Arc::clone(&visit), path, draining);
         let (app, draining) = (self.app.clone(), Arc::clone(&self.draining));
         let asking = Arc::clone(&visit);
         let service = service_fn(move |request: Request<Incoming>| {

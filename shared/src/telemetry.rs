@@ -47,9 +47,10 @@ impl RequestContext {
         let received = headers.get(TRACEPARENT).and_then(TraceParent::parse);
         // Without a valid traceparent, tracestate has no meaning (W3C Trace Context, 3.3.1).
         let tracestate = received.and_then(|_| headers.get(TRACESTATE).cloned());
-        let request_id = headers.get(REQUEST_ID).filter(|id| is_request_id(id)).cloned();
+        let request_id = headers.get(REQUEST_ID).filter(|id| is_request_id(id.as_bytes())).cloned();
+        let new = || HeaderValue::from_bytes(&new_request_id());
         Self(Arc::new(Ids {
-            request_id: request_id.unwrap_or_else(new_request_id),
+            request_id: request_id.unwrap_or_else(|| new().expect("digits are a header value")),
             trace: received.map_or_else(TraceParent::root, TraceParent::child),
             tracestate,
         }))
@@ -110,18 +111,28 @@ pub fn request_id() -> String {
     CONTEXT.try_with(|context| text(context.request_id()).to_owned()).unwrap_or_default()
 }
 
-fn is_request_id(value: &HeaderValue) -> bool {
-    let bytes = value.as_bytes();
+fn is_request_id(bytes: &[u8]) -> bool {
     let harmless = |b: &u8| b.is_ascii_alphanumeric() || b"-_.:/=+@~".contains(b);
     (1..=LONGEST_REQUEST_ID).contains(&bytes.len()) && bytes.iter().all(harmless)
 }
 
-fn new_request_id() -> HeaderValue {
-    hex(fastrand::u128(..))
+/// Appends the id that an answer tells: what the caller sent, or a new one. For requests that make no
+/// call and leave no line.
+pub(crate) fn write_request_id(received: Option<&[u8]>, out: &mut Vec<u8>) {
+    match received.filter(|id| is_request_id(id)) {
+        Some(id) => out.extend_from_slice(id),
+        None => out.extend_from_slice(&new_request_id()),
+    }
 }
 
-fn hex(number: u128) -> HeaderValue {
-    HeaderValue::try_from(format!("{number:032x}")).expect("hexadecimal digits are a header value")
+fn new_request_id() -> [u8; 32] {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut id = [0; 32];
+    for (pair, byte) in id.chunks_exact_mut(2).zip(fastrand::u128(..).to_be_bytes()) {
+        pair[0] = DIGITS[usize::from(byte >> 4)];
+        pair[1] = DIGITS[usize::from(byte & 0xf)];
+    }
+    id
 }
 
 fn text(value: &HeaderValue) -> &str {
@@ -349,7 +360,7 @@ mod tests {
             }
             let mut sent = HeaderMap::new();
             RequestContext::from_headers(&headers).inject(&mut sent);
-            prop_assert!(is_request_id(&sent[REQUEST_ID]));
+            prop_assert!(is_request_id(sent[REQUEST_ID].as_bytes()));
             let ours = TraceParent::parse(&sent[TRACEPARENT]).expect("what we send is valid");
             if let Some(theirs) = parse(&traceparent) {
                 prop_assert_eq!((ours.trace_id, ours.flags), (theirs.trace_id, theirs.flags));

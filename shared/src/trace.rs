@@ -45,6 +45,11 @@ pub fn init(service: &'static str, version: &str, collector: Option<&Url>) -> an
     Ok(())
 }
 
+/// Whether there is a collector.
+pub(crate) fn is_on() -> bool {
+    TRACING.get().is_some()
+}
+
 /// Sends what has not been sent. To be called when the last request is over.
 pub async fn flush() {
     if let Some((provider, _)) = TRACING.get() {

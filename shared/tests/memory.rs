@@ -13,7 +13,10 @@ use shared::{
     cache::{Answer, Cache, CacheableError, Disposition, Loaded, Mode, Settings},
     http_cache::Freshness,
 };
-use tokio::runtime::{Builder, Runtime};
+use tokio::{
+    runtime::{Builder, Runtime},
+    time::Instant,
+};
 
 static ALONE: Mutex<()> = Mutex::new(());
 
@@ -85,7 +88,10 @@ fn a_hundred_thousand_made_up_names_stay_within_their_share() {
     println!("100,000 names of 2,048 characters: {counted} bytes counted, {held} held");
     assert!(counted > MAX_BYTES / 10, "they fill their share");
     assert!(held < MAX_BYTES / 6, "{held} bytes are held");
-    assert!(real().all(|key| cache.fresh(&key).is_some()), "real names are still there");
+    assert!(
+        real().all(|key| cache.ready(&key, Instant::now()).is_some()),
+        "real names are still there"
+    );
 }
 
 #[test]
@@ -124,7 +130,7 @@ fn a_hit_allocates_nothing_and_its_response_little() {
     let _alone = ALONE.lock();
     let (cache, request) = (cache(MAX_BYTES), HeaderMap::new());
     fill(&cache, ["key".to_owned()].into_iter(), &Ok(loaded("a")));
-    let hit = || cache.fresh("key").unwrap();
+    let hit = || cache.ready("key", Instant::now()).unwrap();
     // The first clone of a body makes it shared, and moka's first upkeep makes its tables.
     for _ in 0..1000 {
         let _ = hit().response(&request);

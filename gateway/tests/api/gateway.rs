@@ -68,8 +68,7 @@ impl Gateway {
         tokio::spawn(async move {
             let stopped = async { drop(stopped.await) };
             let common = &config.common;
-            server::serve(common, listener, None, app.router, exporter, app.dependencies, stopped)
-                .await;
+            server::serve(common, listener, None, app, exporter, stopped).await;
         });
         let client = reqwest::Client::builder().no_proxy().build().expect("a client");
         Self { url, client, _stop: stop }

@@ -65,43 +65,42 @@ impl<E: CacheableError> Spaces<E> {
         }
     }
 
-    pub(super) fn fresh(&self, key: &str) -> Option<Served> {
-        let entry = self.answers.get(key)?;
-        let now = Instant::now();
-        (entry.state(now) == State::Fresh)
-            .then(|| Served::new(entry, self.hop, Outcome::Hit, Handling::Hit, now))
+    /// What is kept, if that will do without any load.
+    pub(super) fn ready(&self, key: &str, now: Instant) -> Option<Served> {
+        match self.look_at(self.answers.get(key)?, now) {
+            Some(Look::Answer(served)) => Some(served),
+            _ => None,
+        }
+    }
+
+    /// What an entry is good for to a request that takes what there is.
+    fn look_at(&self, entry: Arc<Entry>, now: Instant) -> Option<Look<E>> {
+        let serve = |entry, outcome, handling| Served::new(entry, self.hop, outcome, handling, now);
+        Some(match entry.state(now) {
+            State::Fresh => Look::Answer(serve(entry, Outcome::Hit, Handling::Hit)),
+            State::Stale => {
+                let rests = entry.rests(now);
+                let served = serve(entry, Outcome::Stale, Handling::Hit);
+                if rests { Look::Answer(served) } else { Look::Refresh(served) }
+            }
+            State::LastResort if entry.rests(now) => {
+                let handling = Handling::Fallback { tried: None };
+                Look::Answer(serve(entry, Outcome::StaleError, handling))
+            }
+            State::LastResort => Look::Load { previous: Some(entry), why: Forward::Stale },
+            State::Gone => return None,
+        })
     }
 
     pub(super) fn look(&self, key: &str, mode: Mode) -> Look<E> {
-        let entry = self.answers.get(key);
         let now = Instant::now();
-        let serve = |entry, outcome, handling| Served::new(entry, self.hop, outcome, handling, now);
-        if let Some(entry) = entry {
-            let state = entry.state(now);
-            match (mode, state) {
-                (_, State::Gone) => {}
-                (Mode::Revalidate, _) => {
-                    return Look::Load { previous: Some(entry), why: Forward::Request };
-                }
-                (Mode::Normal, State::Fresh) => {
-                    return Look::Answer(serve(entry, Outcome::Hit, Handling::Hit));
-                }
-                (Mode::Normal, State::Stale) => {
-                    let rests = entry.rests(now);
-                    let served = serve(entry, Outcome::Stale, Handling::Hit);
-                    return if rests { Look::Answer(served) } else { Look::Refresh(served) };
-                }
-                (Mode::Normal, State::LastResort) if entry.rests(now) => {
-                    let handling = Handling::Fallback { tried: None };
-                    return Look::Answer(serve(entry, Outcome::StaleError, handling));
-                }
-                (Mode::Normal, State::LastResort) => {
-                    return Look::Load { previous: Some(entry), why: Forward::Stale };
-                }
-            }
-        }
+        let entry = self.answers.get(key);
         if mode == Mode::Revalidate {
-            return Look::Load { previous: None, why: Forward::Request };
+            let previous = entry.filter(|entry| entry.state(now) != State::Gone);
+            return Look::Load { previous, why: Forward::Request };
+        }
+        if let Some(look) = entry.and_then(|entry| self.look_at(entry, now)) {
+            return look;
         }
         match self.negatives.get(key).and_then(|negative| Some((negative.left(now)?, negative))) {
             Some((left, negative)) => Look::NoSuchThing(Failed {

@@ -3,7 +3,7 @@
 use http::{HeaderMap, HeaderValue, header};
 use sha2::{Digest, Sha256};
 
-use super::list::{Quoting, members};
+use super::list::{Quoting, members_of};
 
 /// Half of a SHA-256 is enough that two bodies never share a tag, by accident or on purpose.
 const TAG_BYTES: usize = 16;
@@ -26,7 +26,12 @@ pub fn entity_tag(body: &[u8]) -> HeaderValue {
 ///
 /// The comparison is weak, as RFC 9110 wants it here: `W/"x"` names `"x"` too.
 pub fn is_current(request: &HeaderMap, etag: &HeaderValue) -> bool {
-    members(request, &header::IF_NONE_MATCH, Quoting::Verbatim).any(|member| {
+    request.get_all(header::IF_NONE_MATCH).iter().any(|line| names(line.as_bytes(), etag))
+}
+
+/// [`is_current`] for one line of `If-None-Match`.
+pub(super) fn names(line: &[u8], etag: &HeaderValue) -> bool {
+    members_of(line, Quoting::Verbatim).any(|member| {
         let opaque = member.strip_prefix(b"W/").unwrap_or(member);
         member == b"*" || opaque == etag.as_bytes()
     })

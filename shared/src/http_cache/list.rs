@@ -15,12 +15,14 @@ pub(super) fn members<'a>(
     name: &HeaderName,
     quoting: Quoting,
 ) -> impl Iterator<Item = &'a [u8]> {
-    headers
-        .get_all(name)
-        .into_iter()
-        .flat_map(move |line| Members { rest: line.as_bytes(), quoting })
-        .map(<[u8]>::trim_ascii)
-        .filter(|member| !member.is_empty())
+    let lines = headers.get_all(name).into_iter();
+    lines.flat_map(move |line| members_of(line.as_bytes(), quoting))
+}
+
+/// The members of one line.
+pub(super) fn members_of(line: &[u8], quoting: Quoting) -> impl Iterator<Item = &[u8]> {
+    let members = Members { rest: line, quoting }.map(<[u8]>::trim_ascii);
+    members.filter(|member| !member.is_empty())
 }
 
 struct Members<'a> {

@@ -1,7 +1,5 @@
 //! `Cache-Status` (RFC 9211): one member a hop, the nearest to the client last.
 
-use std::fmt::{self, Write as _};
-
 use http::HeaderValue;
 
 use super::Telling;
@@ -34,29 +32,37 @@ pub enum Handling {
 impl Telling<'_> {
     /// The members of the hops behind, then ours.
     pub fn cache_status(&self, upstream: Option<&HeaderValue>) -> HeaderValue {
-        let mut text = String::with_capacity(96 + upstream.map_or(0, HeaderValue::len));
-        if let Some(upstream) = upstream.and_then(|upstream| upstream.to_str().ok()) {
-            text.push_str(upstream);
-            text.push_str(", ");
-        }
-        write!(text, "{self}").expect("a String takes every write");
+        let mut text = Vec::with_capacity(96 + upstream.map_or(0, HeaderValue::len));
+        self.write(upstream, &mut text);
         HeaderValue::try_from(text).expect("a hop's name is a token")
     }
-}
 
-impl fmt::Display for Telling<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.hop)?;
+    /// [`cache_status`](Self::cache_status) into a buffer. Not with `write!`, which takes longer than
+    /// finding the answer does.
+    pub(super) fn write(&self, upstream: Option<&HeaderValue>, out: &mut Vec<u8>) {
+        if let Some(upstream) = upstream.filter(|upstream| upstream.to_str().is_ok()) {
+            out.extend_from_slice(upstream.as_bytes());
+            out.extend_from_slice(b", ");
+        }
+        out.extend_from_slice(self.hop.as_bytes());
+        let mut say = |text: &str| out.extend_from_slice(text.as_bytes());
+        let mut digits = itoa::Buffer::new();
+        let ttl = digits.format(self.ttl);
         match self.handling {
-            Handling::Hit => write!(f, "; hit; ttl={}", self.ttl),
+            Handling::Hit => {
+                say("; hit; ttl=");
+                say(ttl);
+            }
             Handling::Fallback { tried } => {
-                f.write_str(tried.map_or("; hit", Forward::parameter))?;
-                write!(f, "; ttl={}; detail=stale-if-error", self.ttl)
+                say(tried.map_or("; hit", Forward::parameter));
+                say("; ttl=");
+                say(ttl);
+                say("; detail=stale-if-error");
             }
             Handling::Forwarded { why, stored, collapsed } => {
-                f.write_str(why.parameter())?;
-                f.write_str(if stored { "; stored" } else { "" })?;
-                f.write_str(if collapsed { "; collapsed" } else { "" })
+                say(why.parameter());
+                say(if stored { "; stored" } else { "" });
+                say(if collapsed { "; collapsed" } else { "" });
             }
         }
     }
@@ -77,8 +83,8 @@ impl Forward {
 mod tests {
     use super::*;
 
-    fn told(handling: Handling, ttl: i64) -> String {
-        Telling { hop: "aux-service", handling, age: 0, ttl }.to_string()
+    fn told(handling: Handling, ttl: i64) -> HeaderValue {
+        Telling { hop: "aux-service", handling, age: 0, ttl }.cache_status(None)
     }
 
     #[test]

@@ -20,7 +20,7 @@ use shared::{
     },
     http_cache::Freshness,
 };
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 /// What a call to the source takes.

@@ -14,6 +14,7 @@ use clap::Parser;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use shared::{
     config::Common,
+    fast_path::Hits,
     http::{Stack, stack},
     metrics::Exporter,
     problem::Problem,
@@ -28,7 +29,7 @@ use tokio::{
 };
 
 /// For what takes milliseconds, on a machine that is busy with something else.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 #[derive(Parser)]
 struct Flags {
@@ -36,16 +37,23 @@ struct Flags {
     common: Common,
 }
 
-struct Server {
-    address: SocketAddr,
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
     /// Lets the requests to `/held` go.
     release: Arc<Notify>,
-    stop: oneshot::Sender<()>,
+    pub(crate) stop: oneshot::Sender<()>,
     ended: JoinHandle<()>,
 }
 
 impl Server {
     async fn start(flags: &[&str]) -> Self {
+        // Nothing is ever ready, so that every request passes the fast path by.
+        let hits = Hits { routes: &["/hello", "/held"], ready: Box::new(|_, _| None) };
+        Self::serving(Router::new(), Some(hits), flags).await
+    }
+
+    /// With more routes, and with what may be answered at once.
+    pub(crate) async fn serving(more: Router, hits: Option<Hits>, flags: &[&str]) -> Self {
         // The tests that run beside each other hold more than the usual thousand.
         let limit = getrlimit(Resource::Nofile);
         setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).unwrap();
@@ -57,32 +65,33 @@ impl Server {
         let routes = Router::new()
             .route("/hello", get(async || "hello"))
             .route("/held", get(async move || held.notified().await))
-            .route("/panic", get(async || -> &str { panic!("the secret that it stumbled over") }));
-        let limits = Stack { request_timeout: PATIENCE, too_slow: Problem::internal };
-        let app = stack(routes, &config, &exporter, limits);
+            .route("/panic", get(async || -> &str { panic!("the secret that it stumbled over") }))
+            .merge(more);
+        let limits = Stack { request_timeout: PATIENCE, too_slow: Problem::internal, hits };
+        let public = stack(routes, &config, &exporter, limits);
         let listener = server::listen(([127, 0, 0, 1], 0).into()).unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
         let ended = tokio::spawn(async move {
             let stopped = async { stopped.await.unwrap() };
-            let dependencies: server::Dependencies = Arc::new(|| serde_json::json!({}));
-            server::serve(&config, listener, None, app, exporter, dependencies, stopped).await;
+            let app = server::App { public, dependencies: Arc::new(|| serde_json::json!({})) };
+            server::serve(&config, listener, None, app, exporter, stopped).await;
         });
         Self { address, release, stop, ended }
     }
 
-    async fn connect(&self) -> TcpStream {
+    pub(crate) async fn connect(&self) -> TcpStream {
         TcpStream::connect(self.address).await.unwrap()
     }
 
     /// Asks on a connection of its own, and returns all that comes back.
-    async fn ask(&self, request: &str) -> String {
+    pub(crate) async fn ask(&self, request: &str) -> String {
         let mut stream = self.connect().await;
         stream.write_all(request.as_bytes()).await.unwrap();
         rest(&mut stream).await
     }
 
-    async fn get(&self, path: &str) -> String {
+    pub(crate) async fn get(&self, path: &str) -> String {
         self.ask(&closing(path, "")).await
     }
 
@@ -91,16 +100,16 @@ impl Server {
     }
 }
 
-fn closing(path: &str, headers: &str) -> String {
+pub(crate) fn closing(path: &str, headers: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n{headers}\r\n")
 }
 
-fn keeping(path: &str) -> String {
+pub(crate) fn keeping(path: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n")
 }
 
 /// Everything until the connection ends, however it does.
-async fn rest(stream: &mut TcpStream) -> String {
+pub(crate) async fn rest(stream: &mut TcpStream) -> String {
     let mut text = Vec::new();
     let read = timeout(PATIENCE, stream.read_to_end(&mut text)).await;
     let ended = read.expect("the server ends the connection");
@@ -112,7 +121,7 @@ async fn rest(stream: &mut TcpStream) -> String {
 }
 
 /// The head of an answer, and as much of the body as came with it, on a connection that stays open.
-async fn head(stream: &mut TcpStream) -> String {
+pub(crate) async fn head(stream: &mut TcpStream) -> String {
     let mut text = String::new();
     while !text.contains("\r\n\r\n") {
         let mut part = [0; 1024];
@@ -124,19 +133,19 @@ async fn head(stream: &mut TcpStream) -> String {
 }
 
 #[track_caller]
-fn assert_status(answer: &str, status: u16) {
+pub(crate) fn assert_status(answer: &str, status: u16) {
     assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
 }
 
 #[track_caller]
-fn assert_problem(answer: &str, status: u16, code: &str) {
+pub(crate) fn assert_problem(answer: &str, status: u16, code: &str) {
     assert_status(answer, status);
     assert!(answer.contains("content-type: application/problem+json"), "{answer}");
     assert!(answer.contains(&format!(r#""code":"{code}""#)), "{answer}");
 }
 
 /// Waits until it is so, asking again and again.
-async fn eventually<F: Future<Output = bool>>(what: &str, so: impl Fn() -> F) {
+pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, so: impl Fn() -> F) {
     let end = Instant::now() + PATIENCE;
     while !so().await {
         assert!(Instant::now() < end, "it never came: {what}");

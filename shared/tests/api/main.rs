@@ -2,4 +2,5 @@
 #![allow(clippy::unwrap_used)]
 
 mod cache;
+mod fast_path;
 mod life;

@@ -75,7 +75,7 @@ async fn a_miss_whose_refresh_was_turned_away_asks_on_its_own() {
 async fn different_keys_do_not_wait_for_each_other() {
     let (cache, source) = (cache(), Source::default());
     let keys: Vec<String> = (0..10).map(|number| number.to_string()).collect();
-    let began = tokio::time::Instant::now();
+    let began = Instant::now();
     join_all(keys.iter().map(|key| cache.get(key, Mode::Normal, source.says(Ok(loaded("a"))))))
         .await;
     assert_eq!(source.calls(), 10);
@@ -99,7 +99,7 @@ async fn the_load_is_kept_although_all_who_waited_left() {
     let leader = tokio::time::timeout(LATENCY / 2, source.get(&cache, Ok("a"))).await;
     assert!(leader.is_err(), "it gave up");
     sleep(LATENCY).await;
-    assert_eq!(told(&Ok(cache.fresh("key").unwrap())), is("a", Outcome::Hit));
+    assert_eq!(told(&Ok(cache.ready("key", Instant::now()).unwrap())), is("a", Outcome::Hit));
 }
 
 #[tokio::test(start_paused = true)]

@@ -7,14 +7,14 @@ use super::*;
 #[tokio::test(start_paused = true)]
 async fn a_fresh_answer_spares_the_source() {
     let (cache, source) = (cache(), Source::default());
-    assert!(cache.fresh("key").is_none());
+    assert!(cache.ready("key", Instant::now()).is_none());
     assert_eq!(told(&source.get(&cache, Ok("a")).await), is("a", Outcome::Miss));
     sleep(FRESH_FOR - SECOND).await;
     assert_eq!(told(&source.get(&cache, Ok("b")).await), is("a", Outcome::Hit));
-    assert_eq!(told(&Ok(cache.fresh("key").unwrap())), is("a", Outcome::Hit));
+    assert_eq!(told(&Ok(cache.ready("key", Instant::now()).unwrap())), is("a", Outcome::Hit));
     assert_eq!(source.calls(), 1);
     sleep(SECOND).await;
-    assert!(cache.fresh("key").is_none(), "it is stale now");
+    assert!(cache.ready("key", Instant::now()).is_none(), "it is stale now");
 }
 
 #[tokio::test(start_paused = true)]
@@ -22,7 +22,7 @@ async fn a_stale_answer_is_given_at_once_and_refreshed_once() {
     let (cache, source) = (cache(), Source::default());
     source.get(&cache, Ok("a")).await.unwrap();
     sleep(FRESH_FOR).await;
-    let asked_at = tokio::time::Instant::now();
+    let asked_at = Instant::now();
     for _ in 0..50 {
         assert_eq!(told(&source.get(&cache, Ok("b")).await), is("a", Outcome::Stale));
     }
@@ -198,7 +198,7 @@ async fn a_cache_that_is_off_keeps_nothing_and_lets_everything_through() {
         assert_eq!(told(&down), error(Error::Down, Outcome::Error));
     }
     assert_eq!(source.calls(), 6);
-    assert!(cache.fresh("key").is_none());
+    assert!(cache.ready("key", Instant::now()).is_none());
     let panicked = cache.get("key", Mode::Normal, source.panics()).await;
     assert_eq!(panicked.err().unwrap().cause, Cause::Panicked);
 }

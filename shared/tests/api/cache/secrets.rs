@@ -51,7 +51,7 @@ async fn a_secret_is_wiped_once_it_is_neither_kept_nor_being_sent() {
     let served = cache.get("key", Mode::Normal, source.says(Ok(secret(&times)))).await.unwrap();
     let body = served.answer().body().clone();
     drop(served);
-    assert_eq!(told(&Ok(cache.fresh("key").unwrap())), is("hunter2", Outcome::Hit));
+    assert_eq!(told(&Ok(cache.ready("key", Instant::now()).unwrap())), is("hunter2", Outcome::Hit));
 
     cache.invalidate("key");
     cache.sync();
@@ -84,8 +84,8 @@ async fn a_secret_past_its_bound_is_wiped_although_nobody_asks_again() {
     let mut secret = secret(&times);
     secret.freshness = Freshness::new(moment, Duration::ZERO, moment);
     cache.get("key", Mode::Normal, |_| async { Ok(secret) }).await.unwrap();
-    let deadline = tokio::time::Instant::now() + 10 * SECOND;
-    while wiped(&cache, &times).await == 0 && tokio::time::Instant::now() < deadline {
+    let deadline = Instant::now() + 10 * SECOND;
+    while wiped(&cache, &times).await == 0 && Instant::now() < deadline {
         sleep(moment).await;
     }
     assert_eq!(times.load(SeqCst), 1);

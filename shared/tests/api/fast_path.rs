@@ -1,0 +1,417 @@
+//! The fast path: it answers as the layers do, and in the order of the requests.
+
+use std::{
+    fs,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    extract::Path,
+    http::{HeaderMap, StatusCode},
+    response::Response,
+    routing::get,
+};
+use proptest::{prelude::*, test_runner::TestRunner};
+use shared::{
+    cache::{Answer, Cache, Loaded, Mode},
+    fast_path::Hits,
+    metrics::Exporter,
+    problem::Problem,
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    runtime::Runtime,
+    time::{sleep, timeout},
+};
+use zeroize::Zeroizing;
+
+use crate::{
+    cache::{Error, LATENCY, cache_of, freshness},
+    life::{
+        PATIENCE, Server, assert_problem, assert_status, closing, eventually, head, keeping, rest,
+    },
+};
+
+const LARGE: usize = 120_000;
+
+/// Two servers of the same answers, of which one has the fast path.
+struct Both {
+    fast: Server,
+    slow: Server,
+    /// How many requests came by the layers of the one that has it.
+    by_layers: Arc<AtomicUsize>,
+}
+
+impl Both {
+    async fn start(flags: &[&str]) -> Self {
+        Self::start_at(&["/kept/{*name}"], flags).await
+    }
+
+    async fn start_at(route: &'static [&'static str; 1], flags: &[&str]) -> Self {
+        let cache = cache_of(8 << 20);
+        let json = "application/json".parse().unwrap();
+        let prefix = route[0].strip_suffix("{*name}").unwrap();
+        for (name, answer) in [
+            ("small", Answer::json(&"a").unwrap()),
+            ("large", Answer::json(&"x".repeat(LARGE)).unwrap()),
+            ("secret", Answer::secret(json, Zeroizing::new(b"hunter2".to_vec()))),
+        ] {
+            let load = move |_| async move { Ok(Loaded::new(answer, freshness())) };
+            cache.get(&format!("{prefix}{name}"), Mode::Normal, load).await.unwrap();
+        }
+        let routes = |by_layers: Arc<AtomicUsize>| {
+            let cache = cache.clone();
+            let kept = async move |Path(name): Path<String>, request: HeaderMap| {
+                by_layers.fetch_add(1, SeqCst);
+                kept(&cache, &format!("{prefix}{name}"), &request).await
+            };
+            let slow = async || {
+                sleep(LATENCY).await;
+                "slow"
+            };
+            Router::new().route(route[0], get(kept)).route("/slow", get(slow))
+        };
+        let by_layers = Arc::<AtomicUsize>::default();
+        let hits = Hits {
+            routes: route,
+            ready: Box::new({
+                let cache = cache.clone();
+                move |path, now| cache.ready(path, now)
+            }),
+        };
+        Self {
+            fast: Server::serving(routes(Arc::clone(&by_layers)), Some(hits), flags).await,
+            slow: Server::serving(routes(Arc::default()), None, flags).await,
+            by_layers,
+        }
+    }
+
+    /// What both say to the same bytes, sent in the same parts.
+    async fn ask(&self, parts: &[&str]) -> [Vec<String>; 2] {
+        let ask = async |server: &Server| {
+            let mut stream = server.connect().await;
+            for part in parts {
+                // The other side may have heard enough.
+                let _ = stream.write_all(part.as_bytes()).await;
+                sleep(Duration::from_micros(200)).await;
+            }
+            answers(&rest(&mut stream).await)
+        };
+        [ask(&self.fast).await, ask(&self.slow).await]
+    }
+
+    fn by_layers(&self) -> usize {
+        self.by_layers.load(SeqCst)
+    }
+}
+
+async fn kept(cache: &Cache<Error>, key: &str, request: &HeaderMap) -> Result<Response, Problem> {
+    match cache.get(key, Mode::Normal, async |_| Err(Error::NotFound)).await {
+        Ok(served) => Ok(served.response(request)),
+        Err(_) => {
+            Err(Problem::new(StatusCode::NOT_FOUND, "nothing", "Nothing", "Nothing is kept."))
+        }
+    }
+}
+
+/// The answers on a connection, each with its header in order, and without what differs from one
+/// time to the next.
+fn answers(stream: &str) -> Vec<String> {
+    let mut answers = Vec::new();
+    let mut rest = stream;
+    while let Some((head, after)) = rest.split_once("\r\n\r\n") {
+        let mut lines: Vec<_> = head.split("\r\n").collect();
+        lines[1..].sort_unstable();
+        let length = lines.iter().find_map(|line| line.strip_prefix("content-length: "));
+        let length = length.map_or(0, |length| length.parse::<usize>().unwrap());
+        // The answer to a `HEAD` tells a length and has no body.
+        let length = if after.starts_with("HTTP/1.") { 0 } else { length.min(after.len()) };
+        let (body, after) = after.split_at(length);
+        let lines: Vec<_> = lines.into_iter().map(lasting).collect();
+        let body = body.split("\"request_id\"").next().unwrap();
+        answers.push(format!("{}\n\n{body}", lines.join("\n")));
+        rest = after;
+    }
+    assert_eq!(rest, "", "a whole number of answers");
+    answers
+}
+
+/// A line of a header without what differs: of that, only the length.
+fn lasting(line: &str) -> String {
+    let made = |id: &str| id.len() == 32;
+    match line.split_once(": ") {
+        Some((name @ "date", value)) => format!("{name}: {}", value.len()),
+        Some((name @ "x-request-id", value)) if made(value) => format!("{name}: {}", value.len()),
+        Some((name @ "age", value)) => format!("{name}: {}", value.len()),
+        Some((name @ "cache-status", value)) => {
+            format!("{name}: {}", value.trim_end_matches(|c: char| c.is_ascii_digit()))
+        }
+        _ => line.to_owned(),
+    }
+}
+
+/// Requests that the fast path answers, if what they want is kept.
+fn plain() -> Vec<String> {
+    let etag = shared::http_cache::entity_tag(b"\"a\"");
+    let etag = etag.to_str().unwrap();
+    let with = |header: &str| format!("GET /kept/small HTTP/1.1\r\n{header}\r\n\r\n");
+    vec![
+        keeping("/kept/small"),
+        keeping("/kept/large"),
+        keeping("/kept/secret"),
+        with("x-request-id: order-17"),
+        with("x-request-id: not one"),
+        with(&format!("if-none-match: {etag}")),
+        with(&format!("If-None-Match: \"other\" , W/{etag}")),
+        with("if-none-match: \"other\""),
+        with("if-none-match: *"),
+        with("connection: keep-alive\r\naccept: */*\r\nx-envoy-expected-rq-timeout-ms: 0"),
+        with("traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+        "GET /kept/secret HTTP/1.1\r\nif-none-match: *\r\n\r\n".to_owned(),
+        "GET /kept/small HTTP/1.1\nhost: a\n\n".to_owned(),
+        "\r\nGET /kept/small HTTP/1.1\r\n\r\n".to_owned(),
+    ]
+}
+
+/// Requests that it leaves to the layers.
+fn other() -> Vec<String> {
+    let with = |header: &str| format!("GET /kept/small HTTP/1.1\r\n{header}\r\n\r\n");
+    vec![
+        keeping("/kept/nothing"),
+        keeping("/slow"),
+        keeping("/hello"),
+        keeping("/no/such/route"),
+        keeping("/kept/small?x=1"),
+        keeping("/kept/smal%6c"),
+        keeping("/kept//small"),
+        keeping("/kept/"),
+        keeping("http://a/kept/small"),
+        with("cache-control: no-cache"),
+        with("if-none-match: \"a\"\r\nif-none-match: *"),
+        with("x-request-id: a\r\nx-request-id: b"),
+        with("connection: keep-alive, te"),
+        "POST /kept/small HTTP/1.1\r\n\r\n".to_owned(),
+        "DELETE /kept/small HTTP/1.1\r\n\r\n".to_owned(),
+    ]
+}
+
+/// Requests after which hyper has the connection to itself, or ends it.
+fn last() -> Vec<String> {
+    let many = "a: b\r\n".repeat(60);
+    vec![
+        closing("/kept/small", ""),
+        format!(
+            "GET /kept/small HTTP/1.1\r\ncontent-length: 0\r\n\r\n{}",
+            closing("/kept/large", "")
+        ),
+        format!(
+            "GET /kept/small HTTP/1.1\r\ncontent-length: 3\r\n\r\nGET{}",
+            closing("/kept/small", "")
+        ),
+        format!(
+            "GET /kept/small HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n3\r\nGET\r\n0\r\n\r\n{}",
+            closing("/hello", "")
+        ),
+        format!("GET /kept/small HTTP/1.1\r\n{many}\r\n{}", closing("/kept/small", "")),
+        "GET /kept/small HTTP/1.0\r\n\r\n".to_owned(),
+        "GET /kept/small HTTP/1.1\r\na b: c\r\n\r\n".to_owned(),
+        "nonsense\r\n\r\n".to_owned(),
+        format!("GET /kept/{} HTTP/1.1\r\n\r\n", "x".repeat(20_000)),
+    ]
+}
+
+#[tokio::test]
+async fn what_is_ready_is_answered_as_by_the_layers_and_without_them() {
+    let both = Both::start(&[]).await;
+    for request in plain() {
+        let [fast, slow] = both.ask(&[&request, &closing("/hello", "")]).await;
+        assert_eq!(fast, slow, "{request}");
+        assert_eq!(slow.len(), 2, "{request}");
+    }
+    assert_eq!(both.by_layers(), 0);
+}
+
+#[tokio::test]
+async fn whatever_is_not_plain_is_answered_by_the_layers() {
+    let both = Both::start(&[]).await;
+    for request in other() {
+        let [fast, slow] = both.ask(&[&request, &closing("/hello", "")]).await;
+        assert_eq!(fast, slow, "{request}");
+    }
+    let passed = both.by_layers();
+    assert!(passed > 6, "{passed}");
+    for request in last() {
+        let [fast, slow] = both.ask(&[&request]).await;
+        assert_eq!(fast, slow, "{request}");
+        assert!(!slow.is_empty(), "{request}");
+    }
+    assert!(both.by_layers() > passed);
+    let head = "HEAD /kept/small HTTP/1.1\r\nconnection: close\r\n\r\n";
+    let [fast, slow] = both.ask(&[head]).await;
+    assert_eq!(fast, slow);
+}
+
+#[test]
+fn however_requests_are_mixed_and_cut_the_answers_are_the_same_and_in_order() {
+    let runtime = Runtime::new().unwrap();
+    let both = runtime.block_on(Both::start(&[]));
+    let one = prop_oneof![3 => prop::sample::select(plain()), 1 => prop::sample::select(other())];
+    let stream = (prop::collection::vec(one, 0..12), prop::sample::select(last()))
+        .prop_map(|(requests, last)| requests.concat() + &last);
+    let cuts = prop::collection::vec(any::<prop::sample::Index>(), 0..6);
+    let config = ProptestConfig { cases: 100, failure_persistence: None, ..Default::default() };
+    TestRunner::new(config)
+        .run(&(stream, cuts), |(stream, cuts)| {
+            let mut cuts: Vec<_> = cuts.iter().map(|cut| cut.index(stream.len())).collect();
+            cuts.extend([0, stream.len()]);
+            cuts.sort_unstable();
+            let parts: Vec<_> = cuts.windows(2).map(|cut| &stream[cut[0]..cut[1]]).collect();
+            let [fast, slow] = runtime.block_on(both.ask(&parts));
+            prop_assert_eq!(fast, slow);
+            Ok(())
+        })
+        .unwrap();
+    assert!(both.by_layers() > 0);
+}
+
+#[tokio::test]
+async fn a_client_that_is_slow_to_read_gets_every_answer_whole() {
+    let both = Both::start(&[]).await;
+    let mut stream = both.fast.connect().await;
+    let count = 300;
+    let (mut reader, mut writer) = stream.split();
+    let asks = async {
+        for _ in 0..count {
+            writer.write_all(keeping("/kept/large").as_bytes()).await.unwrap();
+        }
+        writer.write_all(closing("/hello", "").as_bytes()).await.unwrap();
+    };
+    let reads = async {
+        // Nothing is read until nothing more can be sent.
+        sleep(LATENCY).await;
+        let mut text = String::new();
+        timeout(PATIENCE, reader.read_to_string(&mut text)).await.unwrap().unwrap();
+        text
+    };
+    let ((), text) = tokio::join!(asks, reads);
+    let answers = answers(&text);
+    assert_eq!(answers.len(), count + 1);
+    assert!(answers[..count].iter().all(|answer| answer.len() > LARGE && *answer == answers[0]));
+    assert!(answers[count].ends_with("hello"));
+    assert_eq!(both.by_layers(), 0);
+}
+
+#[tokio::test]
+async fn a_request_behind_a_slow_one_waits_for_its_turn() {
+    let both = Both::start(&[]).await;
+    let stream = keeping("/slow") + &keeping("/kept/small") + &closing("/hello", "");
+    let [fast, slow] = both.ask(&[&stream]).await;
+    assert_eq!(fast, slow);
+    assert_eq!(fast.len(), 3);
+    // It comes while the slow one is being answered.
+    let [fast, slow] =
+        both.ask(&[&keeping("/slow"), &keeping("/kept/small"), &closing("/hello", "")]).await;
+    assert_eq!(fast, slow);
+    assert_eq!(fast.len(), 3);
+    assert_eq!(both.by_layers(), 0);
+}
+
+#[tokio::test]
+async fn who_shows_no_token_learns_nothing_of_what_is_kept() {
+    let path = std::env::temp_dir().join(format!("fast-path-{}", std::process::id()));
+    fs::write(&path, "the-right-token-0123456789\n").unwrap();
+    let both = Both::start(&[&format!("--auth-token-file={}", path.display())]).await;
+    fs::remove_file(&path).unwrap();
+    let ask = |token: &str| {
+        format!("GET /kept/small HTTP/1.1\r\nauthorization: {token}\r\n\r\n")
+            + &closing("/livez", "")
+    };
+    for (token, status) in [
+        ("Bearer the-right-token-0123456789", 200),
+        ("bearer the-right-token-0123456789", 200),
+        ("Bearer the-wrong-token-0123456789", 401),
+        ("the-right-token-0123456789", 401),
+        ("Bearer the-right-token-0123456789\r\nauthorization: x", 401),
+    ] {
+        let [fast, slow] = both.ask(&[&ask(token)]).await;
+        assert_eq!(fast, slow, "{token}");
+        assert_status(&fast[0], status);
+    }
+    assert_problem(&both.fast.get("/kept/small").await, 401, "unauthorized");
+    assert_eq!(both.by_layers(), 0);
+}
+
+#[tokio::test]
+async fn what_is_ready_is_refused_too_while_too_many_requests_are_open() {
+    let both = Both::start(&["--max-in-flight=1"]).await;
+    let mut open = both.fast.connect().await;
+    open.write_all(keeping("/held").as_bytes()).await.unwrap();
+    eventually("the only slot is taken", async || {
+        let answer = both.fast.ask(&(keeping("/kept/small") + &closing("/livez", ""))).await;
+        answer.starts_with("HTTP/1.1 503")
+    })
+    .await;
+    assert_eq!(both.by_layers(), 0);
+}
+
+#[tokio::test]
+async fn a_drain_closes_the_connections_of_what_is_ready_too() {
+    let both = Both::start(&["--shutdown-delay=1s"]).await;
+    let mut stream = both.fast.connect().await;
+    stream.write_all(keeping("/kept/small").as_bytes()).await.unwrap();
+    assert!(!head(&mut stream).await.contains("connection: close"));
+    both.fast.stop.send(()).unwrap();
+    tokio::task::yield_now().await;
+    stream.write_all(keeping("/kept/small").as_bytes()).await.unwrap();
+    let answer = rest(&mut stream).await;
+    assert_status(&answer, 200);
+    assert!(answer.contains("connection: close"), "{answer}");
+}
+
+#[tokio::test]
+async fn it_counts_as_the_layers_do() {
+    let exporter = Exporter::install("test", "1").unwrap();
+    let both = Both::start_at(&["/counted/{*name}"], &[]).await;
+    let asked = keeping("/counted/small").repeat(3)
+        + "GET /counted/small HTTP/1.1\r\nif-none-match: *\r\n\r\n"
+        + &closing("/livez", "");
+    let of = |text: &str| {
+        let lines = text.lines().filter(|line| line.contains("/counted/{name}"));
+        // How long it took differs.
+        let lines = lines.filter(|line| !line.contains("_sum{") && !line.contains("le=\"0"));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    both.fast.ask(&asked).await;
+    let (_, text) = exporter.render();
+    let fast = of(&text);
+    for series in [
+        r#"axum_http_requests_total{method="GET",status="200",endpoint="/counted/{name}"} 3"#,
+        r#"axum_http_requests_total{method="GET",status="304",endpoint="/counted/{name}"} 1"#,
+        r#"axum_http_requests_duration_seconds_count{method="GET",status="200",endpoint="/counted/{name}"} 3"#,
+    ] {
+        assert!(fast.iter().any(|line| line == series), "{series} is not in {fast:#?}");
+    }
+    both.slow.ask(&asked).await;
+    let (_, text) = exporter.render();
+    for series in [
+        r#"axum_http_requests_total{method="GET",status="200",endpoint="/counted/{name}"} 6"#,
+        r#"axum_http_requests_total{method="GET",status="304",endpoint="/counted/{name}"} 2"#,
+        r#"axum_http_requests_duration_seconds_count{method="GET",status="200",endpoint="/counted/{name}"} 6"#,
+    ] {
+        assert!(text.contains(series), "the layers count another series than {series}");
+    }
+    assert_eq!(both.by_layers(), 0);
+}
+
+#[tokio::test]
+async fn where_every_answer_gets_a_line_every_answer_comes_from_the_layers() {
+    let both = Both::start(&["--access-log=all"]).await;
+    assert_status(&both.fast.get("/kept/small").await, 200);
+    assert_status(&both.fast.ask(&(keeping("/kept/small") + &closing("/livez", ""))).await, 200);
+    assert_eq!(both.by_layers(), 2);
+}
