@@ -101,7 +101,7 @@ impl<T: Read + Write + Unpin> FastStream<T> {
 
     /// Answers what can be answered, and notes what is to be done about the rest. `false`: nothing
     /// will come any more.
-    fn poll_requests(&mut self, cx: &mut Context<'_>, path: &FastPath) -> Poll<io::Result<bool>> {
+    fn poll_requests(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
         WORKPLACE.with_borrow_mut(|Workplace { input, output, date }| {
             let mut held = std::mem::take(&mut self.held);
             let come = if self.incomplete < held.len() {
@@ -116,11 +116,16 @@ impl<T: Read + Write + Unpin> FastStream<T> {
                     come
                 } else {
                     held.extend_from_slice(come);
+                    // Who sends a header byte by byte shall not have it parsed as often.
+                    if !come.contains(&b'\n') && held.len() < LARGEST_HEADER {
+                        (self.incomplete, self.held) = (held.len(), held);
+                        return Poll::Ready(Ok(true));
+                    }
                     &held
                 }
             };
             output.clear();
-            let (answered, body, next) = self.answer(path, come, output, date);
+            let (answered, body, next) = self.answer(come, output, date);
             let rest = &come[answered..];
             (self.incomplete, self.handing) = match next {
                 Next::Read => (rest.len(), 0),
@@ -143,22 +148,18 @@ impl<T: Read + Write + Unpin> FastStream<T> {
 
     /// Answers the requests at the front, as many as can be. Returns how many bytes they were, what
     /// is to be sent behind the output, and what is to be done about the rest.
-    fn answer(
-        &self,
-        path: &FastPath,
-        come: &[u8],
-        output: &mut Vec<u8>,
-        date: &mut Date,
-    ) -> (usize, Bytes, Next) {
-        // Answers that close their connections are made above hyper.
-        let may_answer = !self.draining.load(Relaxed);
+    fn answer(&self, come: &[u8], output: &mut Vec<u8>, date: &mut Date) -> (usize, Bytes, Next) {
+        // While draining, each answer closes its connection, which is done above hyper.
+        let path = self.path.as_ref().filter(|_| !self.draining.load(Relaxed));
         let mut now = Instant::now();
         let mut answered = 0;
         while answered < come.len() {
             let rest = &come[answered..];
             let next = match Front::of(rest) {
-                Front::Plain(request, length) if may_answer => {
-                    match path.answer(&request, &mut now, date, output) {
+                Front::Plain(request, length) => {
+                    let answer =
+                        |path: &Arc<FastPath>| path.answer(&request, &mut now, date, output);
+                    match path.and_then(answer) {
                         Some(body) => {
                             answered += length;
                             if body.is_empty() && output.len() < BATCH {
@@ -169,7 +170,7 @@ impl<T: Read + Write + Unpin> FastStream<T> {
                         None => Next::Hand(length),
                     }
                 }
-                Front::Plain(_, length) | Front::Other(length) => Next::Hand(length),
+                Front::Other(length) => Next::Hand(length),
                 Front::Incomplete if rest.len() < LARGEST_HEADER => Next::Read,
                 Front::Incomplete | Front::Unclear => Next::HandAll,
             };
@@ -195,9 +196,16 @@ impl<T: Read + Write + Unpin> FastStream<T> {
             body: body.slice(sent.saturating_sub(output.len())..),
         };
         if self.unsent.is_empty() {
-            self.visit.is_taken();
+            self.is_taken();
         }
         Ok(())
+    }
+
+    fn is_taken(&self) {
+        self.visit.is_taken();
+        if !self.held.is_empty() {
+            self.visit.begins();
+        }
     }
 
     fn poll_sent(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -215,7 +223,7 @@ impl<T: Read + Write + Unpin> FastStream<T> {
             head.advance(of_head);
             body.advance(sent - of_head);
         }
-        self.visit.is_taken();
+        self.is_taken();
         Poll::Ready(Ok(()))
     }
 
@@ -270,9 +278,9 @@ impl<T: Read + Write + Unpin> Read for FastStream<T> {
                 this.hand(&mut buf);
                 return Poll::Ready(Ok(()));
             }
-            let Some(path) = this.path.clone() else {
+            if this.path.is_none() {
                 return Pin::new(&mut this.stream).poll_read(cx, buf);
-            };
+            }
             if std::mem::take(&mut this.handed) && this.visit.has_begun() {
                 // What is a whole request here is none to hyper. It must not happen, and if it
                 // does, hyper is to decide where the next one begins.
@@ -283,7 +291,7 @@ impl<T: Read + Write + Unpin> Read for FastStream<T> {
             if !this.visit.awaits_request() {
                 return this.poll_departure(cx);
             }
-            if !ready!(this.poll_requests(cx, &path))? {
+            if !ready!(this.poll_requests(cx))? {
                 return Poll::Ready(Ok(()));
             }
         }

@@ -322,6 +322,22 @@ async fn a_request_behind_a_slow_one_waits_for_its_turn() {
 }
 
 #[tokio::test]
+async fn a_header_may_come_byte_by_byte_but_not_for_ever() {
+    let both = Both::start(&[]).await;
+    let mut stream = both.fast.connect().await;
+    for byte in keeping("/kept/small").into_bytes() {
+        stream.write_all(&[byte]).await.unwrap();
+        tokio::task::yield_now().await;
+    }
+    assert_status(&head(&mut stream).await, 200);
+    let unfinished = keeping("/kept/small") + "GET /kept/small HT";
+    stream.write_all(unfinished.as_bytes()).await.unwrap();
+    let answer = rest(&mut stream).await;
+    assert_status(&answer, 200);
+    assert_eq!(both.by_layers(), 0);
+}
+
+#[tokio::test]
 async fn who_shows_no_token_learns_nothing_of_what_is_kept() {
     let path = std::env::temp_dir().join(format!("fast-path-{}", std::process::id()));
     fs::write(&path, "the-right-token-0123456789\n").unwrap();
