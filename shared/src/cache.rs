@@ -157,7 +157,8 @@ impl<E: CacheableError> Cache<E> {
 
     /// Answers from what is kept, or loads it: once for all who ask at the same time.
     ///
-    /// The load runs in a task of its own, so it lives on when this future is dropped.
+    /// The load runs in a task of its own, so it lives on when this future is dropped. While the
+    /// cache is off it is its caller's alone, and ends with it.
     pub async fn get<F, Fut>(&self, key: &str, mode: Mode, load: F) -> Result<Served, Failed<E>>
     where
         F: FnOnce(Attempt) -> Fut + Send + 'static,
@@ -290,8 +291,7 @@ impl<E: CacheableError> Cache<E> {
         F: FnOnce(Attempt) -> Fut + Send + 'static,
         Fut: Future<Output = Result<Loaded, E>> + Send + 'static,
     {
-        let attempt = Attempt { previous: None, urgency: Urgency::Miss };
-        let result = tokio::spawn(async move { load(attempt).await }).await;
+        let result = load(Attempt { previous: None, urgency: Urgency::Miss }).await;
         let now = Instant::now();
         let why = Forward::Bypass;
         let handling = Handling::Forwarded { why, stored: false, collapsed: false };
@@ -303,11 +303,11 @@ impl<E: CacheableError> Cache<E> {
             handling,
         };
         match result {
-            Ok(Ok(loaded)) => {
+            Ok(loaded) => {
                 let entry = Arc::new(Entry::new(key.into(), loaded, now));
                 Ok(Served::new(entry, self.hop, Outcome::Bypass, handling, now))
             }
-            Ok(Err(error)) => match error.disposition() {
+            Err(error) => match error.disposition() {
                 Disposition::Negative { ttl } => {
                     let left = (!ttl.is_zero()).then_some(ttl);
                     Err(failed(Cause::Error(error), Outcome::Bypass, left))
@@ -316,7 +316,6 @@ impl<E: CacheableError> Cache<E> {
                     Err(failed(Cause::Error(error), Outcome::Error, None))
                 }
             },
-            Err(_) => Err(failed(Cause::Panicked, Outcome::Error, None)),
         }
     }
 }

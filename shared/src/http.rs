@@ -6,7 +6,7 @@ use axum::{
     Router,
     extract::{MatchedPath, Request, State},
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
-    middleware::{Next, from_fn, from_fn_with_state},
+    middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
 };
 use tokio::{
@@ -65,7 +65,7 @@ pub struct Stacked {
 /// Wraps the public routes of a service. A request meets the layers from top to bottom.
 ///
 /// Invariant: whatever can answer is below the counting, so no response goes unmeasured,
-/// and below `rescue`, so no error goes out in another format. The [fast path](crate::fast_path)
+/// and below `identify`, so no error goes out in another format. The [fast path](crate::fast_path)
 /// does for a hit what these layers would: who adds one decides what that is.
 pub fn stack(routes: Router, config: &Common, exporter: &Exporter, stack: Stack) -> Stacked {
     let gate = Arc::new(Gate {
@@ -80,10 +80,10 @@ pub fn stack(routes: Router, config: &Common, exporter: &Exporter, stack: Stack)
     let fast_path = fast_path.map(|hits| Arc::new(FastPath::new(hits, Arc::clone(&gate))));
     let router = routes.layer(
         ServiceBuilder::new()
-            // Outermost, since everything below logs and answers with the ids.
+            // Outermost, since everything below logs with the ids, and whatever answers an error
+            // leaves its format to this.
             .layer(from_fn_with_state(Edge { log: config.access_log, traffic: true }, identify))
             .layer(exporter.layer())
-            .layer(from_fn(rescue))
             .layer(CatchPanicLayer::custom(panicked))
             .layer(from_fn_with_state(gate, pass)),
     );
@@ -92,11 +92,7 @@ pub fn stack(routes: Router, config: &Common, exporter: &Exporter, stack: Stack)
 
 /// Wraps probes and metrics: they are never shed, authenticated or counted as traffic.
 pub fn probe_stack(routes: Router) -> Router {
-    routes.layer(
-        ServiceBuilder::new()
-            .layer(from_fn_with_state(Edge { log: AccessLog::Errors, traffic: false }, identify))
-            .layer(from_fn(rescue)),
-    )
+    routes.layer(from_fn_with_state(Edge { log: AccessLog::Errors, traffic: false }, identify))
 }
 
 #[derive(Clone, Copy)]
@@ -106,7 +102,8 @@ struct Edge {
     traffic: bool,
 }
 
-/// Gives the request its ids, the response its `x-request-id`, and the log its line.
+/// Gives the request its ids, an error its format, the response its `x-request-id`, and the log its
+/// line.
 async fn identify(State(edge): State<Edge>, mut request: Request, next: Next) -> Response {
     let context = RequestContext::from_headers(request.headers());
     let method = request.method().clone();
@@ -127,6 +124,7 @@ async fn identify(State(edge): State<Edge>, mut request: Request, next: Next) ->
     let mut response = context.scope(next.run(request)).await;
 
     asked.answered = true;
+    rescue(&mut response, &asked.context);
     asked.tell_span(&response);
     let headers = response.headers_mut();
     headers.insert(REQUEST_ID, asked.context.request_id().clone());

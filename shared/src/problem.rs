@@ -1,6 +1,6 @@
 //! The one shape of every error: RFC 9457 `application/problem+json`.
 //!
-//! A handler answers with a [`Problem`]; the [`rescue`] layer gives it its body. A bare error
+//! A handler answers with a [`Problem`]; [`rescue`] gives it its body. A bare error
 //! from anywhere else (the router's 404 and 405, an extractor's 400, a panic's 500) becomes a
 //! problem there too, so that there is no second error format.
 
@@ -8,15 +8,13 @@ use std::{borrow::Cow, error::Error as StdError, sync::Arc, time::Duration};
 
 use axum::{
     body::Body,
-    extract::Request,
     http::{HeaderMap, HeaderValue, StatusCode, header},
-    middleware::Next,
     response::{IntoResponse, Response},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{http_cache::Freshness, telemetry};
+use crate::{http_cache::Freshness, telemetry::RequestContext};
 
 /// The media type of every error body.
 pub const CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/problem+json");
@@ -182,7 +180,7 @@ impl From<StatusCode> for Problem {
 }
 
 impl IntoResponse for Problem {
-    /// The body is given by [`rescue`], which every route is below of.
+    /// The body is given by [`rescue`], which every response comes by.
     fn into_response(self) -> Response {
         let mut response = self.status().into_response();
         response.extensions_mut().insert(self);
@@ -190,20 +188,18 @@ impl IntoResponse for Problem {
     }
 }
 
-/// The layer that turns every error into a problem, with the id of its request.
-pub async fn rescue(request: Request, next: Next) -> Response {
-    let mut response = next.run(request).await;
+/// Turns every error into a problem, with the id of its request.
+pub(crate) fn rescue(response: &mut Response, context: &RequestContext) {
     let status = response.status();
     if !status.is_client_error() && !status.is_server_error() {
-        return response;
+        return;
     }
     let mut problem =
         response.extensions_mut().remove::<Problem>().unwrap_or_else(|| Problem::from(status));
-    problem.request_id = telemetry::request_id();
-    problem.render(&mut response);
+    context.request_id().to_str().unwrap_or_default().clone_into(&mut problem.request_id);
+    problem.render(response);
     // It goes on to the access log, the one place where a failure is told.
     response.extensions_mut().insert(problem);
-    response
 }
 
 #[cfg(test)]

@@ -140,7 +140,7 @@ impl<T: Read + Write + Unpin> FastStream<T> {
             if answered > 0 {
                 self.visit.asks(false);
                 self.visit.is_answered();
-                self.send(cx, output, body)?;
+                self.send(cx, output, &body)?;
             }
             Poll::Ready(Ok(true))
         })
@@ -180,12 +180,12 @@ impl<T: Read + Write + Unpin> FastStream<T> {
     }
 
     /// Sends at once what the kernel takes, and keeps the rest.
-    fn send(&mut self, cx: &mut Context<'_>, output: &[u8], body: Bytes) -> io::Result<()> {
+    fn send(&mut self, cx: &mut Context<'_>, output: &[u8], body: &Bytes) -> io::Result<()> {
         let stream = Pin::new(&mut self.stream);
         let sending = if body.is_empty() {
             stream.poll_write(cx, output)
         } else {
-            stream.poll_write_vectored(cx, &[IoSlice::new(output), IoSlice::new(&body)])
+            stream.poll_write_vectored(cx, &[IoSlice::new(output), IoSlice::new(body)])
         };
         let sent = match sending {
             Poll::Ready(sent) => sent?,
