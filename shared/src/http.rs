@@ -104,13 +104,12 @@ struct Edge {
 
 /// Gives the request its ids, an error its format, the response its `x-request-id`, and the log its
 /// line.
-async fn identify(State(edge): State<Edge>, mut request: Request, next: Next) -> Response {
+async fn identify(State(edge): State<Edge>, request: Request, next: Next) -> Response {
     let context = RequestContext::from_headers(request.headers());
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
     let span = edge.span(request.headers(), &method, route.as_ref());
     let context = span.within(context);
-    request.extensions_mut().insert(context.clone());
     let mut asked = Asked {
         edge,
         context: context.clone(),
