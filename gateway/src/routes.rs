@@ -23,7 +23,7 @@ use shared::{
     telemetry,
     wire::{Aggregated, Buckets, Inventory, Parameters, Value, Values},
 };
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -134,8 +134,8 @@ async fn inventory(
     let remaining = deadline.saturating_duration_since(Instant::now());
     let deadline = Deadline(deadline - remaining / TO_ASSEMBLE);
     let (buckets, parameters) = tokio::join!(
-        upstream.answer::<Buckets>(Route::Buckets, None, deadline, &request),
-        upstream.answer::<Parameters>(Route::Params, None, deadline, &request),
+        by(deadline, upstream.answer::<Buckets>(Route::Buckets, None, deadline, &request)),
+        by(deadline, upstream.answer::<Parameters>(Route::Params, None, deadline, &request)),
     );
     let buckets = buckets.map(|served| parse::<Buckets>(&served));
     let parameters = parameters.map(|served| parse::<Parameters>(&served));
@@ -169,6 +169,15 @@ async fn inventory(
 /// The part of the time that is kept back: a list that hangs until the last moment would otherwise
 /// take the other one with it, since the whole request ends at that moment too.
 const TO_ASSEMBLE: u32 = 20;
+
+/// A part, unless it is not there by then.
+async fn by(
+    Deadline(deadline): Deadline,
+    part: impl Future<Output = Result<Served, Problem>>,
+) -> Result<Served, Problem> {
+    let part = timeout_at(deadline, part).await;
+    part.unwrap_or_else(|_| Err(Error::UpstreamTimeout.problem()))
+}
 
 /// What an answer of ours was made of.
 fn parse<T: DeserializeOwned>(served: &Served) -> Aggregated<T> {

@@ -20,7 +20,7 @@ use shared::{
     telemetry::RequestContext,
     wire::{Aggregated, Versioned},
 };
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 use url::Url;
 
 use crate::{
@@ -158,7 +158,8 @@ impl Upstream {
     /// the route's own segment.
     ///
     /// A load that others may wait for too has the whole of `REQUEST_TIMEOUT`, however little time
-    /// the caller gave that began it; each caller waits until its own deadline.
+    /// the caller gave that began it. To wait no longer than until its own deadline is up to each
+    /// caller; the layer above the routes sees to that of the request.
     pub async fn answer<T>(
         &self,
         route: Route,
@@ -189,10 +190,7 @@ impl Upstream {
             };
             RequestContext::scope_if(context, load)
         };
-        match timeout_at(deadline, self.cache.get(&key, mode, load)).await {
-            Ok(result) => Ok(result?),
-            Err(_) => Err(Error::UpstreamTimeout.into()),
-        }
+        Ok(self.cache.get(&key, mode, load).await?)
     }
 
     /// aux-service's own status, as it is at this moment.
@@ -258,10 +256,8 @@ impl Upstream {
             // Or aux-service would answer what it keeps.
             request = request.header(header::CACHE_CONTROL, "no-cache");
         }
-        match timeout_at(deadline, request.send()).await {
-            Ok(result) => Ok(result.map_err(Failure::from)?),
-            Err(_) => Err(Error::UpstreamTimeout),
-        }
+        // No attempt and no pause before one outlasts the deadline of its call.
+        Ok(request.send().await.map_err(Failure::from)?)
     }
 
     /// What `/readyz` tells of aux-service.
