@@ -13,7 +13,10 @@ use shared::{
 use tokio::time::{Instant, timeout};
 use zeroize::Zeroizing;
 
-use crate::breaker::{Breaker, Refused, Verdict};
+use crate::{
+    aggregate::{Aggregate, Body},
+    breaker::{Breaker, Refused, Verdict},
+};
 
 /// A larger answer than this is not read to its end: no list or set of values of a sane account
 /// comes near it, and a broken upstream must not fill our memory.
@@ -29,9 +32,9 @@ pub(crate) struct Call {
     pub(crate) route: &'static str,
     /// Nobody waits for an answer after this.
     pub(crate) deadline: Instant,
-    /// Reads the body of a 200 into the extensions of its response; `false` if it is not what this
-    /// route answers. This happens within the attempt, so that nonsense is the attempt's failure.
-    pub(crate) parse: fn(&[u8], &mut Extensions) -> bool,
+    /// Makes ours of the body of a 200, into the extensions of its response. This happens within
+    /// the attempt, so that nonsense is the attempt's failure.
+    pub(crate) aggregate: Aggregate,
 }
 
 impl Call {
@@ -165,6 +168,8 @@ pub(crate) struct Attempt {
     pub(crate) timeout: Duration,
     /// What aux-service wants to be shown.
     pub(crate) token: Option<Token>,
+    /// Our build, for the answers.
+    pub(crate) version: String,
 }
 
 #[async_trait::async_trait]
@@ -200,7 +205,9 @@ impl Attempt {
             span.within(context).inject(headers);
         }
 
-        let result = match timeout(patience, exchange(request, extensions, next, call)).await {
+        let aggregate = |theirs: &[u8]| (call.aggregate)(theirs, &self.version);
+        let exchange = exchange(request, extensions, next, aggregate);
+        let result = match timeout(patience, exchange).await {
             Ok(result) => result,
             Err(_) => Err(Failure::TimedOut(patience)),
         };
@@ -232,7 +239,7 @@ async fn exchange(
     request: Request,
     extensions: &mut Extensions,
     next: Next<'_>,
-    call: Call,
+    aggregate: impl Fn(&[u8]) -> Option<Body>,
 ) -> std::result::Result<Response, Failure> {
     let conditional = request.headers().contains_key(header::IF_NONE_MATCH);
     let mut response = next
@@ -250,8 +257,9 @@ async fn exchange(
         if media_type != "application/json" {
             return Err(nonsense("a body that is not JSON"));
         }
-        let understood = (call.parse)(&body, response.extensions_mut());
-        return if understood { Ok(response) } else { Err(nonsense("a body of another kind")) };
+        let ours = aggregate(&body).ok_or_else(|| nonsense("a body of another kind"))?;
+        response.extensions_mut().insert(ours);
+        return Ok(response);
     }
     if media_type != "application/problem+json" {
         return Err(nonsense("a body that is no problem"));

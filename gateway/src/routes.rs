@@ -9,7 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use serde::{Serialize, de::DeserializeOwned};
+use serde::de::DeserializeOwned;
 use shared::{
     cache::Served,
     docs,
@@ -21,10 +21,9 @@ use shared::{
     server::Dependencies,
     status::Reporter,
     telemetry,
-    wire::{Aggregated, Buckets, Inventory, Parameters, Value, Values},
+    wire::{Aggregated, Buckets, Inventory, Parameters},
 };
 use tokio::time::{Instant, timeout_at};
-use zeroize::Zeroizing;
 
 use crate::{
     config::Config,
@@ -41,9 +40,6 @@ pub struct App {
 }
 
 type Answered = Result<Response, Problem>;
-
-/// A parameter's value may be a SecureString's, so none stays in memory that is free again.
-type Secret = Zeroizing<String>;
 
 /// What follows the route's own segment: nothing, a text, or bytes that are none.
 type MaybeText = Result<Option<Path<String>>, PathRejection>;
@@ -94,7 +90,7 @@ async fn buckets(
     deadline: Extension<Deadline>,
     request: HeaderMap,
 ) -> Answered {
-    gateway.answer::<Buckets>(Route::Buckets, None, *deadline, &request).await
+    gateway.answer(Route::Buckets, None, *deadline, &request).await
 }
 
 async fn params(
@@ -102,7 +98,7 @@ async fn params(
     deadline: Extension<Deadline>,
     request: HeaderMap,
 ) -> Answered {
-    gateway.answer::<Parameters>(Route::Params, None, *deadline, &request).await
+    gateway.answer(Route::Params, None, *deadline, &request).await
 }
 
 /// aux-service knows what a name may be, so even one that is missing is its to judge.
@@ -112,7 +108,7 @@ async fn param(
     request: HeaderMap,
     name: MaybeText,
 ) -> Answered {
-    gateway.answer::<Value<Secret>>(Route::Param, Some(&rooted(name)?), *deadline, &request).await
+    gateway.answer(Route::Param, Some(&rooted(name)?), *deadline, &request).await
 }
 
 async fn values(
@@ -121,7 +117,7 @@ async fn values(
     request: HeaderMap,
     path: MaybeText,
 ) -> Answered {
-    gateway.answer::<Values<Secret>>(Route::Values, Some(&rooted(path)?), *deadline, &request).await
+    gateway.answer(Route::Values, Some(&rooted(path)?), *deadline, &request).await
 }
 
 /// Both lists at the same time, each with its own outcome, under one deadline.
@@ -134,8 +130,8 @@ async fn inventory(
     let remaining = deadline.saturating_duration_since(Instant::now());
     let deadline = Deadline(deadline - remaining / TO_ASSEMBLE);
     let (buckets, parameters) = tokio::join!(
-        by(deadline, upstream.answer::<Buckets>(Route::Buckets, None, deadline, &request)),
-        by(deadline, upstream.answer::<Parameters>(Route::Params, None, deadline, &request)),
+        by(deadline, upstream.answer(Route::Buckets, None, deadline, &request)),
+        by(deadline, upstream.answer(Route::Params, None, deadline, &request)),
     );
     let buckets = buckets.map(|served| parse::<Buckets>(&served));
     let parameters = parameters.map(|served| parse::<Parameters>(&served));
@@ -192,17 +188,14 @@ async fn status(State(gateway): State<Gateway>, deadline: Extension<Deadline>) -
 }
 
 impl Gateway {
-    async fn answer<T>(
+    async fn answer(
         &self,
         route: Route,
         name: Option<&str>,
         deadline: Deadline,
         request: &HeaderMap,
-    ) -> Answered
-    where
-        T: Serialize + DeserializeOwned + Send + Sync + 'static,
-    {
-        Ok(self.0.upstream.answer::<T>(route, name, deadline, request).await?.response(request))
+    ) -> Answered {
+        Ok(self.0.upstream.answer(route, name, deadline, request).await?.response(request))
     }
 }
 
