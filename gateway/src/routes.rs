@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
     Extension, Json, Router,
-    extract::{Path, State, rejection::PathRejection},
+    extract::{Path, Request, State, rejection::PathRejection},
     http::{HeaderMap, header},
     response::{IntoResponse, Response},
     routing::get,
@@ -85,53 +85,55 @@ pub fn app(config: &Config, upstream: Upstream, exporter: &Exporter) -> App {
     App { router, dependencies: Arc::new(move || gateway.0.upstream.health()) }
 }
 
+// The routes take the whole request: an extractor of headers would copy them.
+
 async fn buckets(
     State(gateway): State<Gateway>,
     deadline: Extension<Deadline>,
-    request: HeaderMap,
+    request: Request,
 ) -> Answered {
-    gateway.answer(Route::Buckets, None, *deadline, &request).await
+    gateway.answer(Route::Buckets, None, *deadline, request.headers()).await
 }
 
 async fn params(
     State(gateway): State<Gateway>,
     deadline: Extension<Deadline>,
-    request: HeaderMap,
+    request: Request,
 ) -> Answered {
-    gateway.answer(Route::Params, None, *deadline, &request).await
+    gateway.answer(Route::Params, None, *deadline, request.headers()).await
 }
 
 /// aux-service knows what a name may be, so even one that is missing is its to judge.
 async fn param(
     State(gateway): State<Gateway>,
     deadline: Extension<Deadline>,
-    request: HeaderMap,
     name: MaybeText,
+    request: Request,
 ) -> Answered {
-    gateway.answer(Route::Param, Some(&rooted(name)?), *deadline, &request).await
+    gateway.answer(Route::Param, Some(&rooted(name)?), *deadline, request.headers()).await
 }
 
 async fn values(
     State(gateway): State<Gateway>,
     deadline: Extension<Deadline>,
-    request: HeaderMap,
     path: MaybeText,
+    request: Request,
 ) -> Answered {
-    gateway.answer(Route::Values, Some(&rooted(path)?), *deadline, &request).await
+    gateway.answer(Route::Values, Some(&rooted(path)?), *deadline, request.headers()).await
 }
 
 /// Both lists at the same time, each with its own outcome, under one deadline.
 async fn inventory(
     State(gateway): State<Gateway>,
     Extension(Deadline(deadline)): Extension<Deadline>,
-    request: HeaderMap,
+    request: Request,
 ) -> Answered {
     let Parts { version, upstream, .. } = &*gateway.0;
     let remaining = deadline.saturating_duration_since(Instant::now());
     let deadline = Deadline(deadline - remaining / TO_ASSEMBLE);
     let (buckets, parameters) = tokio::join!(
-        by(deadline, upstream.answer(Route::Buckets, None, deadline, &request)),
-        by(deadline, upstream.answer(Route::Params, None, deadline, &request)),
+        by(deadline, upstream.answer(Route::Buckets, None, deadline, request.headers())),
+        by(deadline, upstream.answer(Route::Params, None, deadline, request.headers())),
     );
     let buckets = buckets.map(|served| parse::<Buckets>(&served));
     let parameters = parameters.map(|served| parse::<Parameters>(&served));
@@ -171,8 +173,10 @@ async fn by(
     Deadline(deadline): Deadline,
     part: impl Future<Output = Result<Served, Problem>>,
 ) -> Result<Served, Problem> {
-    let part = timeout_at(deadline, part).await;
-    part.unwrap_or_else(|_| Err(Error::UpstreamTimeout.problem()))
+    match timeout_at(deadline, part).await {
+        Ok(part) => part,
+        Err(_) => Err(Error::UpstreamTimeout.problem()),
+    }
 }
 
 /// What an answer of ours was made of.
