@@ -2,7 +2,7 @@
 //! [retry], then the layers of one attempt: [circuit breaker](crate::breaker),
 //! timeout, HTTP.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use http::{Extensions, HeaderMap, HeaderValue, Method, StatusCode, header};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -46,9 +46,11 @@ const STATUS_TIMEOUT: Duration = Duration::from_secs(2);
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const NO_CACHE: HeaderValue = HeaderValue::from_static("no-cache");
 
-/// Cloning is shallow.
+/// A handle: cloning it shares the client and what is kept.
 #[derive(Clone)]
-pub struct Upstream {
+pub struct Upstream(Arc<Parts>);
+
+struct Parts {
     client: ClientWithMiddleware,
     base: Url,
     breaker: Breaker,
@@ -144,14 +146,14 @@ impl Upstream {
         let cache = if caching { Cache::new(settings) } else { Cache::off(settings) };
         retry::describe(&Route::ALL.map(Route::template));
         attempt::describe();
-        Ok(Self {
+        Ok(Self(Arc::new(Parts {
             client: ClientBuilder::new(client).with(retry).with(attempt).build(),
             base: config.aux_url.clone(),
             breaker,
             cache,
             load_timeout: caching.then_some(config.request_timeout),
             trusts_clients: config.common.auth_token_file.is_some(),
-        })
+        })))
     }
 
     /// Asks the cache, and aux-service if need be, for an answer of ours. `name` is what follows
@@ -168,10 +170,10 @@ impl Upstream {
         request: &HeaderMap,
     ) -> Result<Served, Problem> {
         let key = format!("/{}{}", route.segment(), name.unwrap_or_default());
-        let revalidate = self.trusts_clients && forces_revalidation(request);
+        let revalidate = self.0.trusts_clients && forces_revalidation(request);
         let mode = if revalidate { Mode::Revalidate } else { Mode::Normal };
         if mode == Mode::Normal
-            && let Some(served) = self.cache.fresh(&key)
+            && let Some(served) = self.0.cache.fresh(&key)
         {
             return Ok(served);
         }
@@ -180,14 +182,15 @@ impl Upstream {
         let context = RequestContext::current();
         let load = move |attempt: cache::Attempt| {
             let deadline =
-                upstream.load_timeout.map_or(deadline, |timeout| Instant::now() + timeout);
+                upstream.0.load_timeout.map_or(deadline, |timeout| Instant::now() + timeout);
             let load = async move {
                 let question = Question { route, name: name.as_deref(), revalidate };
                 upstream.load(question, attempt.previous, deadline).await
             };
-            RequestContext::scope_if(context, load)
+            // The state of a load is large, and moved from hand to hand until it runs.
+            Box::pin(RequestContext::scope_if(context, load))
         };
-        Ok(self.cache.get(&key, mode, load).await?)
+        Ok(self.0.cache.get(&key, mode, load).await?)
     }
 
     /// aux-service's own status, as it is at this moment.
@@ -253,33 +256,33 @@ impl Upstream {
             request.headers_mut().insert(header::CACHE_CONTROL, NO_CACHE);
         }
         // No attempt and no pause before one outlasts the deadline of its call.
-        let response = self.client.execute_with_extensions(request, &mut call).await;
+        let response = self.0.client.execute_with_extensions(request, &mut call).await;
         Ok(response.map_err(Failure::from)?)
     }
 
     /// What `/readyz` tells of aux-service.
     pub fn health(&self) -> serde_json::Value {
         serde_json::json!({
-            "aux-service": if self.breaker.is_in_doubt() { "degraded" } else { "ok" },
-            "circuit_breaker": self.breaker.state().as_str(),
+            "aux-service": if self.0.breaker.is_in_doubt() { "degraded" } else { "ok" },
+            "circuit_breaker": self.0.breaker.state().as_str(),
         })
     }
 
     /// To be called before each scrape.
     pub fn refresh_metrics(&self) {
-        self.breaker.publish();
-        self.cache.sync();
+        self.0.breaker.publish();
+        self.0.cache.sync();
     }
 
     /// The path is made of segments, so that no name can lead out of its route.
     fn url(&self, route: Route, name: Option<&str>) -> Url {
         // `Url::path_segments_mut` would drop tabs and line ends, and so ask for another name.
-        let mut path = self.base.path().trim_end_matches('/').to_owned();
+        let mut path = self.0.base.path().trim_end_matches('/').to_owned();
         for segment in std::iter::once(route.segment()).chain(name) {
             path.push('/');
             path.extend(utf8_percent_encode(segment, NON_ALPHANUMERIC));
         }
-        let mut url = self.base.clone();
+        let mut url = self.0.base.clone();
         url.set_path(&path);
         url
     }
