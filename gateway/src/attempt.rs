@@ -2,6 +2,7 @@
 
 use std::{error::Error as _, time::Duration};
 
+use axum::body::Bytes;
 use http::{Extensions, HeaderValue, StatusCode, header};
 use metrics::{Unit, counter, describe_counter, describe_histogram, histogram};
 use reqwest::{Request, Response};
@@ -275,21 +276,27 @@ async fn exchange(
 }
 
 /// The whole body, or nothing if it is too large.
-async fn read(response: &mut Response) -> std::result::Result<Option<Zeroizing<Vec<u8>>>, Failure> {
+async fn read(response: &mut Response) -> std::result::Result<Option<Bytes>, Failure> {
     let announced = response.content_length().unwrap_or(0);
     if announced > LARGEST_BODY as u64 {
         return Ok(None);
     }
+    let broken = |error: reqwest::Error| Failure::Unreachable(Error::Reqwest(error.without_url()));
+    let mut chunk = response.chunk().await.map_err(broken)?;
+    // Most come in one piece.
+    if chunk.as_ref().is_some_and(|chunk| chunk.len() as u64 == announced) {
+        return Ok(chunk);
+    }
     // aux-service announces its length, so that the buffer never moves and leaves a copy behind.
     let mut body = Zeroizing::new(Vec::with_capacity(announced as usize));
-    let broken = |error: reqwest::Error| Failure::Unreachable(Error::Reqwest(error.without_url()));
-    while let Some(chunk) = response.chunk().await.map_err(broken)? {
-        if body.len() + chunk.len() > LARGEST_BODY {
+    while let Some(part) = chunk {
+        if body.len() + part.len() > LARGEST_BODY {
             return Ok(None);
         }
-        body.extend_from_slice(&chunk);
+        body.extend_from_slice(&part);
+        chunk = response.chunk().await.map_err(broken)?;
     }
-    Ok(Some(body))
+    Ok(Some(Bytes::from_owner(body)))
 }
 
 /// Without its parameters, and empty where there is none.
