@@ -1,10 +1,10 @@
 //! One attempt: a request out, the whole answer in, and what that came to.
 
-use std::{error::Error as _, time::Duration};
+use std::{error::Error as _, sync::OnceLock, time::Duration};
 
 use axum::body::Bytes;
 use http::{Extensions, HeaderValue, StatusCode, header};
-use metrics::{Unit, counter, describe_counter, describe_histogram, histogram};
+use metrics::{Counter, Histogram, Unit, counter, describe_counter, describe_histogram, histogram};
 use reqwest::{Request, Response};
 use reqwest_middleware::{Error, Middleware, Next, Result};
 use reqwest_retry::RetryError;
@@ -171,6 +171,7 @@ pub(crate) struct Attempt {
     pub(crate) token: Option<Token>,
     /// Our build, for the answers.
     pub(crate) version: String,
+    pub(crate) successes: Successes,
 }
 
 #[async_trait::async_trait]
@@ -192,8 +193,12 @@ impl Attempt {
             requests(call.route, "circuit_open").increment(1);
             Failure::Refused(refused)
         })?;
-        let mut measured =
-            Measured { route: call.route, started: Instant::now(), outcome: "abandoned" };
+        let mut measured = Measured {
+            successes: &self.successes,
+            route: call.route,
+            started: Instant::now(),
+            outcome: "abandoned",
+        };
         let remaining = call.deadline.saturating_duration_since(measured.started);
         let patience = self.timeout.min(remaining);
         let headers = request.headers_mut();
@@ -213,7 +218,7 @@ impl Attempt {
             Err(_) => Err(Failure::TimedOut(patience)),
         };
 
-        measured.outcome = result.as_ref().map_or_else(Failure::outcome, |_| "ok");
+        measured.outcome = result.as_ref().map_or_else(Failure::outcome, |_| OK);
         span.tell("outcome", measured.outcome);
         if let Err(failure) = &result {
             span.fail("");
@@ -307,17 +312,43 @@ fn media_type(response: &Response) -> String {
 }
 
 /// Records an attempt when it ends, however it ends.
-struct Measured {
+struct Measured<'a> {
+    successes: &'a Successes,
     route: &'static str,
     started: Instant,
     outcome: &'static str,
 }
 
-impl Drop for Measured {
+impl Drop for Measured<'_> {
     fn drop(&mut self) {
-        requests(self.route, self.outcome).increment(1);
-        histogram!(DURATION, "route" => self.route, "outcome" => self.outcome)
-            .record(self.started.elapsed());
+        let elapsed = self.started.elapsed();
+        if self.outcome == OK {
+            self.successes.record(self.route, elapsed);
+        } else {
+            requests(self.route, self.outcome).increment(1);
+            durations(self.route, self.outcome).record(elapsed);
+        }
+    }
+}
+
+/// The outcome of nearly all attempts.
+const OK: &str = "ok";
+
+/// The series of each route's attempts that came to [`OK`], at hand from the first of them on: to
+/// look a series up by its labels costs as much as to parse the answer.
+pub(crate) struct Successes(Vec<(&'static str, OnceLock<(Counter, Histogram)>)>);
+
+impl Successes {
+    pub(crate) fn new(routes: &[&'static str]) -> Self {
+        Self(routes.iter().map(|route| (*route, OnceLock::new())).collect())
+    }
+
+    fn record(&self, route: &'static str, elapsed: Duration) {
+        let series = self.0.iter().find(|(known, _)| *known == route);
+        let (_, series) = series.expect("every route has its place");
+        let (count, duration) = series.get_or_init(|| (requests(route, OK), durations(route, OK)));
+        count.increment(1);
+        duration.record(elapsed);
     }
 }
 
@@ -334,6 +365,10 @@ pub(crate) fn describe() {
     );
 }
 
-fn requests(route: &'static str, outcome: &'static str) -> metrics::Counter {
+fn requests(route: &'static str, outcome: &'static str) -> Counter {
     counter!(REQUESTS, "route" => route, "outcome" => outcome)
+}
+
+fn durations(route: &'static str, outcome: &'static str) -> Histogram {
+    histogram!(DURATION, "route" => route, "outcome" => outcome)
 }

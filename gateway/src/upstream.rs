@@ -23,7 +23,7 @@ use url::Url;
 
 use crate::{
     aggregate::Body,
-    attempt::{self, Attempt, Call, Failure},
+    attempt::{self, Attempt, Call, Failure, Successes},
     breaker::{self, Breaker},
     config::Config,
     error::Error,
@@ -131,11 +131,13 @@ impl Upstream {
             backoff: config.retry_backoff,
             budget: config.retry_budget,
         });
+        let routes = Route::ALL.map(Route::template);
         let attempt = Attempt {
             breaker: breaker.clone(),
             timeout: config.attempt_timeout,
             token: config.aux_token_file.as_ref().map(Token::follow),
             version: config.main_version.clone(),
+            successes: Successes::new(&routes),
         };
         let caching = config.common.cache == Switch::On;
         let settings = cache::Settings {
@@ -144,7 +146,7 @@ impl Upstream {
             max_bytes: config.common.cache_max_bytes.as_u64(),
         };
         let cache = if caching { Cache::new(settings) } else { Cache::off(settings) };
-        retry::describe(&Route::ALL.map(Route::template));
+        retry::describe(&routes);
         attempt::describe();
         Ok(Self(Arc::new(Parts {
             client: ClientBuilder::new(client).with(retry).with(attempt).build(),
