@@ -1,9 +1,10 @@
 //! One attempt: a request out, the whole answer in, and what that came to.
 
-use std::{error::Error as _, time::Duration};
+use std::{error::Error as _, sync::OnceLock, time::Duration};
 
+use axum::body::Bytes;
 use http::{Extensions, HeaderValue, StatusCode, header};
-use metrics::{Unit, counter, describe_counter, describe_histogram, histogram};
+use metrics::{Counter, Histogram, Unit, counter, describe_counter, describe_histogram, histogram};
 use reqwest::{Request, Response};
 use reqwest_middleware::{Error, Middleware, Next, Result};
 use reqwest_retry::RetryError;
@@ -13,7 +14,10 @@ use shared::{
 use tokio::time::{Instant, timeout};
 use zeroize::Zeroizing;
 
-use crate::breaker::{Breaker, Refused, Verdict};
+use crate::{
+    aggregate::{Aggregate, Body},
+    breaker::{Breaker, Refused, Verdict},
+};
 
 /// A larger answer than this is not read to its end: no list or set of values of a sane account
 /// comes near it, and a broken upstream must not fill our memory.
@@ -29,9 +33,9 @@ pub(crate) struct Call {
     pub(crate) route: &'static str,
     /// Nobody waits for an answer after this.
     pub(crate) deadline: Instant,
-    /// Reads the body of a 200 into the extensions of its response; `false` if it is not what this
-    /// route answers. This happens within the attempt, so that nonsense is the attempt's failure.
-    pub(crate) parse: fn(&[u8], &mut Extensions) -> bool,
+    /// Makes ours of the body of a 200, into the extensions of its response. This happens within
+    /// the attempt, so that nonsense is the attempt's failure.
+    pub(crate) aggregate: Aggregate,
 }
 
 impl Call {
@@ -165,6 +169,9 @@ pub(crate) struct Attempt {
     pub(crate) timeout: Duration,
     /// What aux-service wants to be shown.
     pub(crate) token: Option<Token>,
+    /// Our build, for the answers.
+    pub(crate) version: String,
+    pub(crate) successes: Successes,
 }
 
 #[async_trait::async_trait]
@@ -186,8 +193,12 @@ impl Attempt {
             requests(call.route, "circuit_open").increment(1);
             Failure::Refused(refused)
         })?;
-        let mut measured =
-            Measured { route: call.route, started: Instant::now(), outcome: "abandoned" };
+        let mut measured = Measured {
+            successes: &self.successes,
+            route: call.route,
+            started: Instant::now(),
+            outcome: "abandoned",
+        };
         let remaining = call.deadline.saturating_duration_since(measured.started);
         let patience = self.timeout.min(remaining);
         let headers = request.headers_mut();
@@ -200,12 +211,14 @@ impl Attempt {
             span.within(context).inject(headers);
         }
 
-        let result = match timeout(patience, exchange(request, extensions, next, call)).await {
+        let aggregate = |theirs: &[u8]| (call.aggregate)(theirs, &self.version);
+        let exchange = exchange(request, extensions, next, aggregate);
+        let result = match timeout(patience, exchange).await {
             Ok(result) => result,
             Err(_) => Err(Failure::TimedOut(patience)),
         };
 
-        measured.outcome = result.as_ref().map_or_else(Failure::outcome, |_| "ok");
+        measured.outcome = result.as_ref().map_or_else(Failure::outcome, |_| OK);
         span.tell("outcome", measured.outcome);
         if let Err(failure) = &result {
             span.fail("");
@@ -232,7 +245,7 @@ async fn exchange(
     request: Request,
     extensions: &mut Extensions,
     next: Next<'_>,
-    call: Call,
+    aggregate: impl Fn(&[u8]) -> Option<Body>,
 ) -> std::result::Result<Response, Failure> {
     let conditional = request.headers().contains_key(header::IF_NONE_MATCH);
     let mut response = next
@@ -250,8 +263,9 @@ async fn exchange(
         if media_type != "application/json" {
             return Err(nonsense("a body that is not JSON"));
         }
-        let understood = (call.parse)(&body, response.extensions_mut());
-        return if understood { Ok(response) } else { Err(nonsense("a body of another kind")) };
+        let ours = aggregate(&body).ok_or_else(|| nonsense("a body of another kind"))?;
+        response.extensions_mut().insert(ours);
+        return Ok(response);
     }
     if media_type != "application/problem+json" {
         return Err(nonsense("a body that is no problem"));
@@ -267,21 +281,27 @@ async fn exchange(
 }
 
 /// The whole body, or nothing if it is too large.
-async fn read(response: &mut Response) -> std::result::Result<Option<Zeroizing<Vec<u8>>>, Failure> {
+async fn read(response: &mut Response) -> std::result::Result<Option<Bytes>, Failure> {
     let announced = response.content_length().unwrap_or(0);
     if announced > LARGEST_BODY as u64 {
         return Ok(None);
     }
+    let broken = |error: reqwest::Error| Failure::Unreachable(Error::Reqwest(error.without_url()));
+    let mut chunk = response.chunk().await.map_err(broken)?;
+    // Most come in one piece.
+    if chunk.as_ref().is_some_and(|chunk| chunk.len() as u64 == announced) {
+        return Ok(chunk);
+    }
     // aux-service announces its length, so that the buffer never moves and leaves a copy behind.
     let mut body = Zeroizing::new(Vec::with_capacity(announced as usize));
-    let broken = |error: reqwest::Error| Failure::Unreachable(Error::Reqwest(error.without_url()));
-    while let Some(chunk) = response.chunk().await.map_err(broken)? {
-        if body.len() + chunk.len() > LARGEST_BODY {
+    while let Some(part) = chunk {
+        if body.len() + part.len() > LARGEST_BODY {
             return Ok(None);
         }
-        body.extend_from_slice(&chunk);
+        body.extend_from_slice(&part);
+        chunk = response.chunk().await.map_err(broken)?;
     }
-    Ok(Some(body))
+    Ok(Some(Bytes::from_owner(body)))
 }
 
 /// Without its parameters, and empty where there is none.
@@ -292,17 +312,43 @@ fn media_type(response: &Response) -> String {
 }
 
 /// Records an attempt when it ends, however it ends.
-struct Measured {
+struct Measured<'a> {
+    successes: &'a Successes,
     route: &'static str,
     started: Instant,
     outcome: &'static str,
 }
 
-impl Drop for Measured {
+impl Drop for Measured<'_> {
     fn drop(&mut self) {
-        requests(self.route, self.outcome).increment(1);
-        histogram!(DURATION, "route" => self.route, "outcome" => self.outcome)
-            .record(self.started.elapsed());
+        let elapsed = self.started.elapsed();
+        if self.outcome == OK {
+            self.successes.record(self.route, elapsed);
+        } else {
+            requests(self.route, self.outcome).increment(1);
+            durations(self.route, self.outcome).record(elapsed);
+        }
+    }
+}
+
+/// The outcome of nearly all attempts.
+const OK: &str = "ok";
+
+/// The series of each route's attempts that came to [`OK`], at hand from the first of them on: to
+/// look a series up by its labels costs as much as to parse the answer.
+pub(crate) struct Successes(Vec<(&'static str, OnceLock<(Counter, Histogram)>)>);
+
+impl Successes {
+    pub(crate) fn new(routes: &[&'static str]) -> Self {
+        Self(routes.iter().map(|route| (*route, OnceLock::new())).collect())
+    }
+
+    fn record(&self, route: &'static str, elapsed: Duration) {
+        let series = self.0.iter().find(|(known, _)| *known == route);
+        let (_, series) = series.expect("every route has its place");
+        let (count, duration) = series.get_or_init(|| (requests(route, OK), durations(route, OK)));
+        count.increment(1);
+        duration.record(elapsed);
     }
 }
 
@@ -319,6 +365,10 @@ pub(crate) fn describe() {
     );
 }
 
-fn requests(route: &'static str, outcome: &'static str) -> metrics::Counter {
+fn requests(route: &'static str, outcome: &'static str) -> Counter {
     counter!(REQUESTS, "route" => route, "outcome" => outcome)
+}
+
+fn durations(route: &'static str, outcome: &'static str) -> Histogram {
+    histogram!(DURATION, "route" => route, "outcome" => outcome)
 }

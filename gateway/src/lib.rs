@@ -9,6 +9,7 @@ pub mod routes;
 pub mod upstream;
 pub mod retry;
 mod attempt;
+mod aggregate;
 pub mod breaker;
 mod window;
 pub mod error;

@@ -282,7 +282,7 @@ mod tests {
     impl Client {
         async fn send(&self, method: Method) -> Result<Response> {
             let deadline = Instant::now() + DEADLINE;
-            let call = Call { route: ROUTE, deadline, parse: |_, _| true };
+            let call = Call { route: ROUTE, deadline, aggregate: |_, _| None };
             self.http.request(method, "http://aux-service/").with_extension(call).send().await
         }
 

@@ -4,12 +4,12 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
     Extension, Json, Router,
-    extract::{Path, State, rejection::PathRejection},
+    extract::{Path, Request, State, rejection::PathRejection},
     http::{HeaderMap, header},
     response::{IntoResponse, Response},
     routing::get,
 };
-use serde::{Serialize, de::DeserializeOwned};
+use serde::de::DeserializeOwned;
 use shared::{
     cache::Served,
     docs,
@@ -22,10 +22,9 @@ use shared::{
     server::App,
     status::Reporter,
     telemetry,
-    wire::{Aggregated, Buckets, Inventory, Parameters, Value, Values},
+    wire::{Aggregated, Buckets, Inventory, Parameters},
 };
-use tokio::time::Instant;
-use zeroize::Zeroizing;
+use tokio::time::{Instant, timeout_at};
 
 use crate::{
     config::Config,
@@ -36,9 +35,6 @@ use crate::{
 };
 
 type Answered = Result<Response, Problem>;
-
-/// A parameter's value may be a SecureString's, so none stays in memory that is free again.
-type Secret = Zeroizing<String>;
 
 /// What follows the route's own segment: nothing, a text, or bytes that are none.
 type MaybeText = Result<Option<Path<String>>, PathRejection>;
@@ -91,53 +87,55 @@ pub fn app(config: &Config, upstream: Upstream, exporter: &Exporter) -> App {
     App { public, dependencies: Arc::new(move || gateway.0.upstream.health()) }
 }
 
+// The routes take the whole request: an extractor of headers would copy them.
+
 async fn buckets(
     State(gateway): State<Gateway>,
     deadline: Extension<Deadline>,
-    request: HeaderMap,
+    request: Request,
 ) -> Answered {
-    gateway.answer::<Buckets>(Route::Buckets, None, *deadline, &request).await
+    gateway.answer(Route::Buckets, None, *deadline, request.headers()).await
 }
 
 async fn params(
     State(gateway): State<Gateway>,
     deadline: Extension<Deadline>,
-    request: HeaderMap,
+    request: Request,
 ) -> Answered {
-    gateway.answer::<Parameters>(Route::Params, None, *deadline, &request).await
+    gateway.answer(Route::Params, None, *deadline, request.headers()).await
 }
 
 /// aux-service knows what a name may be, so even one that is missing is its to judge.
 async fn param(
     State(gateway): State<Gateway>,
     deadline: Extension<Deadline>,
-    request: HeaderMap,
     name: MaybeText,
+    request: Request,
 ) -> Answered {
-    gateway.answer::<Value<Secret>>(Route::Param, Some(&rooted(name)?), *deadline, &request).await
+    gateway.answer(Route::Param, Some(&rooted(name)?), *deadline, request.headers()).await
 }
 
 async fn values(
     State(gateway): State<Gateway>,
     deadline: Extension<Deadline>,
-    request: HeaderMap,
     path: MaybeText,
+    request: Request,
 ) -> Answered {
-    gateway.answer::<Values<Secret>>(Route::Values, Some(&rooted(path)?), *deadline, &request).await
+    gateway.answer(Route::Values, Some(&rooted(path)?), *deadline, request.headers()).await
 }
 
 /// Both lists at the same time, each with its own outcome, under one deadline.
 async fn inventory(
     State(gateway): State<Gateway>,
     Extension(Deadline(deadline)): Extension<Deadline>,
-    request: HeaderMap,
+    request: Request,
 ) -> Answered {
     let Parts { version, upstream, .. } = &*gateway.0;
     let remaining = deadline.saturating_duration_since(Instant::now());
     let deadline = Deadline(deadline - remaining / TO_ASSEMBLE);
     let (buckets, parameters) = tokio::join!(
-        upstream.answer::<Buckets>(Route::Buckets, None, deadline, &request),
-        upstream.answer::<Parameters>(Route::Params, None, deadline, &request),
+        by(deadline, upstream.answer(Route::Buckets, None, deadline, request.headers())),
+        by(deadline, upstream.answer(Route::Params, None, deadline, request.headers())),
     );
     let buckets = buckets.map(|served| parse::<Buckets>(&served));
     let parameters = parameters.map(|served| parse::<Parameters>(&served));
@@ -172,6 +170,17 @@ async fn inventory(
 /// take the other one with it, since the whole request ends at that moment too.
 const TO_ASSEMBLE: u32 = 20;
 
+/// A part, unless it is not there by then.
+async fn by(
+    Deadline(deadline): Deadline,
+    part: impl Future<Output = Result<Served, Problem>>,
+) -> Result<Served, Problem> {
+    match timeout_at(deadline, part).await {
+        Ok(part) => part,
+        Err(_) => Err(Error::UpstreamTimeout.problem()),
+    }
+}
+
 /// What an answer of ours was made of.
 fn parse<T: DeserializeOwned>(served: &Served) -> Aggregated<T> {
     serde_json::from_slice(served.answer().body()).expect("its body is this type's JSON")
@@ -185,17 +194,14 @@ async fn status(State(gateway): State<Gateway>, deadline: Extension<Deadline>) -
 }
 
 impl Gateway {
-    async fn answer<T>(
+    async fn answer(
         &self,
         route: Route,
         name: Option<&str>,
         deadline: Deadline,
         request: &HeaderMap,
-    ) -> Answered
-    where
-        T: Serialize + DeserializeOwned + Send + Sync + 'static,
-    {
-        Ok(self.0.upstream.answer::<T>(route, name, deadline, request).await?.response(request))
+    ) -> Answered {
+        Ok(self.0.upstream.answer(route, name, deadline, request).await?.response(request))
     }
 }
 

@@ -4,11 +4,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use http::{Extensions, HeaderMap, HeaderValue, StatusCode, header};
+use http::{Extensions, HeaderMap, HeaderValue, Method, StatusCode, header};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use reqwest::Response;
+use reqwest::{Request, Response};
 use reqwest_middleware::{ClientBuilder, ClientWithMiddleware};
-use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value as JsonValue;
 use shared::{
     auth::Token,
@@ -18,13 +17,13 @@ use shared::{
     http_cache::{Freshness, forces_revalidation},
     problem::Problem,
     telemetry::RequestContext,
-    wire::{Aggregated, Versioned},
 };
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 use url::Url;
 
 use crate::{
-    attempt::{self, Attempt, Call, Failure},
+    aggregate::Body,
+    attempt::{self, Attempt, Call, Failure, Successes},
     breaker::{self, Breaker},
     config::Config,
     error::Error,
@@ -44,9 +43,14 @@ const SLOW_PART: u32 = 4;
 /// Who asks how things are wants to know now that aux-service does not answer.
 const STATUS_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Cloning is shallow.
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const NO_CACHE: HeaderValue = HeaderValue::from_static("no-cache");
+
+/// A handle: cloning it shares the client and what is kept.
 #[derive(Clone)]
-pub struct Upstream {
+pub struct Upstream(Arc<Parts>);
+
+struct Parts {
     client: ClientWithMiddleware,
     base: Url,
     breaker: Breaker,
@@ -55,8 +59,6 @@ pub struct Upstream {
     load_timeout: Option<Duration>,
     /// Whether a client may have aux-service asked anew: only one that is known.
     trusts_clients: bool,
-    /// Ours, for the answers.
-    version: Arc<str>,
 }
 
 /// What aux-service can be asked.
@@ -129,10 +131,13 @@ impl Upstream {
             backoff: config.retry_backoff,
             budget: config.retry_budget,
         });
+        let routes = Route::ALL.map(Route::template);
         let attempt = Attempt {
             breaker: breaker.clone(),
             timeout: config.attempt_timeout,
             token: config.aux_token_file.as_ref().map(Token::follow),
+            version: config.main_version.clone(),
+            successes: Successes::new(&routes),
         };
         let caching = config.common.cache == Switch::On;
         let settings = cache::Settings {
@@ -141,93 +146,86 @@ impl Upstream {
             max_bytes: config.common.cache_max_bytes.as_u64(),
         };
         let cache = if caching { Cache::new(settings) } else { Cache::off(settings) };
-        retry::describe(&Route::ALL.map(Route::template));
+        retry::describe(&routes);
         attempt::describe();
-        Ok(Self {
+        Ok(Self(Arc::new(Parts {
             client: ClientBuilder::new(client).with(retry).with(attempt).build(),
             base: config.aux_url.clone(),
             breaker,
             cache,
             load_timeout: caching.then_some(config.request_timeout),
             trusts_clients: config.common.auth_token_file.is_some(),
-            version: config.main_version.as_str().into(),
-        })
+        })))
     }
 
     /// Asks the cache, and aux-service if need be, for an answer of ours. `name` is what follows
     /// the route's own segment.
     ///
     /// A load that others may wait for too has the whole of `REQUEST_TIMEOUT`, however little time
-    /// the caller gave that began it; each caller waits until its own deadline.
-    pub async fn answer<T>(
+    /// the caller gave that began it. To wait no longer than until its own deadline is up to each
+    /// caller; the layer above the routes sees to that of the request.
+    pub async fn answer(
         &self,
         route: Route,
         name: Option<&str>,
         Deadline(deadline): Deadline,
         request: &HeaderMap,
-    ) -> Result<Served, Problem>
-    where
-        T: Serialize + DeserializeOwned + Send + Sync + 'static,
-    {
+    ) -> Result<Served, Problem> {
         let key = format!("/{}{}", route.segment(), name.unwrap_or_default());
-        let revalidate = self.trusts_clients && forces_revalidation(request);
+        let revalidate = self.0.trusts_clients && forces_revalidation(request);
         let mode = if revalidate { Mode::Revalidate } else { Mode::Normal };
         let upstream = self.clone();
         let name = name.map(str::to_owned);
         let context = RequestContext::current();
         let load = move |attempt: cache::Attempt| {
             let deadline =
-                upstream.load_timeout.map_or(deadline, |timeout| Instant::now() + timeout);
+                upstream.0.load_timeout.map_or(deadline, |timeout| Instant::now() + timeout);
             let load = async move {
                 let question = Question { route, name: name.as_deref(), revalidate };
-                upstream.load::<T>(question, attempt.previous, deadline).await
+                upstream.load(question, attempt.previous, deadline).await
             };
-            RequestContext::scope_if(context, load)
+            // The state of a load is large, and moved from hand to hand until it runs.
+            Box::pin(RequestContext::scope_if(context, load))
         };
-        match timeout_at(deadline, self.cache.get(&key, mode, load)).await {
-            Ok(result) => Ok(result?),
-            Err(_) => Err(Error::UpstreamTimeout.into()),
-        }
+        Ok(self.0.cache.get(&key, mode, load).await?)
     }
 
     /// The answer that is kept for a path, if nothing has to be asked or waited for.
     pub fn ready(&self, path: &str, now: Instant) -> Option<Served> {
         // Keys are paths: the route's segment, a slash and the name as it is.
-        self.cache.ready(path, now)
+        self.0.cache.ready(path, now)
     }
 
     /// aux-service's own status, as it is at this moment.
     pub async fn status(&self, Deadline(deadline): Deadline) -> Result<JsonValue, Error> {
         let question = Question { route: Route::Status, name: None, revalidate: false };
         let deadline = deadline.min(Instant::now() + STATUS_TIMEOUT);
-        let mut response = self.fetch::<JsonValue>(question, None, deadline).await?;
-        Ok(take_parsed(&mut response))
+        let mut response = self.fetch(question, None, deadline).await?;
+        Ok(serde_json::from_slice(&take_body(&mut response)).expect("the attempt has parsed it"))
     }
 
     /// One answer of aux-service, made into one of ours.
-    async fn load<T>(
+    async fn load(
         &self,
         question: Question<'_>,
         previous: Option<Previous>,
         deadline: Instant,
-    ) -> Result<Loaded, Error>
-    where
-        T: Serialize + DeserializeOwned + Send + Sync + 'static,
-    {
+    ) -> Result<Loaded, Error> {
         let asked = Instant::now();
         let validator = previous.as_ref().and_then(|previous| previous.validator.clone());
-        let mut response = self.fetch::<Versioned<T>>(question, validator, deadline).await?;
+        let mut response = self.fetch(question, validator, deadline).await?;
         let headers = std::mem::take(response.headers_mut());
         let freshness = Freshness::read(&headers, asked.elapsed());
         let storable = freshness.is_some();
         let answer = match previous {
             Some(previous) if response.status() == StatusCode::NOT_MODIFIED => previous.answer,
             _ => {
-                let Versioned { version, body } = take_parsed::<Versioned<T>>(&mut response);
-                let main_version = self.version.to_string();
-                let aggregated = Aggregated { main_version, aux_version: version, body };
-                let made = if storable { Answer::json } else { Answer::secret_json };
-                made(&aggregated).map_err(|error| Error::UpstreamUnavailable(Arc::new(error)))?
+                let mut body = take_body(&mut response);
+                if storable {
+                    Answer::new(JSON, std::mem::take(&mut *body))
+                } else {
+                    Answer::secret(JSON, body)
+                }
             }
         };
         Ok(Loaded {
@@ -243,68 +241,58 @@ impl Upstream {
         })
     }
 
-    /// Asks aux-service: a 200 whose body is a `T`, or a 304 to a `validator`.
-    async fn fetch<T: DeserializeOwned + Send + Sync + 'static>(
+    /// Asks aux-service: a 200 with the body of our answer to it, or a 304 to a `validator`.
+    async fn fetch(
         &self,
         Question { route, name, revalidate }: Question<'_>,
         validator: Option<HeaderValue>,
         deadline: Instant,
     ) -> Result<Response, Error> {
-        let call = Call { route: route.template(), deadline, parse: parse::<T> };
-        let mut request = self.client.get(self.url(route, name)).with_extension(call);
+        let mut call = Extensions::new();
+        call.insert(Call { route: route.template(), deadline, aggregate: route.aggregate() });
+        let mut request = Request::new(Method::GET, self.url(route, name));
         if let Some(validator) = validator {
-            request = request.header(header::IF_NONE_MATCH, validator);
+            request.headers_mut().insert(header::IF_NONE_MATCH, validator);
         }
         if revalidate {
             // Or aux-service would answer what it keeps.
-            request = request.header(header::CACHE_CONTROL, "no-cache");
+            request.headers_mut().insert(header::CACHE_CONTROL, NO_CACHE);
         }
-        match timeout_at(deadline, request.send()).await {
-            Ok(result) => Ok(result.map_err(Failure::from)?),
-            Err(_) => Err(Error::UpstreamTimeout),
-        }
+        // No attempt and no pause before one outlasts the deadline of its call.
+        let response = self.0.client.execute_with_extensions(request, &mut call).await;
+        Ok(response.map_err(Failure::from)?)
     }
 
     /// What `/readyz` tells of aux-service.
     pub fn health(&self) -> serde_json::Value {
         serde_json::json!({
-            "aux-service": if self.breaker.is_in_doubt() { "degraded" } else { "ok" },
-            "circuit_breaker": self.breaker.state().as_str(),
+            "aux-service": if self.0.breaker.is_in_doubt() { "degraded" } else { "ok" },
+            "circuit_breaker": self.0.breaker.state().as_str(),
         })
     }
 
     /// To be called before each scrape.
     pub fn refresh_metrics(&self) {
-        self.breaker.publish();
-        self.cache.sync();
+        self.0.breaker.publish();
+        self.0.cache.sync();
     }
 
     /// The path is made of segments, so that no name can lead out of its route.
     fn url(&self, route: Route, name: Option<&str>) -> Url {
         // `Url::path_segments_mut` would drop tabs and line ends, and so ask for another name.
-        let mut path = self.base.path().trim_end_matches('/').to_owned();
+        let mut path = self.0.base.path().trim_end_matches('/').to_owned();
         for segment in std::iter::once(route.segment()).chain(name) {
             path.push('/');
             path.extend(utf8_percent_encode(segment, NON_ALPHANUMERIC));
         }
-        let mut url = self.base.clone();
+        let mut url = self.0.base.clone();
         url.set_path(&path);
         url
     }
 }
 
-/// Reads a body into the extensions of its response. The parser's message may quote a value, so it
-/// goes no further.
-fn parse<T: DeserializeOwned + Send + Sync + 'static>(
-    body: &[u8],
-    parsed: &mut Extensions,
-) -> bool {
-    let Ok(body) = serde_json::from_slice::<T>(body) else { return false };
-    parsed.insert(Arc::new(body));
-    true
-}
-
-fn take_parsed<T: Send + Sync + 'static>(response: &mut Response) -> T {
-    let parsed = response.extensions_mut().remove::<Arc<T>>().and_then(Arc::into_inner);
-    parsed.expect("the attempt has parsed the body of a 200")
+/// What the attempt has made of a 200.
+fn take_body(response: &mut Response) -> Body {
+    let body = response.extensions_mut().remove();
+    body.expect("the attempt has made ours of the body of a 200")
 }
