@@ -126,7 +126,81 @@ impl Route {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+    use zeroize::Zeroizing;
+
     use super::*;
+    use crate::{
+        cache::{Answer, Cache, CacheableError, Disposition, Loaded, Mode, Settings},
+        config::Common,
+        http::{Stack, stack},
+        http_cache::Freshness,
+        metrics::Exporter,
+        problem::Problem,
+    };
+
+    #[derive(Clone)]
+    struct NoError;
+
+    impl CacheableError for NoError {
+        fn disposition(&self) -> Disposition {
+            Disposition::Transient
+        }
+
+        fn heap_bytes(&self) -> usize {
+            0
+        }
+    }
+
+    #[derive(Parser)]
+    struct Flags {
+        #[command(flatten)]
+        common: Common,
+    }
+
+    /// What is written for an answer, and what is to be sent after it.
+    async fn answered(answer: Answer) -> (String, Bytes) {
+        let settings = Settings { name: "test", hop: "here", max_bytes: 1 << 20 };
+        let cache = Cache::<NoError>::new(settings);
+        let minute = std::time::Duration::from_secs(60);
+        let freshness = Freshness::new(minute, minute, minute);
+        let load = move |_| async move { Ok(Loaded::new(answer, freshness)) };
+        assert!(cache.get("/kept", Mode::Normal, load).await.is_ok());
+        let hits =
+            Hits { routes: &["/kept"], ready: Box::new(move |path, now| cache.ready(path, now)) };
+        let limits =
+            Stack { request_timeout: minute, too_slow: Problem::internal, hits: Some(hits) };
+        let config = Flags::parse_from(["test"]).common;
+        let exporter = Exporter::install("test", "1").expect("one recorder");
+        let path = stack(axum::Router::new(), &config, &exporter, limits).fast_path;
+        let request =
+            Request { path: "/kept", authorization: None, if_none_match: None, request_id: None };
+        let mut out = Vec::new();
+        let body = path.expect("nothing forbids it").answer(
+            &request,
+            &mut Instant::now(),
+            &mut Date::default(),
+            &mut out,
+        );
+        (String::from_utf8(out).expect("text"), body.expect("it is ready"))
+    }
+
+    #[tokio::test]
+    async fn neither_a_secret_nor_a_large_body_is_copied() {
+        let json = axum::http::HeaderValue::from_static("application/json");
+        let secret = Answer::secret(json, Zeroizing::new(b"hunter2".to_vec()));
+        let (head, body) = answered(secret.clone()).await;
+        assert!(head.contains("content-length: 7") && head.ends_with("\r\n\r\n"), "{head}");
+        assert_eq!(body.as_ptr(), secret.body().as_ptr());
+
+        let large = Answer::json(&"x".repeat(COPIED)).expect("JSON");
+        let (head, body) = answered(large.clone()).await;
+        assert!(head.ends_with("\r\n\r\n"), "{head}");
+        assert_eq!(body.as_ptr(), large.body().as_ptr());
+
+        let (text, body) = answered(Answer::json(&"x").expect("JSON")).await;
+        assert!(text.ends_with("\r\n\r\n\"x\"") && body.is_empty(), "{text}");
+    }
 
     #[test]
     fn a_route_holds_its_own_paths_and_no_others() {

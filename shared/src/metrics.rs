@@ -9,12 +9,16 @@ use axum::{
 };
 use axum_prometheus::{EndpointLabel, PrometheusMetricLayerBuilder, utils};
 use metrics::{Counter, Histogram};
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use parking_lot::Mutex;
 
 pub use axum_prometheus::PrometheusMetricLayer;
 
 use crate::cache;
+
+mod histogram;
+
+use histogram::{Histograms, Recorder};
 
 /// Seconds. The first ones tell a cached answer from a slow one, the last ones reach past every default deadline.
 const BUCKETS: [f64; 17] = [
@@ -86,13 +90,14 @@ impl Answered {
     }
 }
 
-/// How often histograms are drained and process figures read when nobody scrapes.
+/// How often figures that change without an event are brought up to date when nobody scrapes.
 const UPKEEP: Duration = Duration::from_secs(5);
 
 /// The exporter of this process.
 #[derive(Clone)]
 pub struct Exporter {
     handle: PrometheusHandle,
+    histograms: Arc<Histograms>,
     process: metrics_process::Collector,
     refreshers: Arc<Mutex<Vec<Refresher>>>,
 }
@@ -110,8 +115,15 @@ impl Exporter {
             return Ok(exporter.clone());
         }
         let process = metrics_process::Collector::default();
-        let exporter =
-            Self { handle: recorder()?, process: process.clone(), refreshers: Arc::default() };
+        let others = PrometheusBuilder::new().build_recorder();
+        let exporter = Self {
+            handle: others.handle(),
+            histograms: Arc::default(),
+            process: process.clone(),
+            refreshers: Arc::default(),
+        };
+        let recorder = Recorder { others, histograms: Arc::clone(&exporter.histograms) };
+        metrics::set_global_recorder(recorder).context("another metrics recorder is installed")?;
         *installed = Some(exporter.clone());
         process.describe();
         metrics::describe_counter!(REQUESTS_SHED, "Requests refused because too many were open");
@@ -122,13 +134,12 @@ impl Exporter {
         Ok(exporter)
     }
 
-    /// Must run for as long as the process: the exporter buffers samples until it is drained.
+    /// Must run for as long as the process.
     pub async fn upkeep(self) {
         let mut tick = tokio::time::interval(UPKEEP);
         loop {
             tick.tick().await;
             self.refresh();
-            self.handle.run_upkeep();
         }
     }
 
@@ -147,11 +158,12 @@ impl Exporter {
         self.process.collect();
         self.refresh();
         // A gauge to the facade, since its counters have no fractions; to Prometheus what it is.
-        let text = self.handle.render().replacen(
+        let mut text = self.handle.render().replacen(
             "# TYPE process_cpu_seconds_total gauge",
             "# TYPE process_cpu_seconds_total counter",
             1,
         );
+        self.histograms.render(&mut text);
         // Renamed here and not in the layer, which would pay for it with each request.
         let text = named(&text);
         ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
@@ -170,14 +182,7 @@ impl Exporter {
     }
 }
 
-fn recorder() -> anyhow::Result<PrometheusHandle> {
-    let durations = Matcher::Suffix("_duration_seconds".to_owned());
-    let served_age = Matcher::Full(cache::SERVED_AGE.to_owned());
-    let recorder = PrometheusBuilder::new()
-        .set_buckets_for_metric(durations, &BUCKETS)?
-        .set_buckets_for_metric(served_age, &cache::SERVED_AGE_BUCKETS)?
-        .build_recorder();
-    let handle = recorder.handle();
-    metrics::set_global_recorder(recorder).context("another metrics recorder is installed")?;
-    Ok(handle)
+/// The upper bounds of a histogram's buckets.
+fn buckets(name: &str) -> &'static [f64] {
+    if name == cache::SERVED_AGE { &cache::SERVED_AGE_BUCKETS } else { &BUCKETS }
 }

@@ -334,3 +334,35 @@ impl<T: Read + Write + Unpin> Write for FastStream<T> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use hyper_util::rt::TokioIo;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+
+    use super::*;
+    use crate::{
+        connections::{Connections, Watched},
+        fast_path::{FastPath, Hits},
+        http::Gate,
+    };
+
+    #[tokio::test]
+    async fn when_hyper_sees_no_request_where_one_was_seen_it_gets_everything_from_there_on() {
+        let hits = Hits { routes: &["/a"], ready: Box::new(|_, _| panic!("not to be asked")) };
+        let path = Arc::new(FastPath::new(hits, Arc::new(Gate::open())));
+        let visit = Connections::up_to(2).visit();
+        let (mut client, server) = duplex(1024);
+        let watched = Watched::new(TokioIo::new(server), Arc::clone(&visit));
+        let stream = FastStream::new(watched, Arc::clone(&visit), Some(path), Arc::default());
+        let mut stream = TokioIo::new(stream);
+
+        client.write_all(b"GET /b HTTP/1.1\r\n\r\nGET /a HTTP/1.1\r\n\r\n").await.expect("open");
+        let mut space = [0; 1024];
+        let length = stream.read(&mut space).await.expect("open");
+        assert_eq!(&space[..length], b"GET /b HTTP/1.1\r\n\r\n", "one at a time");
+        // It asks for more, and has not begun to answer.
+        let length = stream.read(&mut space).await.expect("open");
+        assert_eq!(&space[..length], b"GET /a HTTP/1.1\r\n\r\n");
+    }
+}

@@ -58,6 +58,7 @@ impl Both {
         let prefix = route[0].strip_suffix("{*name}").unwrap();
         for (name, answer) in [
             ("small", Answer::json(&"a").unwrap()),
+            ("medium", Answer::json(&"x".repeat(3000)).unwrap()),
             ("large", Answer::json(&"x".repeat(LARGE)).unwrap()),
             ("secret", Answer::secret(json, Zeroizing::new(b"hunter2".to_vec()))),
         ] {
@@ -221,6 +222,7 @@ fn last() -> Vec<String> {
         "GET /kept/small HTTP/1.0\r\n\r\n".to_owned(),
         "GET /kept/small HTTP/1.1\r\na b: c\r\n\r\n".to_owned(),
         "nonsense\r\n\r\n".to_owned(),
+        format!("GET /kept/small HTTP/1.1\r\na: {}", "x".repeat(40_000)),
         format!("GET /kept/{} HTTP/1.1\r\n\r\n", "x".repeat(20_000)),
     ]
 }
@@ -313,6 +315,59 @@ async fn a_client_that_is_slow_to_read_gets_every_answer_whole() {
 }
 
 #[tokio::test]
+async fn the_answers_of_the_layers_wait_for_those_that_a_slow_client_has_not_taken() {
+    let both = Both::start(&[]).await;
+    let mut stream = both.fast.connect().await;
+    let count = 5000;
+    let (mut reader, mut writer) = stream.split();
+    let asks = async {
+        let requests = (keeping("/kept/medium") + &keeping("/hello")).repeat(count);
+        writer.write_all(requests.as_bytes()).await.unwrap();
+        writer.write_all(closing("/hello", "").as_bytes()).await.unwrap();
+    };
+    let reads = async {
+        sleep(LATENCY).await;
+        let mut text = String::new();
+        timeout(PATIENCE, reader.read_to_string(&mut text)).await.unwrap().unwrap();
+        text
+    };
+    let ((), text) = tokio::join!(asks, reads);
+    let answers = answers(&text);
+    assert_eq!(answers.len(), 2 * count + 1);
+    for pair in answers.chunks_exact(2) {
+        assert!(pair[0].len() > 3000 && pair[1].ends_with("hello"), "{pair:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_while_the_layers_work_for_it_is_noticed() {
+    struct Left(Arc<AtomicUsize>);
+
+    impl Drop for Left {
+        fn drop(&mut self) {
+            self.0.fetch_add(1, SeqCst);
+        }
+    }
+
+    let left = Arc::<AtomicUsize>::default();
+    let wait = get({
+        let left = Arc::clone(&left);
+        async move || {
+            let _left = Left(left);
+            std::future::pending::<()>().await;
+        }
+    });
+    let hits = Hits { routes: &["/kept/{*name}"], ready: Box::new(|_, _| None) };
+    let server = Server::serving(Router::new().route("/wait", wait), Some(hits), &[]).await;
+    let mut stream = server.connect().await;
+    stream.write_all(keeping("/wait").as_bytes()).await.unwrap();
+    sleep(LATENCY).await;
+    assert_eq!(left.load(SeqCst), 0);
+    drop(stream);
+    eventually("its request ends", async || left.load(SeqCst) == 1).await;
+}
+
+#[tokio::test]
 async fn a_request_behind_a_slow_one_waits_for_its_turn() {
     let both = Both::start(&[]).await;
     let stream = keeping("/slow") + &keeping("/kept/small") + &closing("/hello", "");
@@ -364,7 +419,9 @@ async fn who_shows_no_token_learns_nothing_of_what_is_kept() {
         assert_eq!(fast, slow, "{token}");
         assert_status(&fast[0], status);
     }
-    assert_problem(&both.fast.get("/kept/small").await, 401, "unauthorized");
+    let [fast, slow] = both.ask(&[&keeping("/kept/small"), &closing("/livez", "")]).await;
+    assert_eq!(fast, slow);
+    assert_problem(&fast[0], 401, "unauthorized");
     assert_eq!(both.by_layers(), 0);
 }
 

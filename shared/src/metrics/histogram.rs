@@ -1,0 +1,191 @@
+//! Histograms that count in place.
+//!
+//! The Prometheus exporter keeps each sample, with its time, until somebody drains them: at a
+//! hundred thousand hits a second that is more memory than the cache takes, and each drain holds up
+//! the requests of the moment. Their buckets are known beforehand, so a sample is one more in one of
+//! them. Counters and gauges are the exporter's.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Write,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
+
+use metrics::{Counter, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, SharedString, Unit};
+use metrics_exporter_prometheus::PrometheusRecorder;
+use parking_lot::RwLock;
+
+use super::buckets;
+
+/// The exporter's recorder, but for histograms.
+pub(super) struct Recorder {
+    pub(super) others: PrometheusRecorder,
+    pub(super) histograms: Arc<Histograms>,
+}
+
+impl metrics::Recorder for Recorder {
+    fn describe_counter(&self, key: KeyName, unit: Option<Unit>, description: SharedString) {
+        self.others.describe_counter(key, unit, description);
+    }
+
+    fn describe_gauge(&self, key: KeyName, unit: Option<Unit>, description: SharedString) {
+        self.others.describe_gauge(key, unit, description);
+    }
+
+    fn describe_histogram(&self, key: KeyName, _: Option<Unit>, description: SharedString) {
+        let mut families = self.histograms.0.write();
+        families.entry(key.as_str().to_owned()).or_default().description = Some(description);
+    }
+
+    fn register_counter(&self, key: &Key, metadata: &Metadata<'_>) -> Counter {
+        self.others.register_counter(key, metadata)
+    }
+
+    fn register_gauge(&self, key: &Key, metadata: &Metadata<'_>) -> Gauge {
+        self.others.register_gauge(key, metadata)
+    }
+
+    fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
+        Histogram::from_arc(self.histograms.of(key))
+    }
+}
+
+/// By name.
+#[derive(Default)]
+pub(super) struct Histograms(RwLock<BTreeMap<String, Family>>);
+
+#[derive(Default)]
+struct Family {
+    description: Option<SharedString>,
+    series: std::collections::HashMap<Key, Arc<Counts>>,
+}
+
+impl Histograms {
+    fn of(&self, key: &Key) -> Arc<Counts> {
+        let known =
+            self.0.read().get(key.name()).and_then(|family| family.series.get(key).cloned());
+        known.unwrap_or_else(|| {
+            let mut families = self.0.write();
+            let family = families.entry(key.name().to_owned()).or_default();
+            let new = || Arc::new(Counts::new(buckets(key.name())));
+            Arc::clone(family.series.entry(key.clone()).or_insert_with(new))
+        })
+    }
+
+    /// The Prometheus text exposition of them all.
+    pub(super) fn render(&self, text: &mut String) {
+        for (name, family) in self.0.read().iter().filter(|(_, family)| !family.series.is_empty()) {
+            if let Some(description) = &family.description {
+                let description = description.replace('\\', r"\\").replace('\n', r"\n");
+                let _ = writeln!(text, "# HELP {name} {description}");
+            }
+            let _ = writeln!(text, "# TYPE {name} histogram");
+            for (key, counts) in &family.series {
+                counts.render(name, &labels(key), text);
+            }
+            text.push('\n');
+        }
+    }
+}
+
+/// `a="1",b="2",`
+fn labels(key: &Key) -> String {
+    key.labels().fold(String::new(), |mut text, label| {
+        let value = label.value().replace('\\', r"\\").replace('"', r#"\""#).replace('\n', r"\n");
+        let _ = write!(text, "{}=\"{value}\",", label.key());
+        text
+    })
+}
+
+/// One series.
+struct Counts {
+    bounds: &'static [f64],
+    /// How many samples lie in each bucket and in none of the smaller ones; those beyond the
+    /// greatest bound at the end.
+    counts: Box<[AtomicU64]>,
+    /// The bits of a float.
+    sum: AtomicU64,
+}
+
+impl Counts {
+    fn new(bounds: &'static [f64]) -> Self {
+        let counts = (0..=bounds.len()).map(|_| AtomicU64::new(0)).collect();
+        Self { bounds, counts, sum: AtomicU64::new(0) }
+    }
+
+    fn render(&self, name: &str, labels: &str, text: &mut String) {
+        let mut count = 0;
+        let bounds = self.bounds.iter().map(|bound| bound as &dyn std::fmt::Display);
+        for (counted, bound) in
+            self.counts.iter().zip(bounds.chain([&"+Inf" as &dyn std::fmt::Display]))
+        {
+            count += counted.load(Relaxed);
+            let _ = writeln!(text, "{name}_bucket{{{labels}le=\"{bound}\"}} {count}");
+        }
+        let sum = f64::from_bits(self.sum.load(Relaxed));
+        let labels = match labels.strip_suffix(',') {
+            Some(labels) => format!("{{{labels}}}"),
+            None => String::new(),
+        };
+        let _ = writeln!(text, "{name}_sum{labels} {sum}\n{name}_count{labels} {count}");
+    }
+}
+
+impl HistogramFn for Counts {
+    fn record(&self, value: f64) {
+        let bucket = self.bounds.partition_point(|bound| *bound < value);
+        self.counts[bucket].fetch_add(1, Relaxed);
+        let add = |sum| Some((f64::from_bits(sum) + value).to_bits());
+        // It never refuses, so it always succeeds.
+        let _ = self.sum.fetch_update(Relaxed, Relaxed, add);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use metrics::with_local_recorder;
+    use metrics_exporter_prometheus::PrometheusBuilder;
+
+    use super::*;
+
+    #[test]
+    fn samples_are_told_as_prometheus_writes_them() {
+        let histograms = Arc::<Histograms>::default();
+        let others = PrometheusBuilder::new().build_recorder();
+        let recorder = Recorder { others, histograms: Arc::clone(&histograms) };
+        with_local_recorder(&recorder, || {
+            metrics::describe_histogram!("x_duration_seconds", "How \\ long\nit took");
+            let named = metrics::histogram!("x_duration_seconds", "a" => "1\"\\\n", "b" => "2");
+            for seconds in [0.000_1, 0.000_11, 0.3, 0.5, 30.5] {
+                named.record(seconds);
+            }
+            metrics::histogram!("x_duration_seconds").record(1.0);
+            metrics::histogram!("x_duration_seconds").record(1.0);
+            metrics::describe_histogram!("y_duration_seconds", "Nothing was recorded");
+        });
+        let mut text = String::new();
+        histograms.render(&mut text);
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines[0], r"# HELP x_duration_seconds How \\ long\nit took");
+        assert_eq!(lines[1], "# TYPE x_duration_seconds histogram");
+        for line in [
+            r#"x_duration_seconds_bucket{a="1\"\\\n",b="2",le="0.0001"} 1"#,
+            r#"x_duration_seconds_bucket{a="1\"\\\n",b="2",le="0.00025"} 2"#,
+            r#"x_duration_seconds_bucket{a="1\"\\\n",b="2",le="0.25"} 2"#,
+            r#"x_duration_seconds_bucket{a="1\"\\\n",b="2",le="0.5"} 4"#,
+            r#"x_duration_seconds_bucket{a="1\"\\\n",b="2",le="30"} 4"#,
+            r#"x_duration_seconds_bucket{a="1\"\\\n",b="2",le="+Inf"} 5"#,
+            r#"x_duration_seconds_sum{a="1\"\\\n",b="2"} 31.30021"#,
+            r#"x_duration_seconds_count{a="1\"\\\n",b="2"} 5"#,
+            r#"x_duration_seconds_bucket{le="1"} 2"#,
+            "x_duration_seconds_sum 2",
+            "x_duration_seconds_count 2",
+        ] {
+            assert!(lines.contains(&line), "{line} is not in {text}");
+        }
+        assert!(!text.contains("y_duration_seconds"), "{text}");
+    }
+}
