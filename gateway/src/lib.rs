@@ -2,6 +2,7 @@
 //!
 //! A request comes in through [`routes`]; [`upstream`] asks aux-service for what it needs,
 //! through [`retry`], [`breaker`] and `attempt`, in this order;
+//! `aggregate` makes ours of what aux-service answers;
 //! what goes wrong is an [`Error`](error::Error), which knows what the caller is told.
 
 pub mod config;
