@@ -15,7 +15,7 @@ use hyper::{
     server::conn::http1,
     service::service_fn,
 };
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 
 #[derive(Parser)]
@@ -51,7 +51,9 @@ async fn main() -> anyhow::Result<()> {
         tokio::spawn(
             // A client that leaves in the middle is none of our business here.
             http1::Builder::new()
-                .timer(TokioTimer::new())
+                // Without it hyper would take a timer for every request.
+                .header_read_timeout(None)
+                .pipeline_flush(true)
                 .serve_connection(TokioIo::new(stream), service),
         );
     }
