@@ -151,8 +151,8 @@ SUBJECTS = {
         Subject("nginx-cache-open-files", "nginx cache, open_file_cache", nginx_cache_open_files),
         Subject("varnish", "Varnish", varnish),
         Subject("nginx-pass", "nginx proxy_pass", nginx_pass, asks_source=True),
-        Subject("nginx-return", "limit: nginx return 200", nginx_return, limit=True),
-        Subject("hyper", "limit: bare hyper", bare_hyper, limit=True),
+        Subject("nginx-return", "nginx return 200 (limit)", nginx_return, limit=True),
+        Subject("hyper", "bare hyper (limit)", bare_hyper, limit=True),
     )
 }
 

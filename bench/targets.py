@@ -29,13 +29,13 @@ def targets(results: list[Result]) -> list[Target]:
     def at_least(scenario: str, subject: str, to: str, limit: float) -> None:
         value = by_name[scenario].ratio(subject, to) if scenario in by_name else None
         if value is not None:
-            about = f"{scenario}: requests/s of {SUBJECTS[subject].title}, in those of {SUBJECTS[to].title}"
-            found.append(Target(about, f"≥ {limit}", f"{value:.2f}", value >= limit))
+            about = f"{scenario}: requests/s, {SUBJECTS[subject].title} ÷ {SUBJECTS[to].title}"
+            found.append(Target(about, f"≥ {limit}", f"{value:.3f}", value >= limit))
 
-    def below(scenario: str, subject: str, figure: str, what: str, limit: float, unit: str, scale: float = 1) -> None:
-        value = by_name[scenario].median(subject, figure) if scenario in by_name else None
+    def below(subject: str, figure: str, what: str, limit: float, unit: str, scale: float = 1) -> None:
+        value = by_name["start"].median(subject, figure) if "start" in by_name else None
         if value is not None:
-            found.append(Target(f"{what} of {subject}", f"< {limit:g} {unit}", f"{value / scale:.1f} {unit}", value / scale < limit))
+            found.append(Target(f"start: {what}, {subject}", f"< {limit:g} {unit}", f"{value / scale:.1f} {unit}", value / scale < limit))
 
     for subject in OURS:
         at_least("hit", subject, NGINX, 2.1)
@@ -46,12 +46,12 @@ def targets(results: list[Result]) -> list[Target]:
         hit = by_name.get("hit")
         mine, theirs = (hit.median(subject, "p99_us"), hit.median(NGINX, "p99_us")) if hit else (None, None)
         if mine is not None and theirs is not None:
-            about = f"hit: 99 % of {subject}'s answers, no later than nginx's"
+            about = f"hit: 99th percentile, {subject}, no worse than {SUBJECTS[NGINX].title}"
             found.append(Target(about, f"≤ {theirs:.0f} µs", f"{mine:.0f} µs", mine <= theirs))
     for subject in OURS:
-        below("start", subject, "memory_idle_bytes", "memory with 10,000 parameters cached", 30, "MiB", MIB)
+        below(subject, "memory_idle_bytes", "memory, 10,000 parameters cached", 30, "MiB", MIB)
     for subject in OURS:
-        below("start", subject, "memory_bytes", "the same after load", 30, "MiB", MIB)
+        below(subject, "memory_bytes", "memory, the same after load", 30, "MiB", MIB)
     for subject in OURS:
-        below("start", subject, "ready_ms", "start", 100, "ms")
+        below(subject, "ready_ms", "time to ready", 100, "ms")
     return found
