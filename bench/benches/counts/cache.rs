@@ -4,7 +4,7 @@ use std::hint::black_box;
 
 use gungraun::prelude::*;
 use http::{HeaderMap, header};
-use shared::cache::{Cache, Mode};
+use shared::cache::{Cache, Loaded, Mode, Served};
 use tokio::runtime::Runtime;
 
 use crate::{
@@ -26,7 +26,8 @@ impl Filled {
     fn new(keys: usize, bytes: usize) -> Self {
         let keys = filled::keys(keys);
         let cache = filled::filled(&runtime(), &keys, bytes);
-        Self { cache, keys, request: HeaderMap::new() }
+        // The first answer of each key pays for what all others share.
+        Self { cache, keys, request: HeaderMap::new() }.answer()
     }
 
     /// With a request that knows the answer already: each key's is the same.
@@ -38,18 +39,30 @@ impl Filled {
         filled
     }
 
-    fn some_keys(&self) -> impl Iterator<Item = &str> {
-        (0..TIMES).map(|turn| black_box(self.keys[turn * STRIDE % self.keys.len()].as_str()))
+    fn look_up(self) -> Self {
+        for turn in 0..TIMES {
+            black_box(self.fresh(turn));
+        }
+        self
+    }
+
+    fn answer(self) -> Self {
+        for turn in 0..TIMES {
+            black_box(self.fresh(turn).response(&self.request));
+        }
+        self
+    }
+
+    fn fresh(&self, turn: usize) -> Served {
+        let key = &self.keys[turn * STRIDE % self.keys.len()];
+        self.cache.fresh(black_box(key)).expect("it is kept")
     }
 }
 
 #[library_benchmark]
 #[bench::of_10_000_keys(Filled::new(10_000, 1024))]
 fn fresh(filled: Filled) -> Filled {
-    for key in filled.some_keys() {
-        black_box(filled.cache.fresh(key).expect("it is kept"));
-    }
-    filled
+    filled.look_up()
 }
 
 #[library_benchmark]
@@ -61,71 +74,56 @@ fn fresh(filled: Filled) -> Filled {
 #[bench::of_1_mb(Filled::new(10, 1_000_000))]
 #[bench::with_its_304(Filled::known(10_000, 1024))]
 fn response(filled: Filled) -> Filled {
-    for key in filled.some_keys() {
-        let served = filled.cache.fresh(key).expect("it is kept");
-        black_box(served.response(&filled.request));
-    }
-    filled
+    filled.answer()
 }
 
 struct Asked {
     runtime: Runtime,
     cache: Cache<NoSuchThing>,
     keys: Vec<String>,
-    storable: bool,
+    /// What the source answers at once, so that no time of its own is counted.
+    says: Result<Loaded, NoSuchThing>,
 }
 
 impl Asked {
-    /// A thousand names of which nothing is known yet, asked of a cache that knows others.
-    fn for_new_names(storable: bool) -> Self {
+    /// For a thousand names of which nothing is known yet, in a cache that knows others.
+    fn new(says: Result<Loaded, NoSuchThing>) -> Self {
         let runtime = runtime();
         let mut keys = filled::keys(10_000 + TIMES);
         let new = keys.split_off(10_000);
         let cache = filled::filled(&runtime, &keys, 1024);
-        Self { runtime, cache, keys: new, storable }
+        Self { runtime, cache, keys: new, says }
     }
 
-    /// A thousand names that are known not to exist.
-    fn for_no_names() -> Self {
-        let asked = Self::for_new_names(true);
-        for key in &asked.keys {
-            let load = |_| async { Err(NoSuchThing) };
-            assert!(asked.runtime.block_on(asked.cache.get(key, Mode::Normal, load)).is_err());
-        }
-        asked
+    fn for_what_exists(storable: bool) -> Self {
+        Self::new(Ok(Loaded { storable, ..filled::loaded(1024) }))
+    }
+
+    /// For names that are known not to exist.
+    fn for_what_does_not() -> Self {
+        Self::new(Err(NoSuchThing)).get()
+    }
+
+    fn get(self) -> Self {
+        self.runtime.block_on(async {
+            for key in &self.keys {
+                let says = self.says.clone();
+                let load = |_| async move { says };
+                let answer = self.cache.get(black_box(key), Mode::Normal, load).await;
+                assert_eq!(black_box(answer).is_ok(), self.says.is_ok());
+            }
+        });
+        self
     }
 }
 
 #[library_benchmark]
-#[bench::of_11_000_keys(Asked::for_no_names())]
-fn negative(asked: Asked) -> Asked {
-    asked.runtime.block_on(async {
-        for key in &asked.keys {
-            let load = |_| async { panic!("it is known already") };
-            let failed = asked.cache.get(black_box(key), Mode::Normal, load).await;
-            black_box(failed.err().expect("no such thing"));
-        }
-    });
-    asked
+#[bench::negative(Asked::for_what_does_not())]
+// Between the two lies what it costs to keep an answer.
+#[bench::miss(Asked::for_what_exists(true))]
+#[bench::miss_not_kept(Asked::for_what_exists(false))]
+fn get(asked: Asked) -> Asked {
+    asked.get()
 }
 
-// The source has answered, and takes no time: what the answer itself costs to make is not in it.
-// Between the two lies what it costs to keep it.
-#[library_benchmark]
-#[bench::kept(Asked::for_new_names(true))]
-#[bench::not_kept(Asked::for_new_names(false))]
-fn miss(asked: Asked) -> Asked {
-    let mut loaded = filled::loaded(1024);
-    loaded.storable = asked.storable;
-    asked.runtime.block_on(async {
-        for key in &asked.keys {
-            let loaded = loaded.clone();
-            let load = |_| async move { Ok(loaded) };
-            let served = asked.cache.get(black_box(key), Mode::Normal, load).await;
-            black_box(served.ok().expect("the source has answered"));
-        }
-    });
-    asked
-}
-
-library_benchmark_group!(name = lookups, benchmarks = [fresh, response, negative, miss]);
+library_benchmark_group!(name = lookups, benchmarks = [fresh, response, get]);

@@ -65,6 +65,12 @@ fn whole(flags: &[String]) -> Traffic {
 }
 
 #[library_benchmark]
+#[bench::copied(around(|routes, _| routes))]
+fn request(traffic: Traffic) -> Traffic {
+    traffic.copy()
+}
+
+#[library_benchmark]
 #[bench::none(around(|routes, _| routes))]
 // What axum takes for any layer, and once only for several that are laid together.
 #[bench::identity(around(|routes, _| routes.layer(Identity::new())))]
@@ -75,7 +81,7 @@ fn whole(flags: &[String]) -> Traffic {
 #[bench::whole(whole(&[]))]
 #[bench::whole_with_token(whole(&[token_flag()]))]
 fn layer(traffic: Traffic) -> Traffic {
-    traffic.all()
+    traffic.answer()
 }
 
-library_benchmark_group!(name = stack, benchmarks = layer);
+library_benchmark_group!(name = stack, benchmarks = [request, layer]);

@@ -33,9 +33,7 @@ fn open() -> Breaker {
     breaker
 }
 
-#[library_benchmark]
-#[bench::closed(closed())]
-fn a_call_that_succeeds(breaker: Breaker) -> Breaker {
+fn succeed(breaker: Breaker) -> Breaker {
     for _ in 0..TIMES {
         let permit = black_box(&breaker).acquire().expect("closed");
         permit.judge(black_box(Verdict::Success));
@@ -43,20 +41,30 @@ fn a_call_that_succeeds(breaker: Breaker) -> Breaker {
     breaker
 }
 
-#[library_benchmark]
-#[bench::open(open())]
-fn a_call_that_is_refused(breaker: Breaker) -> Breaker {
+fn refuse(breaker: Breaker) -> Breaker {
     for _ in 0..TIMES {
         black_box(black_box(&breaker).acquire().err().expect("open"));
     }
     breaker
 }
 
+#[library_benchmark]
+#[bench::closed(closed())]
+fn success(breaker: Breaker) -> Breaker {
+    succeed(breaker)
+}
+
+#[library_benchmark]
+#[bench::open(open())]
+fn refusal(breaker: Breaker) -> Breaker {
+    refuse(breaker)
+}
+
+library_benchmark_group!(name = breaker, benchmarks = [success, refusal]);
+
 /// Enough calls for each turn to withdraw a retry.
 fn full() -> Budget {
-    let budget = Budget::new(1.0);
-    (0..TIMES).for_each(|_| budget.call());
-    budget
+    call(Budget::new(1.0))
 }
 
 fn spent() -> Budget {
@@ -65,34 +73,43 @@ fn spent() -> Budget {
     budget
 }
 
-#[library_benchmark]
-#[bench::full(full())]
-fn a_call(budget: Budget) -> Budget {
-    (0..TIMES).for_each(|_| black_box(&budget).call());
+fn call(budget: Budget) -> Budget {
+    for _ in 0..TIMES {
+        black_box(&budget).call();
+    }
     budget
 }
 
-#[library_benchmark]
-#[bench::full(full(), true)]
-#[bench::spent(spent(), false)]
-fn a_retry(budget: Budget, allowed: bool) -> Budget {
+fn retry(budget: Budget, allowed: bool) -> Budget {
     for _ in 0..TIMES {
         assert_eq!(black_box(&budget).withdraw(), allowed);
     }
     budget
 }
 
+#[library_benchmark]
+#[bench::full(full())]
+fn deposit(budget: Budget) -> Budget {
+    call(budget)
+}
+
+#[library_benchmark]
+#[bench::full(full(), true)]
+#[bench::spent(spent(), false)]
+fn withdrawal(budget: Budget, allowed: bool) -> Budget {
+    retry(budget, allowed)
+}
+
+library_benchmark_group!(name = budget, benchmarks = [deposit, withdrawal]);
+
 /// With a rate at which no turn finds it empty, or each.
-fn shield(rate: f64) -> Shield {
+fn quota(rate: f64) -> Shield {
     let shield = Shield::new(rate, rate);
     assert!(shield.admit(Group::Reads, Urgency::Miss).is_ok());
     shield
 }
 
-#[library_benchmark]
-#[bench::full(shield(1e6), true)]
-#[bench::empty(shield(1e-6), false)]
-fn a_call_to_aws(shield: Shield, admitted: bool) -> Shield {
+fn admit(shield: Shield, admitted: bool) -> Shield {
     for _ in 0..TIMES {
         let answer = black_box(&shield).admit(Group::Reads, Urgency::Miss);
         assert_eq!(black_box(answer).is_ok(), admitted);
@@ -100,9 +117,11 @@ fn a_call_to_aws(shield: Shield, admitted: bool) -> Shield {
     shield
 }
 
-library_benchmark_group!(
-    name = breaker,
-    benchmarks = [a_call_that_succeeds, a_call_that_is_refused]
-);
-library_benchmark_group!(name = budget, benchmarks = [a_call, a_retry]);
-library_benchmark_group!(name = shield, benchmarks = a_call_to_aws);
+#[library_benchmark]
+#[bench::full(quota(1e6), true)]
+#[bench::empty(quota(1e-6), false)]
+fn admission(shield: Shield, admitted: bool) -> Shield {
+    admit(shield, admitted)
+}
+
+library_benchmark_group!(name = shield, benchmarks = admission);

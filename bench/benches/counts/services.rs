@@ -85,7 +85,7 @@ fn unauthorized((runtime, router): (Runtime, Router)) -> Traffic {
 #[bench::no_such_parameter(no_such_parameter(aux_service(&[])))]
 #[bench::unauthorized(unauthorized(aux_service(&[token_flag()])))]
 fn to_aux_service(traffic: Traffic) -> Traffic {
-    traffic.all()
+    traffic.answer()
 }
 
 #[library_benchmark]
@@ -96,7 +96,7 @@ fn to_aux_service(traffic: Traffic) -> Traffic {
 #[bench::no_such_parameter(no_such_parameter(main_api(&[])))]
 #[bench::unauthorized(unauthorized(main_api(&[token_flag()])))]
 fn to_main_api(traffic: Traffic) -> Traffic {
-    traffic.all()
+    traffic.answer()
 }
 
 library_benchmark_group!(name = requests, benchmarks = [to_aux_service, to_main_api]);
