@@ -33,6 +33,8 @@ else
     mkdir "$before/target"
     cp -a target/dist "$before/target/"
 fi
+# What that revision does not count yet has nothing to be compared with, and not what another one left.
+[ ! -d "$GUNGRAUN_HOME" ] || find "$GUNGRAUN_HOME" -name '*.base@before' -delete
 count "$before" --save-baseline=before >/dev/null
 say "counting what is here"
 count . --baseline=before
