@@ -53,7 +53,7 @@ soak: ## both services in mixed load, faults and restarts, and what that did to 
 	cargo build --locked --workspace --bins
 	@target/debug/soak $(or $(MINUTES),20)
 
-bench: ## both services side by side with nginx and Varnish: a quarter of an hour; make bench ARGS=--quick
+bench: ## both services side by side with nginx and Varnish, eleven minutes: make bench ARGS=--quick
 	@bench/run.sh $(ARGS)
 
 microbench: ## what each part costs in instructions; since a revision: make microbench BASELINE=main

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 import source
@@ -23,6 +24,8 @@ class Questions:
     arguments: tuple[str, ...] = ()
     # Which data the source has.
     data: str = "parameters"
+    # Whether wrk's make sense: it takes pipelined answers for late ones.
+    latencies: bool = True
     # Whether each parameter is asked for once, before anything is measured.
     warm_all: bool = False
 
@@ -42,16 +45,18 @@ def measure(questions: Questions, options: Options, stage: Stage, result: Result
             headers = asked_with(questions, server)
             expected = right_answer(questions, server, headers, truth)
             before = source.requests(stage.source.address)
+            elsewhere, begin = stage.elsewhere_seconds(), time.monotonic()
             load = closed_loop(server, expected, questions.path, headers, options.seconds, questions.script, *questions.arguments)
+            disturbed = (stage.elsewhere_seconds() - elsewhere) / (time.monotonic() - begin)
             check_source(server, load.requests, source.requests(stage.source.address) - before)
             result.add(
                 server.subject,
                 rate=load.rate,
-                p50_us=load.p50_us,
-                p99_us=load.p99_us,
+                **({"p50_us": load.p50_us, "p99_us": load.p99_us} if questions.latencies else {}),
                 cpu_us=load.cpu_us,
                 memory_bytes=server.process.resident_bytes(),
                 generator=load.generator,
+                disturbed=disturbed,
             )
             options.say(f"round {number} of {options.rounds}: {server.subject} {load.rate:,.0f}/s")
 

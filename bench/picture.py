@@ -19,7 +19,7 @@ COLOURS = {
     "aux-service": "#3fa77a",
     "nginx-cache": "#6b7280",
     "nginx-pass": "#6b7280",
-    "nginx-cache-open-files": "#a3a9b3",
+    "nginx-cache-tuned": "#a3a9b3",
     "varnish": "#c2873a",
 }
 LIMITS = {"nginx-return": ("#b42318", "-"), "hyper": ("#1d4ed8", "--")}

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Self
 
@@ -84,6 +86,15 @@ class Process:
     def _members(self) -> list[int]:
         pids = (int(entry.name) for entry in PROC.iterdir() if entry.name.isdigit())
         return [pid for pid in pids if _session(pid) == self.popen.pid]
+
+
+def elsewhere_seconds(processes: Iterable[Process]) -> float:
+    """Time on any core that went to nobody here so far: neither to these, nor to this program and what it has run. What a
+    hypervisor took is in it."""
+    user, nice, system, _, _, _, _, steal = (int(ticks) for ticks in (PROC / "stat").read_text().split()[1:9])
+    own = (resource.getrusage(whose) for whose in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    own_seconds = sum(usage.ru_utime + usage.ru_stime for usage in own)
+    return (user + nice + system + steal) / TICK - own_seconds - sum(process.cpu_seconds() for process in processes)
 
 
 def _stat(pid: int) -> list[str]:

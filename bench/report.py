@@ -9,6 +9,9 @@ from targets import MIB, targets
 
 LIMIT = "nginx-return"
 
+# Which share of a core others may have without a word: daemons, and this program's own bookkeeping.
+QUIET = 0.1
+
 # How figures are written, and in which unit.
 UNITS: dict[str, tuple[str, float]] = {
     "rate": ("{:,.0f}", 1),
@@ -20,6 +23,7 @@ UNITS: dict[str, tuple[str, float]] = {
     "late": ("{:,.0f}", 1),
     "ready_ms": ("{:.1f} ms", 1),
     "generator": ("{:.0%}", 1),
+    "disturbed": ("{:.0%}", 1),
     "memory_bytes": ("{:.1f} MiB", MIB),
     "memory_empty_bytes": ("{:.1f} MiB", MIB),
     "memory_idle_bytes": ("{:.1f} MiB", MIB),
@@ -35,6 +39,7 @@ COLUMNS = {
     "cpu_us": "CPU a request",
     "memory_bytes": "memory",
     "generator": "generator's core",
+    "disturbed": "other programs",
     "ready_ms": "ready after",
     "memory_empty_bytes": "memory, nothing cached",
     "memory_idle_bytes": "10,000 cached",
@@ -49,6 +54,8 @@ def markdown(results: list[Result], picture: str | None) -> str:
     if reached := targets(results):
         rows = [[target.about, target.limit, target.measured, "yes" if target.met else "**no**"] for target in reached]
         sections.append("## Targets\n\n" + table(["what", "target", "measured", "met"], rows))
+    if told := disturbances(results):
+        sections.append(told)
     if picture:
         sections.append(f"![Requests a second of each subject, as multiples of nginx's cache]({picture})")
     if closed := [result for result in results if result.scenario not in ("outage", "start")]:
@@ -61,6 +68,18 @@ def markdown(results: list[Result], picture: str | None) -> str:
             sections.append(about(result) + figures(result, ["ready_ms", "memory_empty_bytes", "memory_idle_bytes", "memory_bytes"], columns))
     sections.append("## Spread\n\nThe lowest and the highest of all rounds, so that a reader can judge the noise.\n\n" + spread(results))
     return "\n\n".join(sections) + "\n"
+
+
+def disturbances(results: list[Result]) -> str:
+    """A warning, if other programs took time from the measurements."""
+    shares = [share for result in results for measured in result.figures.values() for share in measured.get("disturbed", [])]
+    disturbed = [share for share in shares if share > QUIET]
+    if not disturbed:
+        return ""
+    return (
+        f"**The machine was busy with something else**: in {len(disturbed)} of {len(shares)} measurements other programs, or the"
+        f" host of this virtual machine, took more than {QUIET:.0%} of a core, at worst {max(disturbed):.0%}."
+    )
 
 
 def about(result: Result) -> str:

@@ -3,7 +3,7 @@
 
 Subjects share one core, the load comes from another; in each round all subjects of a scenario are measured in turn, and
 medians are reported as multiples of one of them. An answer that is not what it should be ends the run without a report.
-The default run takes about a quarter of an hour. It needs a machine that does nothing else.
+The default run takes about eleven minutes. It needs a machine that does nothing else.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=SCENARIOS, metavar="SCENARIO", help="measure these scenarios, not all")
     parser.add_argument("--rounds", type=positive, metavar="N", help="how often each subject is measured (5)")
     parser.add_argument("--seconds", type=positive, metavar="N", help="for how long each time (2)")
-    parser.add_argument("--quick", action="store_true", help="3 rounds of a second: three minutes, and more noise")
+    parser.add_argument("--quick", action="store_true", help="3 rounds of a second: four minutes, and more noise")
     parser.add_argument("--report", action="store_true", help="measure nothing; report the latest figures of each scenario")
     parser.add_argument(
         "--out",

@@ -109,6 +109,8 @@ impl Schedule {
     }
 }
 
+const GROWS: &str = "a histogram that was given no bounds grows as it must";
+
 /// What one connection saw, or all of them together.
 struct Seen {
     /// In microseconds, right answers only.
@@ -125,8 +127,13 @@ impl Seen {
         Self { latencies, errors: 0, late: 0, error: None }
     }
 
+    fn record(&mut self, latency: Duration) {
+        // Not `saturating_record`, which would not let it grow.
+        self.latencies.record(latency.as_micros() as u64).expect(GROWS);
+    }
+
     fn add(&mut self, other: Self) {
-        self.latencies.add(other.latencies).expect("a histogram of this kind grows as it must");
+        self.latencies.add(other.latencies).expect(GROWS);
         self.errors += other.errors;
         self.late += other.late;
         self.error = self.error.take().or(other.error);
@@ -182,7 +189,7 @@ async fn ask(config: &Config, schedule: &Schedule, mut connection: Connection) -
         seen.late += u64::from(due.elapsed() > LATE);
         let answer = timeout(PATIENCE, answer(config, &mut connection)).await;
         match answer.context("no answer in time").flatten() {
-            Ok(()) => seen.latencies.saturating_record(due.elapsed().as_micros() as u64),
+            Ok(()) => seen.record(due.elapsed()),
             Err(error) => {
                 seen.errors += 1;
                 seen.error.get_or_insert_with(|| format!("{error:#}"));
