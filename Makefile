@@ -1,6 +1,6 @@
 # Every command of the project; the pipeline runs these and nothing else.
 .DEFAULT_GOAL := help
-.PHONY: help run test check rust terraform charts gitops grafana pages workflows image advisories e2e-cluster fuzz soak
+.PHONY: help run test check rust terraform charts gitops grafana pages workflows image advisories e2e-cluster fuzz soak bench microbench
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,3 +52,9 @@ soak: ## both services in mixed load, faults and restarts, and what that did to 
 	@checks/moto.sh
 	cargo build --locked --workspace --bins
 	@target/debug/soak $(or $(MINUTES),20)
+
+bench: ## both services side by side with nginx and Varnish, eleven minutes: make bench ARGS=--quick
+	@bench/run.sh $(ARGS)
+
+microbench: ## what each part costs in instructions; since a revision: make microbench BASELINE=main
+	@checks/microbench.sh $(BASELINE)

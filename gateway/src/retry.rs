@@ -186,7 +186,7 @@ impl RetryPolicy for Policy {
 ///
 /// A window rather than a bucket of tokens, because the share is then exact,
 /// and a long quiet time saves up nothing for the outage that follows it.
-struct Budget {
+pub struct Budget {
     share: f64,
     spent: Mutex<Window<2>>,
 }
@@ -201,15 +201,18 @@ const BUDGET_WINDOW: Duration = Duration::from_secs(10);
 const RESERVE: f64 = 30.0;
 
 impl Budget {
-    fn new(share: f64) -> Self {
+    /// A full budget. The share lies between 0 and 1.
+    pub fn new(share: f64) -> Self {
         Self { share, spent: Mutex::new(Window::new(BUDGET_WINDOW)) }
     }
 
-    fn call(&self) {
+    /// Counts a call, which earns its share of a retry.
+    pub fn call(&self) {
         self.spent.lock().add(Instant::now(), CALLS);
     }
 
-    fn withdraw(&self) -> bool {
+    /// Takes one retry, if there is one left.
+    pub fn withdraw(&self) -> bool {
         let now = Instant::now();
         let mut spent = self.spent.lock();
         let sums = spent.sums(now);

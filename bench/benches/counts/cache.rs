@@ -1,0 +1,129 @@
+//! The cache by itself.
+
+use std::hint::black_box;
+
+use gungraun::prelude::*;
+use http::{HeaderMap, header};
+use shared::cache::{Cache, Loaded, Mode, Served};
+use tokio::runtime::Runtime;
+
+use crate::{
+    TIMES,
+    filled::{self, NoSuchThing},
+    traffic::runtime,
+};
+
+/// So that one turn after another goes to another part of a filled cache.
+const STRIDE: usize = 7919;
+
+struct Filled {
+    cache: Cache<NoSuchThing>,
+    keys: Vec<String>,
+    request: HeaderMap,
+}
+
+impl Filled {
+    fn new(keys: usize, bytes: usize) -> Self {
+        let keys = filled::keys(keys);
+        let cache = filled::filled(&runtime(), &keys, bytes);
+        // The first answer of each key pays for what all others share.
+        Self { cache, keys, request: HeaderMap::new() }.answer()
+    }
+
+    /// With a request that knows the answer already: each key's is the same.
+    fn known(keys: usize, bytes: usize) -> Self {
+        let mut filled = Self::new(keys, bytes);
+        let served = filled.cache.fresh(&filled.keys[0]).expect("it is kept");
+        let tag = served.answer().etag().expect("a tag").clone();
+        filled.request.insert(header::IF_NONE_MATCH, tag);
+        filled
+    }
+
+    fn look_up(self) -> Self {
+        for turn in 0..TIMES {
+            black_box(self.fresh(turn));
+        }
+        self
+    }
+
+    fn answer(self) -> Self {
+        for turn in 0..TIMES {
+            black_box(self.fresh(turn).response(&self.request));
+        }
+        self
+    }
+
+    fn fresh(&self, turn: usize) -> Served {
+        let key = &self.keys[turn * STRIDE % self.keys.len()];
+        self.cache.fresh(black_box(key)).expect("it is kept")
+    }
+}
+
+#[library_benchmark]
+#[bench::of_10_000_keys(Filled::new(10_000, 1024))]
+fn fresh(filled: Filled) -> Filled {
+    filled.look_up()
+}
+
+#[library_benchmark]
+#[bench::of_100_keys(Filled::new(100, 1024))]
+#[bench::of_10_000_keys(Filled::new(10_000, 1024))]
+#[bench::of_100_000_keys(Filled::new(100_000, 1024))]
+#[bench::of_100_bytes(Filled::new(10, 100))]
+#[bench::of_10_kb(Filled::new(10, 10_000))]
+#[bench::of_1_mb(Filled::new(10, 1_000_000))]
+#[bench::with_its_304(Filled::known(10_000, 1024))]
+fn response(filled: Filled) -> Filled {
+    filled.answer()
+}
+
+struct Asked {
+    runtime: Runtime,
+    cache: Cache<NoSuchThing>,
+    keys: Vec<String>,
+    /// What the source answers at once, so that no time of its own is counted.
+    says: Result<Loaded, NoSuchThing>,
+}
+
+impl Asked {
+    /// For a thousand names of which nothing is known yet, in a cache that knows others.
+    fn new(says: Result<Loaded, NoSuchThing>) -> Self {
+        let runtime = runtime();
+        let mut keys = filled::keys(10_000 + TIMES);
+        let new = keys.split_off(10_000);
+        let cache = filled::filled(&runtime, &keys, 1024);
+        Self { runtime, cache, keys: new, says }
+    }
+
+    fn for_what_exists(storable: bool) -> Self {
+        Self::new(Ok(Loaded { storable, ..filled::loaded(1024) }))
+    }
+
+    /// For names that are known not to exist.
+    fn for_what_does_not() -> Self {
+        Self::new(Err(NoSuchThing)).get()
+    }
+
+    fn get(self) -> Self {
+        self.runtime.block_on(async {
+            for key in &self.keys {
+                let says = self.says.clone();
+                let load = |_| async move { says };
+                let answer = self.cache.get(black_box(key), Mode::Normal, load).await;
+                assert_eq!(black_box(answer).is_ok(), self.says.is_ok());
+            }
+        });
+        self
+    }
+}
+
+#[library_benchmark]
+#[bench::negative(Asked::for_what_does_not())]
+// Between the two lies what it costs to keep an answer.
+#[bench::miss(Asked::for_what_exists(true))]
+#[bench::miss_not_kept(Asked::for_what_exists(false))]
+fn get(asked: Asked) -> Asked {
+    asked.get()
+}
+
+library_benchmark_group!(name = lookups, benchmarks = [fresh, response, get]);

@@ -1,0 +1,58 @@
+//! A cache that is filled, as one of a service that has run for a while.
+
+use std::time::Duration;
+
+use http::HeaderValue;
+use shared::{
+    cache::{Answer, Cache, CacheableError, Disposition, Loaded, Mode, Settings},
+    http_cache::Freshness,
+    metrics::Exporter,
+};
+use tokio::runtime::Runtime;
+
+/// Nothing grows stale while it is measured.
+pub(crate) const HOUR: Duration = Duration::from_secs(3600);
+
+/// What a source says of a name that nobody has given.
+#[derive(Clone)]
+pub(crate) struct NoSuchThing;
+
+impl CacheableError for NoSuchThing {
+    fn disposition(&self) -> Disposition {
+        Disposition::Negative { ttl: HOUR }
+    }
+
+    fn heap_bytes(&self) -> usize {
+        0
+    }
+}
+
+/// An empty cache with room for anything here, which counts as one of a service does.
+pub(crate) fn empty() -> Cache<NoSuchThing> {
+    Exporter::install("bench", "0").expect("the only recorder");
+    Cache::new(Settings { name: "bench", hop: "main-api", max_bytes: 1 << 30 })
+}
+
+/// Names as they are in use.
+pub(crate) fn keys(number: usize) -> Vec<String> {
+    (0..number).map(|number| format!("/team/app-{number}/name")).collect()
+}
+
+/// What a source answers: a body of this many bytes, and how its own cache came by it.
+pub(crate) fn loaded(bytes: usize) -> Loaded {
+    let answer = Answer::json(&"x".repeat(bytes)).expect("a string is JSON");
+    let mut loaded = Loaded::new(answer, Freshness::new(HOUR, HOUR, HOUR));
+    loaded.cache_status = Some(HeaderValue::from_static("aux-service; fwd=miss; stored"));
+    loaded
+}
+
+/// A cache that holds an answer of this many bytes for each key.
+pub(crate) fn filled(runtime: &Runtime, keys: &[String], bytes: usize) -> Cache<NoSuchThing> {
+    let cache = empty();
+    for key in keys {
+        let load = move |_| async move { Ok(loaded(bytes)) };
+        let served = runtime.block_on(cache.get(key, Mode::Normal, load));
+        assert!(served.is_ok());
+    }
+    cache
+}

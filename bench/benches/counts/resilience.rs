@@ -1,0 +1,127 @@
+//! What is decided before a call is made: the circuit breaker, the retry budget, the quota shield.
+
+use std::{hint::black_box, time::Duration};
+
+use aux_service::shield::{Group, Shield};
+use gungraun::prelude::*;
+use main_api::{
+    breaker::{Breaker, Settings, State, Verdict},
+    retry::Budget,
+};
+use shared::{cache::Urgency, metrics::Exporter};
+
+use crate::{TIMES, filled::HOUR};
+
+fn closed() -> Breaker {
+    Exporter::install("bench", "0").expect("the only recorder");
+    Breaker::new(Settings {
+        consecutive_failures: 5,
+        failure_rate: 0.5,
+        window: Duration::from_secs(10),
+        min_calls: 20,
+        open_for: HOUR,
+        slow_call: Duration::from_secs(1),
+    })
+}
+
+fn open() -> Breaker {
+    let breaker = closed();
+    for _ in 0..5 {
+        breaker.acquire().expect("closed").judge(Verdict::Failure);
+    }
+    assert_eq!(breaker.state(), State::Open);
+    breaker
+}
+
+fn succeed(breaker: Breaker) -> Breaker {
+    for _ in 0..TIMES {
+        let permit = black_box(&breaker).acquire().expect("closed");
+        permit.judge(black_box(Verdict::Success));
+    }
+    breaker
+}
+
+fn refuse(breaker: Breaker) -> Breaker {
+    for _ in 0..TIMES {
+        black_box(black_box(&breaker).acquire().err().expect("open"));
+    }
+    breaker
+}
+
+#[library_benchmark]
+#[bench::closed(closed())]
+fn success(breaker: Breaker) -> Breaker {
+    succeed(breaker)
+}
+
+#[library_benchmark]
+#[bench::open(open())]
+fn refusal(breaker: Breaker) -> Breaker {
+    refuse(breaker)
+}
+
+library_benchmark_group!(name = breaker, benchmarks = [success, refusal]);
+
+/// Enough calls for each turn to withdraw a retry.
+fn full() -> Budget {
+    call(Budget::new(1.0))
+}
+
+fn spent() -> Budget {
+    let budget = Budget::new(0.0);
+    while budget.withdraw() {}
+    budget
+}
+
+fn call(budget: Budget) -> Budget {
+    for _ in 0..TIMES {
+        black_box(&budget).call();
+    }
+    budget
+}
+
+fn retry(budget: Budget, allowed: bool) -> Budget {
+    for _ in 0..TIMES {
+        assert_eq!(black_box(&budget).withdraw(), allowed);
+    }
+    budget
+}
+
+#[library_benchmark]
+#[bench::full(full())]
+fn deposit(budget: Budget) -> Budget {
+    call(budget)
+}
+
+#[library_benchmark]
+#[bench::full(full(), true)]
+#[bench::spent(spent(), false)]
+fn withdrawal(budget: Budget, allowed: bool) -> Budget {
+    retry(budget, allowed)
+}
+
+library_benchmark_group!(name = budget, benchmarks = [deposit, withdrawal]);
+
+/// With a rate at which no turn finds it empty, or each.
+fn quota(rate: f64) -> Shield {
+    let shield = Shield::new(rate, rate);
+    assert!(shield.admit(Group::Reads, Urgency::Miss).is_ok());
+    shield
+}
+
+fn admit(shield: Shield, admitted: bool) -> Shield {
+    for _ in 0..TIMES {
+        let answer = black_box(&shield).admit(Group::Reads, Urgency::Miss);
+        assert_eq!(black_box(answer).is_ok(), admitted);
+    }
+    shield
+}
+
+#[library_benchmark]
+#[bench::full(quota(1e6), true)]
+#[bench::empty(quota(1e-6), false)]
+fn admission(shield: Shield, admitted: bool) -> Shield {
+    admit(shield, admitted)
+}
+
+library_benchmark_group!(name = shield, benchmarks = admission);

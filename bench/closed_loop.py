@@ -1,0 +1,103 @@
+"""Scenarios in which 32 connections ask as fast as they are answered."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import source
+from generators import closed_loop
+from http_client import Answer, Headers, ask, ask_all
+from options import Options
+from processes import Failed
+from results import Result
+from subjects import AUTHORIZATION, SUBJECTS, Server, Stage
+
+
+@dataclass(frozen=True)
+class Questions:
+    path: str
+    # Of a right answer. 304: asked with If-None-Match.
+    status: int = 200
+    headers: tuple[tuple[str, str], ...] = ()
+    script: str = "done.lua"
+    arguments: tuple[str, ...] = ()
+    # Which data the source has.
+    data: str = "parameters"
+    # Whether wrk's make sense: it takes pipelined answers for late ones.
+    latencies: bool = True
+    # Whether each parameter is asked for once, before anything is measured.
+    warm_all: bool = False
+
+
+def measure(questions: Questions, options: Options, stage: Stage, result: Result) -> None:
+    stage.data = questions.data
+    truth = ask(stage.start(SUBJECTS["aux-service"]).address, questions.path, AUTHORIZATION)
+    stage.constant_bytes = len(truth.body)
+    servers = [stage.start(SUBJECTS[subject]) for subject in result.figures]
+    for server in servers:
+        if questions.warm_all:
+            options.say(f"{server.subject}: {source.PARAMETERS} parameters into the cache")
+            warm(server)
+
+    for number in range(1, options.rounds + 1):
+        for server in servers:
+            headers = asked_with(questions, server)
+            expected = right_answer(questions, server, headers, truth)
+            before = source.requests(stage.source.address)
+            elsewhere, begin = stage.elsewhere_seconds(), time.monotonic()
+            load = closed_loop(server, expected, questions.path, headers, options.seconds, questions.script, *questions.arguments)
+            disturbed = (stage.elsewhere_seconds() - elsewhere) / (time.monotonic() - begin)
+            check_source(server, load.requests, source.requests(stage.source.address) - before)
+            result.add(
+                server.subject,
+                rate=load.rate,
+                **({"p50_us": load.p50_us, "p99_us": load.p99_us} if questions.latencies else {}),
+                cpu_us=load.cpu_us,
+                memory_bytes=server.process.resident_bytes(),
+                generator=load.generator,
+                disturbed=disturbed,
+            )
+            options.say(f"round {number} of {options.rounds}: {server.subject} {load.rate:,.0f}/s")
+
+
+def warm(server: Server) -> None:
+    """Asks for each parameter once, and checks that it is the right one."""
+    paths = [source.path(index) for index in range(source.PARAMETERS)]
+    for index, answer in enumerate(ask_all(server.address, paths, AUTHORIZATION)):
+        if answer.status != 200 or answer.meaning() != {"value": source.value(index)}:
+            raise Failed(f"{server.subject} gave a wrong answer to {paths[index]}: {answer.status} {answer.body[:200]!r}")
+
+
+def asked_with(questions: Questions, server: Server) -> Headers:
+    headers = AUTHORIZATION | dict(questions.headers)
+    if questions.status == 304:
+        headers["If-None-Match"] = ask(server.address, questions.path, AUTHORIZATION).headers["etag"]
+    return headers
+
+
+def right_answer(questions: Questions, server: Server, headers: Headers, truth: Answer) -> Answer:
+    """Asks what will be asked, and says what came. Raises if it is not what the source says."""
+    # The first one may be a miss.
+    ask(server.address, questions.path, headers)
+    answer = ask(server.address, questions.path, headers)
+    if questions.status == 304:
+        right = not answer.body
+    elif SUBJECTS[server.subject].limit:
+        right = len(answer.body) == len(truth.body)
+    else:
+        right = answer.meaning() == truth.meaning()
+    if answer.status != questions.status or not right:
+        raise Failed(f"{server.subject} gave a wrong answer to {questions.path}: {answer.status} {answer.body[:200]!r}")
+    return answer
+
+
+def check_source(server: Server, requests: int, asked: int) -> None:
+    """A cache that asks its source was not measured as a cache, and a proxy that does not was not measured as a proxy."""
+    subject = SUBJECTS[server.subject]
+    if subject.name == "aux-service":
+        return
+    if subject.asks_source and asked < requests:
+        raise Failed(f"{server.subject} asked the source {asked} times only, for {requests} requests")
+    if not subject.asks_source and asked:
+        raise Failed(f"{server.subject} asked the source {asked} times, and should have answered from its cache")

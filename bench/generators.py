@@ -1,0 +1,97 @@
+"""The load: wrk, which asks again when it has been answered, and our own open loop, which does not wait."""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from http_client import Answer, Headers
+from processes import Failed
+from subjects import BINARIES, HERE, Server, program
+
+CONNECTIONS = 32
+
+# Ages and dates of one answer may be written longer than those of another.
+HEADER_SLACK = 32
+
+
+@dataclass(frozen=True)
+class Load:
+    """What one run saw, each answer of which was right."""
+
+    requests: int
+    # A second.
+    rate: float
+    p50_us: float
+    p99_us: float
+    # For one request, in all processes of the subject.
+    cpu_us: float
+    # The share of its core that the generator used. Near 1, the subject could perhaps have done more.
+    generator: float
+
+
+def closed_loop(server: Server, expected: Answer, path: str, headers: Headers, seconds: int, script: str, *arguments: str) -> Load:
+    """Raises if any answer was not like the expected one."""
+    command = [program("wrk"), "--threads", "1", "--connections", str(CONNECTIONS), "--duration", f"{seconds}s", "--script", script]
+    for name, value in headers.items():
+        command += ["--header", f"{name}: {value}"]
+    command += [f"http://{server.address}{path}", "--", *arguments]
+    cpu, generator = server.process.cpu_seconds(), children_seconds()
+    begin = time.monotonic()
+    told = run(command)
+    took = time.monotonic() - begin
+    cpu, generator = server.process.cpu_seconds() - cpu, children_seconds() - generator
+
+    requests = told["requests"]
+    if not requests:
+        raise Failed(f"{server.subject} answered nothing")
+    # wrk counts a status above 399 as bad, which a 404 that was asked for is not.
+    if told["bad_status"] != (requests if expected.status > 399 else 0):
+        raise Failed(f"{server.subject}: {told['bad_status']} of {requests} answers had a status above 399")
+    if told["broken"]:
+        raise Failed(f"{server.subject}: {told['broken']} requests were not answered (no connection, broken off or too slow)")
+    # At the end, each connection may have taken a part of an answer that is not counted.
+    if abs(told["bytes"] - requests * expected.wire_bytes) > requests * HEADER_SLACK + CONNECTIONS * expected.wire_bytes:
+        raise Failed(f"{server.subject}: answers had {told['bytes'] / requests:.0f} bytes and not {expected.wire_bytes}")
+    return Load(
+        requests=requests,
+        rate=requests / told["duration_us"] * 1e6,
+        p50_us=told["p50_us"],
+        p99_us=told["p99_us"],
+        cpu_us=cpu / requests * 1e6,
+        generator=generator / took,
+    )
+
+
+def open_loop(server: Server, expected: Answer, path: str, headers: Headers, seconds: int, rate: int) -> dict[str, float]:
+    """Latencies from the time at which each request was due. Raises if any answer was not like the expected one."""
+    command = [str(BINARIES / "open_loop"), server.address, path, "--rate", str(rate), "--duration", f"{seconds}s"]
+    command += ["--connections", str(CONNECTIONS), "--status", str(expected.status), "--body-bytes", str(len(expected.body))]
+    for name, value in headers.items():
+        command += ["--header", f"{name}: {value}"]
+    told = run(command)
+    if told["errors"]:
+        raise Failed(f"{server.subject}: {told['errors']} of {told['requests']} answers were wrong; the first: {told['error']}")
+    return {key: float(told[key]) for key in ("rate", "late", "requests", "p50_us", "p90_us", "p99_us", "p999_us", "max_us")}
+
+
+def run(command: Sequence[str]) -> dict[str, Any]:
+    """What a generator tells, as JSON, in the last line that it prints."""
+    # It inherits the core on which this program runs.
+    done = subprocess.run(command, check=False, cwd=HERE / "load", stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    lines = done.stdout.splitlines()
+    if done.returncode or not lines or not lines[-1].startswith("{"):
+        raise Failed(f"{command[0]} failed: {done.stdout.strip()}")
+    told: dict[str, Any] = json.loads(lines[-1])
+    return told
+
+
+def children_seconds() -> float:
+    """Time on a core of all programs that were run to their end."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime

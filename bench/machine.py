@@ -1,0 +1,56 @@
+"""On what was measured, and what."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import subprocess
+import time
+from pathlib import Path
+
+from processes import Failed
+from subjects import BINARIES, ROOT, program
+
+
+def cores() -> tuple[int, int]:
+    """The one of the subjects, and the one of the generators."""
+    allowed = sorted(os.sched_getaffinity(0))
+    if len(allowed) < 2:
+        raise Failed("two cores are needed, one for what is measured and one for the load")
+    return allowed[0], allowed[1]
+
+
+def check_programs() -> None:
+    for name in ("wrk", "nginx", "varnishd", "taskset"):
+        program(name)
+    for name in ("aux-service", "main-api", "bare", "open_loop"):
+        if not (BINARIES / name).exists():
+            raise Failed(f"{BINARIES / name} is missing; `make bench` builds it")
+
+
+def circumstances() -> dict[str, str]:
+    processor = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    revision = said("git", "-C", str(ROOT), "rev-parse", "--short", "HEAD")
+    if said("git", "-C", str(ROOT), "status", "--porcelain", "Cargo.lock", "Cargo.toml", "aux", "gateway", "shared"):
+        revision += " and changes that are not committed"
+    return {
+        "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+        "revision": revision,
+        "processor": f"{processor[1] if processor else platform.machine()}, {os.cpu_count()} cores",
+        "kernel": platform.release(),
+        "nginx": version(said("nginx", "-v")),
+        "varnish": version(said("varnishd", "-V")),
+        "wrk": version(said("wrk", "-v")),
+        "load average before": f"{os.getloadavg()[0]:.2f}",
+    }
+
+
+def said(*command: str) -> str:
+    """What it prints, wherever to: wrk tells its version as a mistake, and nginx on standard error."""
+    return subprocess.run(command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True).stdout.strip()
+
+
+def version(text: str) -> str:
+    found = re.search(r"\d+(\.\d+)+", text)
+    return found[0] if found else text

@@ -1,0 +1,164 @@
+"""The report: tables in Markdown, which are as readable in a terminal."""
+
+from __future__ import annotations
+
+from results import Result
+from scenarios import SCENARIOS
+from subjects import SUBJECTS
+from targets import MIB, targets
+
+LIMIT = "nginx-return"
+
+# Which share of a core others may have without a word: daemons, and this program's own bookkeeping.
+QUIET = 0.1
+
+# How figures are written, and in which unit.
+UNITS: dict[str, tuple[str, float]] = {
+    "rate": ("{:,.0f}", 1),
+    "p50_us": ("{:,.0f} µs", 1),
+    "p99_us": ("{:,.0f} µs", 1),
+    "p999_us": ("{:,.0f} µs", 1),
+    "max_us": ("{:,.0f} µs", 1),
+    "cpu_us": ("{:.2f} µs", 1),
+    "late": ("{:,.0f}", 1),
+    "ready_ms": ("{:.1f} ms", 1),
+    "generator": ("{:.0%}", 1),
+    "disturbed": ("{:.0%}", 1),
+    "memory_bytes": ("{:.1f} MiB", MIB),
+    "memory_empty_bytes": ("{:.1f} MiB", MIB),
+    "memory_idle_bytes": ("{:.1f} MiB", MIB),
+}
+
+COLUMNS = {
+    "rate": "requests/s",
+    "p50_us": "50 %",
+    "p99_us": "99 %",
+    "p999_us": "99.9 %",
+    "max_us": "slowest",
+    "late": "sent late",
+    "cpu_us": "CPU a request",
+    "memory_bytes": "memory",
+    "generator": "generator's core",
+    "disturbed": "other programs",
+    "ready_ms": "ready after",
+    "memory_empty_bytes": "memory, nothing cached",
+    "memory_idle_bytes": "10,000 cached",
+}
+
+
+def markdown(results: list[Result], picture: str | None) -> str:
+    # Scenarios may have been measured in several runs.
+    facts = {key: dict.fromkeys(result.circumstances[key] for result in results) for key in results[0].circumstances}
+    sections = ["# Side by side\n\nWritten by `make bench`; [README.md](README.md) tells what is compared, and how."]
+    sections.append("\n".join(f"- {fact}: {'; '.join(values)}" for fact, values in facts.items()))
+    if reached := targets(results):
+        rows = [[target.about, target.limit, target.measured, "yes" if target.met else "**no**"] for target in reached]
+        sections.append("## Targets\n\n" + table(["what", "target", "measured", "met"], rows))
+    if told := disturbances(results):
+        sections.append(told)
+    if picture:
+        sections.append(f"![Requests a second of each subject, as multiples of nginx's cache]({picture})")
+    if closed := [result for result in results if result.scenario not in ("outage", "start")]:
+        sections.append("## Medians\n\n" + medians(closed))
+    for result in results:
+        if result.scenario == "outage":
+            sections.append(about(result) + figures(result, ["p50_us", "p99_us", "p999_us", "max_us", "late", "cpu_us", "memory_bytes"]))
+        if result.scenario == "start":
+            columns = COLUMNS | {"memory_bytes": "after load"}
+            sections.append(about(result) + figures(result, ["ready_ms", "memory_empty_bytes", "memory_idle_bytes", "memory_bytes"], columns))
+    sections.append("## Spread\n\nThe lowest and the highest of all rounds, so that a reader can judge the noise.\n\n" + spread(results))
+    return "\n\n".join(sections) + "\n"
+
+
+def disturbances(results: list[Result]) -> str:
+    """A warning, if other programs took time from the measurements."""
+    shares = [share for result in results for measured in result.figures.values() for share in measured.get("disturbed", [])]
+    disturbed = [share for share in shares if share > QUIET]
+    if not disturbed:
+        return ""
+    return (
+        f"**The machine was busy with something else**: in {len(disturbed)} of {len(shares)} measurements other programs, or the"
+        f" host of this virtual machine, took more than {QUIET:.0%} of a core, at worst {max(disturbed):.0%}."
+    )
+
+
+def about(result: Result) -> str:
+    notes = "".join(f"{note}\n" for note in result.notes)
+    return f"## {result.scenario}: {SCENARIOS[result.scenario].about}\n\n{notes}\n"
+
+
+def medians(results: list[Result]) -> str:
+    """One table of all scenarios in which requests a second are the figure."""
+    header = ["scenario", "subject", "requests/s", "× yardstick", "× return 200", "50 %", "99 %", "CPU a request", "memory", "generator's core"]
+    rows, legend = [], []
+    for result in results:
+        assert result.yardstick
+        legend.append(f"- *{result.scenario}*: {SCENARIOS[result.scenario].about}; yardstick: {SUBJECTS[result.yardstick].title}")
+        for number, subject in enumerate(result.figures):
+            rows.append([
+                result.scenario if number == 0 else "",
+                title(subject),
+                ("≥ " if held_back(result, subject) else "") + median(result, subject, "rate"),
+                bold(subject, ratio(result, subject, result.yardstick)),
+                ratio(result, subject, LIMIT),
+                *(median(result, subject, figure) for figure in ("p50_us", "p99_us", "cpu_us", "memory_bytes", "generator")),
+            ])
+    return table(header, rows) + "\n\n" + "\n".join(legend)
+
+
+def figures(result: Result, shown: list[str], columns: dict[str, str] = COLUMNS) -> str:
+    rows = [[title(subject), *(median(result, subject, figure) for figure in shown)] for subject in result.figures]
+    return table(["subject", *(columns[figure] for figure in shown)], rows)
+
+
+def spread(results: list[Result]) -> str:
+    rows = []
+    for result in results:
+        for subject, measured in result.figures.items():
+            told = [f"{COLUMNS[figure]} {written(figure, min(values))}…{written(figure, max(values))}" for figure, values in measured.items()]
+            if ratios := result.ratios(subject, result.yardstick):
+                told.insert(1, f"× yardstick {min(ratios):.2f}…{max(ratios):.2f}")
+            rows.append([result.scenario, title(subject), "; ".join(told)])
+    return table(["scenario", "subject", "figures"], rows)
+
+
+def held_back(result: Result, subject: str) -> bool:
+    """Whether the generator had no time left and the subject had, so that it could have done more."""
+    rate, cpu, generator = (result.median(subject, figure) or 0 for figure in ("rate", "cpu_us", "generator"))
+    return generator > 0.95 and rate * cpu / 1e6 < 0.9
+
+
+def title(subject: str) -> str:
+    return bold(subject, SUBJECTS[subject].title)
+
+
+def bold(subject: str, text: str) -> str:
+    return f"**{text}**" if SUBJECTS[subject].ours and text else text
+
+
+def median(result: Result, subject: str, figure: str) -> str:
+    value = result.median(subject, figure)
+    return "" if value is None else written(figure, value)
+
+
+def written(figure: str, value: float) -> str:
+    form, unit = UNITS[figure]
+    return form.format(value / unit)
+
+
+def ratio(result: Result, subject: str, to: str | None) -> str:
+    value = result.ratio(subject, to)
+    return "" if value is None else f"{value:.2f}"
+
+
+def table(header: list[str], rows: list[list[str]]) -> str:
+    """In columns of one width, numbers to the right."""
+    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
+    right = [all(not row[column] or row[column].strip("*≥< ")[:1].isdigit() for row in rows) for column in range(len(header))]
+
+    def line(cells: list[str]) -> str:
+        padded = (cell.rjust(width) if to_right else cell.ljust(width) for cell, width, to_right in zip(cells, widths, right))
+        return "| " + " | ".join(padded) + " |"
+
+    rule = "|".join("-" * (width + 1) + (":" if to_right else "-") for width, to_right in zip(widths, right))
+    return "\n".join([line(header), f"|{rule}|", *(line(row) for row in rows)])

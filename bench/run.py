@@ -1,0 +1,120 @@
+#!/usr/bin/env python3
+"""Compares both services with what people would pick instead, side by side, on this machine.
+
+Subjects share one core, the load comes from another; in each round all subjects of a scenario are measured in turn, and
+medians are reported as multiples of one of them. An answer that is not what it should be ends the run without a report.
+The default run takes about eleven minutes. It needs a machine that does nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import signal
+import sys
+import time
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+
+import machine
+from options import Options
+from processes import Failed
+from report import markdown
+from results import Result, keep, kept
+from scenarios import SCENARIOS, Scenario
+from subjects import HERE, ROOT, SUBJECTS, Stage
+
+WORK = ROOT / "target/bench"
+FIGURES = WORK / "figures"
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--list", action="store_true", help="tell which scenarios there are, and end")
+    parser.add_argument("--only", nargs="+", choices=SCENARIOS, metavar="SCENARIO", help="measure these scenarios, not all")
+    parser.add_argument("--rounds", type=positive, metavar="N", help="how often each subject is measured (5)")
+    parser.add_argument("--seconds", type=positive, metavar="N", help="for how long each time (2)")
+    parser.add_argument("--quick", action="store_true", help="3 rounds of a second: four minutes, and more noise")
+    parser.add_argument("--report", action="store_true", help="measure nothing; report the latest figures of each scenario")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FOLDER",
+        help="where results.md and results.svg go (bench/; with --only nowhere, they are printed)",
+    )
+    return parser.parse_args()
+
+
+def positive(text: str) -> int:
+    if (number := int(text)) < 1:
+        raise ValueError
+    return number
+
+
+def main() -> None:
+    asked = arguments()
+    if asked.list:
+        for scenario in SCENARIOS.values():
+            print(f"{scenario.name}: {scenario.about}")
+            for name in scenario.subjects:
+                print(f"    {SUBJECTS[name].title}")
+        return
+    names = asked.only or list(SCENARIOS)
+    out = asked.out or (None if asked.only else HERE)
+    if out:
+        try:
+            # Before minutes are spent, and not for those who only ask for help.
+            from picture import draw
+        except ImportError:
+            raise Failed("matplotlib is needed for the picture; `make bench` installs it") from None
+    results = kept(FIGURES, names) if asked.report else measured([SCENARIOS[name] for name in names], asked)
+    if out:
+        out.mkdir(parents=True, exist_ok=True)
+        picture = "results.svg" if draw(results, out / "results.svg") else None
+        (out / "results.md").write_text(markdown(results, picture))
+    print(f"\n{markdown(results, None)}")
+    if out:
+        print(f"Written to {out / 'results.md'}")
+
+
+def measured(scenarios: list[Scenario], asked: argparse.Namespace) -> list[Result]:
+    machine.check_programs()
+    core, own = machine.cores()
+    # The generators inherit it.
+    os.sched_setaffinity(0, {own})
+    rounds, seconds = asked.rounds or (3 if asked.quick else 5), asked.seconds or (1 if asked.quick else 2)
+    circumstances = machine.circumstances() | {"measured": f"{rounds} rounds of {seconds} s for each subject"}
+    results = []
+    begin = time.monotonic()
+    for scenario in scenarios:
+        say = partial(progress, begin, scenario.name)
+        result = Result(scenario.name, scenario.yardstick, {subject: {} for subject in scenario.subjects}, circumstances=circumstances)
+        folder = WORK / "run" / scenario.name
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        with ExitStack() as stack:
+            say(scenario.about)
+            try:
+                scenario.measure(Options(rounds, seconds, say), Stage(folder, core, stack), result)
+            except Failed as failure:
+                raise Failed(f"{scenario.name}: {failure}") from None
+        keep(FIGURES, result)
+        results.append(result)
+    return results
+
+
+def progress(begin: float, scenario: str, text: str) -> None:
+    print(f"{time.monotonic() - begin:5.0f} s  {scenario}: {text}", flush=True)
+
+
+if __name__ == "__main__":
+    # As Ctrl-C does: all that was started is ended.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        main()
+    except Failed as failure:
+        sys.exit(f"error: {failure}")
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,57 @@
+"""What both services should reach, and whether they do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from results import Result
+from subjects import SUBJECTS
+
+OURS = ("aux-service", "main-api")
+NGINX = "nginx-cache"
+
+MIB = 2**20
+
+
+@dataclass(frozen=True)
+class Target:
+    about: str
+    limit: str
+    measured: str
+    met: bool
+
+
+def targets(results: list[Result]) -> list[Target]:
+    """Those of which everything has been measured."""
+    by_name = {result.scenario: result for result in results}
+    found = []
+
+    def at_least(scenario: str, subject: str, to: str, limit: float) -> None:
+        value = by_name[scenario].ratio(subject, to) if scenario in by_name else None
+        if value is not None:
+            about = f"{scenario}: requests/s, {SUBJECTS[subject].title} ÷ {SUBJECTS[to].title}"
+            found.append(Target(about, f"≥ {limit}", f"{value:.3f}", value >= limit))
+
+    def below(subject: str, figure: str, what: str, limit: float, unit: str, scale: float = 1) -> None:
+        value = by_name["start"].median(subject, figure) if "start" in by_name else None
+        if value is not None:
+            found.append(Target(f"start: {what}, {subject}", f"< {limit:g} {unit}", f"{value / scale:.1f} {unit}", value / scale < limit))
+
+    for subject in OURS:
+        at_least("hit", subject, NGINX, 2.1)
+    for subject in OURS:
+        at_least("hit", subject, "nginx-return", 0.9)
+    at_least("pass", "main-api-pass", "nginx-pass", 0.8)
+    for subject in OURS:
+        hit = by_name.get("hit")
+        mine, theirs = (hit.median(subject, "p99_us"), hit.median(NGINX, "p99_us")) if hit else (None, None)
+        if mine is not None and theirs is not None:
+            about = f"hit: 99th percentile, {subject}, no worse than {SUBJECTS[NGINX].title}"
+            found.append(Target(about, f"≤ {theirs:.0f} µs", f"{mine:.0f} µs", mine <= theirs))
+    for subject in OURS:
+        below(subject, "memory_idle_bytes", "memory, 10,000 parameters cached", 30, "MiB", MIB)
+    for subject in OURS:
+        below(subject, "memory_bytes", "memory, the same after load", 30, "MiB", MIB)
+    for subject in OURS:
+        below(subject, "ready_ms", "time to ready", 100, "ms")
+    return found
