@@ -22,7 +22,7 @@ use tokio::time::Instant;
 use crate::{cache::Served, http::Gate, metrics::Answered, telemetry};
 
 pub(crate) use date::Date;
-pub(crate) use request::Request;
+pub(crate) use request::{Front, Request};
 pub(crate) use stream::FastStream;
 
 /// What a service can answer at once.

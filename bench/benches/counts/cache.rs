@@ -5,7 +5,7 @@ use std::hint::black_box;
 use gungraun::prelude::*;
 use http::{HeaderMap, header};
 use shared::cache::{Cache, Loaded, Mode, Served};
-use tokio::runtime::Runtime;
+use tokio::{runtime::Runtime, time::Instant};
 
 use crate::{
     TIMES,
@@ -33,7 +33,7 @@ impl Filled {
     /// With a request that knows the answer already: each key's is the same.
     fn known(keys: usize, bytes: usize) -> Self {
         let mut filled = Self::new(keys, bytes);
-        let served = filled.cache.fresh(&filled.keys[0]).expect("it is kept");
+        let served = filled.cache.ready(&filled.keys[0], Instant::now()).expect("it is kept");
         let tag = served.answer().etag().expect("a tag").clone();
         filled.request.insert(header::IF_NONE_MATCH, tag);
         filled
@@ -55,7 +55,7 @@ impl Filled {
 
     fn fresh(&self, turn: usize) -> Served {
         let key = &self.keys[turn * STRIDE % self.keys.len()];
-        self.cache.fresh(black_box(key)).expect("it is kept")
+        self.cache.ready(black_box(key), Instant::now()).expect("it is kept")
     }
 }
 

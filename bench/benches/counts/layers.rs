@@ -6,7 +6,6 @@ use axum::{
     Router,
     extract::State,
     http::{HeaderMap, StatusCode, header},
-    middleware::from_fn,
     response::Response,
     routing::get,
 };
@@ -17,8 +16,9 @@ use shared::{
     cache::Cache,
     http::{self, Stack, probe_stack},
     metrics::Exporter,
-    problem::{Problem, rescue},
+    problem::Problem,
 };
+use tokio::time::Instant;
 use tower::layer::util::Identity;
 use tower_http::catch_panic::CatchPanicLayer;
 
@@ -39,7 +39,7 @@ pub(crate) fn token_flag() -> String {
 }
 
 async fn hit(State(cache): State<Cache<NoSuchThing>>, request: HeaderMap) -> Response {
-    cache.fresh("/team/app-0/name").expect("it is kept").response(&request)
+    cache.ready("/team/app-0/name", Instant::now()).expect("it is kept").response(&request)
 }
 
 /// Around the same route, whatever `lay` lays.
@@ -60,8 +60,9 @@ fn around(lay: impl FnOnce(Router, &Exporter) -> Router) -> Traffic {
 fn whole(flags: &[String]) -> Traffic {
     let flags = ["main-api".to_owned()].into_iter().chain(flags.iter().cloned());
     let config = Config::parse_from(flags);
-    let limits = Stack { request_timeout: config.request_timeout, too_slow: Problem::internal };
-    around(|routes, exporter| http::stack(routes, &config.common, exporter, limits))
+    let (request_timeout, too_slow) = (config.request_timeout, Problem::internal);
+    let limits = Stack { request_timeout, too_slow, hits: None };
+    around(|routes, exporter| http::stack(routes, &config.common, exporter, limits).router)
 }
 
 #[library_benchmark]
@@ -75,7 +76,6 @@ fn request(traffic: Traffic) -> Traffic {
 // What axum takes for any layer, and once only for several that are laid together.
 #[bench::identity(around(|routes, _| routes.layer(Identity::new())))]
 #[bench::count(around(|routes, exporter| routes.layer(exporter.layer())))]
-#[bench::rescue(around(|routes, _| routes.layer(from_fn(rescue))))]
 #[bench::catch_panic(around(|routes, _| routes.layer(CatchPanicLayer::new())))]
 #[bench::identify_and_rescue(around(|routes, _| probe_stack(routes)))]
 #[bench::whole(whole(&[]))]

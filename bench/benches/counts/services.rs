@@ -1,16 +1,16 @@
 //! A whole request to either service, answered from its cache.
 
-use axum::{
-    Router,
-    http::{StatusCode, header},
-};
+use std::hint::black_box;
+
+use axum::http::{StatusCode, header};
 use clap::Parser;
 use gungraun::prelude::*;
 use main_api::upstream::Upstream;
-use shared::{config::LogFormat, metrics::Exporter, telemetry};
+use shared::{config::LogFormat, http::Stacked, metrics::Exporter, telemetry};
 use tokio::{net::TcpListener, runtime::Runtime};
 
 use crate::{
+    TIMES,
     layers::{BEARER, token_flag},
     traffic::{Traffic, runtime},
 };
@@ -19,33 +19,33 @@ use crate::{
 const PATH: &str = "/param/challenge/kantox";
 
 /// As the `main` of aux-service composes it, on the embedded backend.
-fn aux_service(flags: &[String]) -> (Runtime, Router) {
+fn aux_service(flags: &[String]) -> (Runtime, Stacked) {
     let first = ["aux-service", "--backend=embedded"].map(str::to_owned).into_iter();
     let config = aux_service::config::Config::parse_from(first.chain(flags.iter().cloned()));
     let exporter = exporter();
     let runtime = runtime();
-    let router = runtime.block_on(async {
+    let stacked = runtime.block_on(async {
         let inventory = aux_service::inventory::connect(&config).await;
-        aux_service::routes::app(&config, inventory, &exporter).router
+        aux_service::routes::app(&config, inventory, &exporter).public
     });
-    (runtime, router)
+    (runtime, stacked)
 }
 
 /// As the `main` of main-api composes it, in front of an aux-service.
-fn main_api(flags: &[String]) -> (Runtime, Router) {
+fn main_api(flags: &[String]) -> (Runtime, Stacked) {
     let (runtime, aux_service) = aux_service(&[]);
     let exporter = exporter();
-    let router = runtime.block_on(async {
+    let stacked = runtime.block_on(async {
         // The one request that is no hit goes over the loopback, before anything is measured.
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("its address");
-        tokio::spawn(async { axum::serve(listener, aux_service).await });
+        tokio::spawn(async { axum::serve(listener, aux_service.router).await });
         let first = ["main-api".to_owned(), format!("--aux-url=http://{address}")].into_iter();
         let config = main_api::config::Config::parse_from(first.chain(flags.iter().cloned()));
         let upstream = Upstream::new(&config).expect("a client");
-        main_api::routes::app(&config, upstream, &exporter).router
+        main_api::routes::app(&config, upstream, &exporter).public
     });
-    (runtime, router)
+    (runtime, stacked)
 }
 
 fn exporter() -> Exporter {
@@ -58,21 +58,21 @@ fn all_logged() -> String {
     "--access-log=all".to_owned()
 }
 
-fn hit((runtime, router): (Runtime, Router)) -> Traffic {
+fn hit((runtime, Stacked { router, .. }): (Runtime, Stacked)) -> Traffic {
     Traffic::new(runtime, router, PATH, &[(header::AUTHORIZATION, BEARER)], StatusCode::OK)
 }
 
-fn not_modified((runtime, router): (Runtime, Router)) -> Traffic {
+fn not_modified((runtime, Stacked { router, .. }): (Runtime, Stacked)) -> Traffic {
     let headers = [(header::AUTHORIZATION, BEARER), (header::IF_NONE_MATCH, "*")];
     Traffic::new(runtime, router, PATH, &headers, StatusCode::NOT_MODIFIED)
 }
 
-fn no_such_parameter((runtime, router): (Runtime, Router)) -> Traffic {
+fn no_such_parameter((runtime, Stacked { router, .. }): (Runtime, Stacked)) -> Traffic {
     let headers = [(header::AUTHORIZATION, BEARER)];
     Traffic::new(runtime, router, "/param/no/such/name", &headers, StatusCode::NOT_FOUND)
 }
 
-fn unauthorized((runtime, router): (Runtime, Router)) -> Traffic {
+fn unauthorized((runtime, Stacked { router, .. }): (Runtime, Stacked)) -> Traffic {
     let headers = [(header::AUTHORIZATION, "Bearer 0123456789abcdef")];
     Traffic::new(runtime, router, PATH, &headers, StatusCode::UNAUTHORIZED)
 }
@@ -99,4 +99,46 @@ fn to_main_api(traffic: Traffic) -> Traffic {
     traffic.answer()
 }
 
-library_benchmark_group!(name = requests, benchmarks = [to_aux_service, to_main_api]);
+/// A hit as bytes, which never comes to a router.
+struct Plain {
+    runtime: Runtime,
+    stacked: Stacked,
+    request: String,
+    answer: Vec<u8>,
+}
+
+fn plain((runtime, stacked): (Runtime, Stacked)) -> Plain {
+    // The first requests, as of all others, come by the router.
+    let Traffic { runtime, .. } = hit((runtime, stacked.clone()));
+    let request = format!(
+        "GET {PATH} HTTP/1.1\r\nhost: main-api.main-api:6000\r\nuser-agent: curl/8.14.1\r\n\
+         accept: */*\r\nauthorization: {BEARER}\r\n\r\n"
+    );
+    Plain { runtime, stacked, request, answer: Vec::new() }.answer()
+}
+
+impl Plain {
+    fn answer(mut self) -> Self {
+        for _ in 0..TIMES {
+            self.answer.clear();
+            let answered =
+                self.stacked.answer_ready(black_box(self.request.as_bytes()), &mut self.answer);
+            assert!(answered && self.answer.starts_with(b"HTTP/1.1 200 "));
+        }
+        self
+    }
+}
+
+#[library_benchmark]
+#[bench::aux_service(plain(aux_service(&[])))]
+#[bench::aux_service_with_token(plain(aux_service(&[token_flag()])))]
+#[bench::main_api(plain(main_api(&[])))]
+#[bench::main_api_with_token(plain(main_api(&[token_flag()])))]
+fn hit_on_the_fast_path(plain: Plain) -> Plain {
+    plain.answer()
+}
+
+library_benchmark_group!(
+    name = requests,
+    benchmarks = [to_aux_service, to_main_api, hit_on_the_fast_path]
+);

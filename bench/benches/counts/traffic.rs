@@ -14,7 +14,7 @@ use crate::TIMES;
 
 /// A router, and the request that it is about to answer a thousand times.
 pub(crate) struct Traffic {
-    runtime: Runtime,
+    pub(crate) runtime: Runtime,
     router: Router,
     request: Parts,
     expected: StatusCode,

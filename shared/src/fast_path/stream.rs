@@ -19,7 +19,7 @@ use bytes::{Buf, Bytes};
 use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 use tokio::time::Instant;
 
-use super::{Date, FastPath, request::Front};
+use super::{Date, FastPath, Front};
 use crate::{connections::Visit, server::LARGEST_HEADER};
 
 /// Answers to requests that came together are sent together, up to about so many bytes: what a
