@@ -105,6 +105,12 @@ struct Question<'a> {
     revalidate: bool,
 }
 
+/// A header value in memory of its own: as it comes, it is a part of the connection's buffer, and one
+/// that is kept would keep all of that.
+fn own(value: &HeaderValue) -> HeaderValue {
+    HeaderValue::from_bytes(value.as_bytes()).expect("it is one already")
+}
+
 impl Upstream {
     pub fn new(config: &Config) -> anyhow::Result<Self> {
         let client = reqwest::Client::builder()
@@ -236,8 +242,8 @@ impl Upstream {
                 Duration::ZERO,
             )),
             storable,
-            validator: headers.get(header::ETAG).cloned(),
-            cache_status: headers.get(header::CACHE_STATUS).cloned(),
+            validator: headers.get(header::ETAG).map(own),
+            cache_status: headers.get(header::CACHE_STATUS).map(own),
         })
     }
 
@@ -295,4 +301,20 @@ impl Upstream {
 fn take_body(response: &mut Response) -> Body {
     let body = response.extensions_mut().remove();
     body.expect("the attempt has made ours of the body of a 200")
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    #[test]
+    fn a_header_value_that_is_kept_holds_no_more_than_itself() {
+        let buffer = Bytes::from_static(b"etag: \"abc\"\r\n");
+        let value = HeaderValue::from_maybe_shared(buffer.slice(6..11)).expect("a value");
+        assert_eq!(value.as_bytes().as_ptr(), buffer[6..].as_ptr(), "it is a part of the buffer");
+        assert_eq!(own(&value), value);
+        assert!(!buffer.as_ptr_range().contains(&own(&value).as_bytes().as_ptr()));
+    }
 }

@@ -101,7 +101,8 @@ fn to_main_api(traffic: Traffic) -> Traffic {
 
 /// A hit as bytes, which never comes to a router.
 struct Plain {
-    runtime: Runtime,
+    /// What refreshes run in, were there any.
+    _runtime: Runtime,
     stacked: Stacked,
     request: String,
     answer: Vec<u8>,
@@ -114,7 +115,7 @@ fn plain((runtime, stacked): (Runtime, Stacked)) -> Plain {
         "GET {PATH} HTTP/1.1\r\nhost: main-api.main-api:6000\r\nuser-agent: curl/8.14.1\r\n\
          accept: */*\r\nauthorization: {BEARER}\r\n\r\n"
     );
-    Plain { runtime, stacked, request, answer: Vec::new() }.answer()
+    Plain { _runtime: runtime, stacked, request, answer: Vec::new() }.answer()
 }
 
 impl Plain {
