@@ -23,8 +23,9 @@ COLOURS = {
     "varnish": "#c2873a",
 }
 LIMITS = {"nginx-return": ("#b42318", "-"), "hyper": ("#1d4ed8", "--")}
-# A proxy that keeps nothing is no peer of a cache.
-LEFT_OUT = {("hit", "nginx-pass")}
+# A proxy that keeps nothing is no peer of a cache; and a constant that is written sixteen times at once is so far off that
+# all else would be too small to see.
+LEFT_OUT = {("hit", "nginx-pass"), ("pipelined", "hyper")}
 
 
 def draw(results: list[Result], file: Path) -> bool:
@@ -55,7 +56,8 @@ def draw(results: list[Result], file: Path) -> bool:
             drawn.setdefault(COLOURS[subject], plt.Rectangle((0, 0), 1, 1, color=COLOURS[subject], label=SUBJECTS[subject].title))
             y += 1
         for limit, (colour, style) in LIMITS.items():
-            if (reached := result.ratio(limit, result.yardstick)) is not None:
+            reached = None if (result.scenario, limit) in LEFT_OUT else result.ratio(limit, result.yardstick)
+            if reached is not None:
                 ends = (top - 0.6, y - 0.4)
                 drawn[limit] = axes.vlines(reached, *ends, colors=colour, linestyles=style, label=SUBJECTS[limit].title, zorder=2)
         assert result.yardstick

@@ -125,7 +125,7 @@ def spread(results: list[Result]) -> str:
 def held_back(result: Result, subject: str) -> bool:
     """Whether the generator had no time left and the subject had, so that it could have done more."""
     rate, cpu, generator = (result.median(subject, figure) or 0 for figure in ("rate", "cpu_us", "generator"))
-    return generator > 0.95 and rate * cpu / 1e6 < 0.9
+    return generator > 0.95 and rate * cpu / 1e6 < 0.95
 
 
 def title(subject: str) -> str:
