@@ -49,9 +49,9 @@ def targets(results: list[Result]) -> list[Target]:
             about = f"hit: 99th percentile, {subject}, no worse than {SUBJECTS[NGINX].title}"
             found.append(Target(about, f"≤ {theirs:.0f} µs", f"{mine:.0f} µs", mine <= theirs))
     for subject in OURS:
-        below(subject, "memory_idle_bytes", "memory, 10,000 parameters cached", 30, "MiB", MIB)
+        below(subject, "memory_cached_bytes", "memory, 10,000 parameters cached", 30, "MiB", MIB)
     for subject in OURS:
-        below(subject, "memory_bytes", "memory, the same after load", 30, "MiB", MIB)
+        below(subject, "memory_loaded_bytes", "memory, the same after load", 30, "MiB", MIB)
     for subject in OURS:
         below(subject, "ready_ms", "time to ready", 100, "ms")
     return found

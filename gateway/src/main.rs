@@ -3,10 +3,6 @@
 use main_api::{config::Config, routes, upstream::Upstream};
 use shared::{config, metrics::Exporter, server, telemetry, trace};
 
-/// A call to aux-service allocates some 150 times, and glibc's allocator took a tenth of its time.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let config: Config = config::load();

@@ -27,7 +27,9 @@ const HEADERS: usize = 8;
 #[derive(Clone, Copy, Debug)]
 pub struct Head<'a> {
     pub content_type: &'a HeaderValue,
-    pub cache_control: &'a HeaderValue,
+    /// What `Cache-Control` tells; `None` for what nobody may keep. It is written for each answer:
+    /// kept, the header would take a tenth of what a small answer does.
+    pub freshness: Option<&'a Freshness>,
     /// A strong entity tag; `None` for what must not be told apart or kept by anyone.
     pub etag: Option<&'a HeaderValue>,
     /// The `Cache-Status` of the hops between the origin and here.
@@ -52,7 +54,8 @@ impl Head<'_> {
     /// axum takes the body off again where the request was a `HEAD`.
     pub fn response(&self, telling: Telling<'_>, body: &Bytes, request: &HeaderMap) -> Response {
         let mut headers = HeaderMap::with_capacity(HEADERS);
-        headers.insert(header::CACHE_CONTROL, self.cache_control.clone());
+        let cache_control = self.freshness.map_or(NO_STORE, Freshness::cache_control);
+        headers.insert(header::CACHE_CONTROL, cache_control);
         headers.insert(header::AGE, HeaderValue::from(telling.age));
         headers.insert(header::CACHE_STATUS, telling.cache_status(self.upstream));
         if let Some(etag) = self.etag {
@@ -91,7 +94,10 @@ impl Head<'_> {
             StatusCode::OK
         };
         out.extend_from_slice(b"cache-control: ");
-        out.extend_from_slice(self.cache_control.as_bytes());
+        match self.freshness {
+            Some(freshness) => freshness.write(out),
+            None => out.extend_from_slice(NO_STORE.as_bytes()),
+        }
         if let Some(etag) = self.etag {
             out.extend_from_slice(b"\r\netag: ");
             out.extend_from_slice(etag.as_bytes());
@@ -107,14 +113,21 @@ impl Head<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use http_body_util::BodyExt;
 
     use super::*;
 
     fn answered(request: &HeaderMap) -> Response {
+        let freshness = Freshness::new(
+            Duration::from_secs(60),
+            Duration::from_secs(30),
+            Duration::from_secs(3600),
+        );
         let head = Head {
             content_type: &HeaderValue::from_static("application/json"),
-            cache_control: &HeaderValue::from_static("max-age=60"),
+            freshness: Some(&freshness),
             etag: Some(&entity_tag(b"{}")),
             upstream: None,
         };
@@ -128,7 +141,8 @@ mod tests {
         assert_eq!(response.status(), StatusCode::OK);
         let headers = response.headers();
         assert_eq!(headers[header::CONTENT_TYPE], "application/json");
-        assert_eq!(headers[header::CACHE_CONTROL], "max-age=60");
+        let told = "max-age=60, stale-while-revalidate=30, stale-if-error=3600";
+        assert_eq!(headers[header::CACHE_CONTROL], told);
         assert_eq!(headers[header::AGE], "48");
         assert_eq!(headers[header::CACHE_STATUS], "aux-service; hit; ttl=12");
         assert_eq!(headers[header::ETAG], entity_tag(b"{}"));

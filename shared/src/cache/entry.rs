@@ -10,7 +10,7 @@ use super::{
     load::{Loaded, Previous},
     store::Held,
 };
-use crate::http_cache::{Freshness, Head, NO_STORE, State};
+use crate::http_cache::{Freshness, Head, State};
 
 /// The pause after a first failed refresh; it doubles with each further one.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -19,12 +19,11 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// What an entry takes besides its key and body, moka's bookkeeping and the allocator's rounding
 /// included: measured by a test.
-pub(super) const OVERHEAD: usize = 900;
+pub(super) const OVERHEAD: usize = 720;
 
 pub(super) struct Entry {
     key: Arc<str>,
     loaded: Loaded,
-    cache_control: HeaderValue,
     loaded_at: Instant,
     rest: Mutex<Rest>,
 }
@@ -38,9 +37,7 @@ struct Rest {
 
 impl Entry {
     pub(super) fn new(key: Arc<str>, loaded: Loaded, loaded_at: Instant) -> Self {
-        let told = loaded.storable && !loaded.answer.is_secret();
-        let cache_control = if told { loaded.freshness.cache_control() } else { NO_STORE };
-        Self { key, loaded, cache_control, loaded_at, rest: Mutex::default() }
+        Self { key, loaded, loaded_at, rest: Mutex::default() }
     }
 
     pub(super) fn answer(&self) -> &super::Answer {
@@ -48,9 +45,10 @@ impl Entry {
     }
 
     pub(super) fn head(&self) -> Head<'_> {
+        let told = self.loaded.storable && !self.answer().is_secret();
         Head {
             content_type: self.answer().content_type(),
-            cache_control: &self.cache_control,
+            freshness: told.then_some(self.freshness()),
             etag: self.answer().etag(),
             upstream: self.loaded.cache_status.as_ref(),
         }

@@ -88,13 +88,22 @@ impl Freshness {
     /// `max-age` is rounded to the nearest second: a lifetime of 1 s that jitter made 0.95 s
     /// is told as 1 s, and one of 200 ms as nothing, since HTTP knows no fractions.
     pub fn cache_control(&self) -> HeaderValue {
-        let max_age = self.lifetime.saturating_add(Duration::from_millis(500)).as_secs();
-        let while_revalidate = self.stale_while_revalidate.as_secs();
-        let if_error = self.stale_if_error.as_secs();
-        HeaderValue::try_from(format!(
-            "max-age={max_age}, stale-while-revalidate={while_revalidate}, stale-if-error={if_error}"
-        ))
-        .expect("names and digits are a header value")
+        let mut text = Vec::with_capacity(80);
+        self.write(&mut text);
+        HeaderValue::try_from(text).expect("names and digits are a header value")
+    }
+
+    /// [`cache_control`](Self::cache_control) into a buffer.
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
+        let max_age = self.lifetime.saturating_add(Duration::from_millis(500));
+        for (name, value) in [
+            ("max-age=", max_age),
+            (", stale-while-revalidate=", self.stale_while_revalidate),
+            (", stale-if-error=", self.stale_if_error),
+        ] {
+            out.extend_from_slice(name.as_bytes());
+            out.extend_from_slice(itoa::Buffer::new().format(value.as_secs()).as_bytes());
+        }
     }
 
     /// What an upstream says of its answer. `None`: a shared cache must not keep it, or was
