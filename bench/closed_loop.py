@@ -47,7 +47,7 @@ def measure(questions: Questions, options: Options, stage: Stage, result: Result
             before = source.requests(stage.source.address)
             elsewhere, begin = stage.elsewhere_seconds(), time.monotonic()
             load = closed_loop(server, expected, questions.path, headers, options.seconds, questions.script, *questions.arguments)
-            disturbed = (stage.elsewhere_seconds() - elsewhere) / (time.monotonic() - begin)
+            disturbed = max(0.0, stage.elsewhere_seconds() - elsewhere) / (time.monotonic() - begin)
             check_source(server, load.requests, source.requests(stage.source.address) - before)
             result.add(
                 server.subject,

@@ -45,7 +45,7 @@ def measure(options: Options, stage: Stage, result: Result) -> None:
             cpu, elsewhere, begin = server.process.cpu_seconds(), stage.elsewhere_seconds(), time.monotonic()
             told = open_loop(server, expected, QUESTIONS.path, AUTHORIZATION, options.seconds, rate)
             cpu = server.process.cpu_seconds() - cpu
-            disturbed = (stage.elsewhere_seconds() - elsewhere) / (time.monotonic() - begin)
+            disturbed = max(0.0, stage.elsewhere_seconds() - elsewhere) / (time.monotonic() - begin)
             result.add(
                 server.subject,
                 rate=told["rate"],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import signal
 import subprocess
 from collections.abc import Iterable
@@ -89,12 +88,16 @@ class Process:
 
 
 def elsewhere_seconds(processes: Iterable[Process]) -> float:
-    """Time on any core that went to nobody here so far: neither to these, nor to this program and what it has run. What a
-    hypervisor took is in it."""
-    user, nice, system, _, _, _, _, steal = (int(ticks) for ticks in (PROC / "stat").read_text().split()[1:9])
-    own = (resource.getrusage(whose) for whose in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    own_seconds = sum(usage.ru_utime + usage.ru_stime for usage in own)
-    return (user + nice + system + steal) / TICK - own_seconds - sum(process.cpu_seconds() for process in processes)
+    """Time that went to processes that are neither these nor of this program's session, and that are still there; what a
+    hypervisor took is in it. Not what the cores say of themselves: they count in ticks, and a process in nanoseconds."""
+    steal = int((PROC / "stat").read_text().split()[8])
+    ours = {process.popen.pid for process in processes} | {os.getsid(0)}
+    ticks = steal
+    for entry in PROC.iterdir():
+        fields = _stat(int(entry.name)) if entry.name.isdigit() else []
+        if fields and int(fields[3]) not in ours:
+            ticks += int(fields[11]) + int(fields[12])
+    return ticks / TICK
 
 
 def _stat(pid: int) -> list[str]:

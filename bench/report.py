@@ -27,6 +27,9 @@ UNITS: dict[str, tuple[str, float]] = {
     "memory_bytes": ("{:.1f} MiB", MIB),
     "memory_empty_bytes": ("{:.1f} MiB", MIB),
     "memory_idle_bytes": ("{:.1f} MiB", MIB),
+    "memory_start_bytes": ("{:.1f} MiB", MIB),
+    "memory_cached_bytes": ("{:.1f} MiB", MIB),
+    "memory_loaded_bytes": ("{:.1f} MiB", MIB),
 }
 
 COLUMNS = {
@@ -43,6 +46,9 @@ COLUMNS = {
     "ready_ms": "ready after",
     "memory_empty_bytes": "memory, nothing cached",
     "memory_idle_bytes": "10,000 cached",
+    "memory_start_bytes": "memory, built-in data",
+    "memory_cached_bytes": "10,000 cached, without the source",
+    "memory_loaded_bytes": "after load, without the source",
 }
 
 
@@ -65,7 +71,7 @@ def markdown(results: list[Result], picture: str | None) -> str:
             sections.append(about(result) + figures(result, ["p50_us", "p99_us", "p999_us", "max_us", "late", "cpu_us", "memory_bytes"]))
         if result.scenario == "start":
             columns = COLUMNS | {"memory_bytes": "after load"}
-            sections.append(about(result) + figures(result, ["ready_ms", "memory_empty_bytes", "memory_idle_bytes", "memory_bytes"], columns))
+            sections.append(about(result) + figures(result, ["ready_ms", "memory_empty_bytes", "memory_idle_bytes", "memory_bytes", "memory_cached_bytes", "memory_loaded_bytes"], columns))
     sections.append("## Spread\n\nThe lowest and the highest of all rounds, so that a reader can judge the noise.\n\n" + spread(results))
     return "\n\n".join(sections) + "\n"
 
