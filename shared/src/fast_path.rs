@@ -6,7 +6,7 @@
 //! checks, headers and counts that the layers of [`stack`](crate::http::stack) give; whatever else
 //! has come, if only an unusual header, goes on to hyper as if nobody had looked.
 //!
-//! [`request`] tells what is plain, [`stream`] sits between a connection and hyper, and here is what
+//! `request` tells what is plain, `stream` sits between a connection and hyper, and here is what
 //! is answered. Tests send the same bytes both ways and compare.
 
 mod date;

@@ -1,6 +1,6 @@
 //! The one shape of every error: RFC 9457 `application/problem+json`.
 //!
-//! A handler answers with a [`Problem`]; [`rescue`] gives it its body. A bare error
+//! A handler answers with a [`Problem`]; `rescue` gives it its body. A bare error
 //! from anywhere else (the router's 404 and 405, an extractor's 400, a panic's 500) becomes a
 //! problem there too, so that there is no second error format.
 
@@ -180,7 +180,7 @@ impl From<StatusCode> for Problem {
 }
 
 impl IntoResponse for Problem {
-    /// The body is given by [`rescue`], which every response comes by.
+    /// The body is given by `rescue`, which every response comes by.
     fn into_response(self) -> Response {
         let mut response = self.status().into_response();
         response.extensions_mut().insert(self);
