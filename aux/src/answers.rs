@@ -12,7 +12,6 @@ use shared::{
     telemetry::RequestContext,
     wire::{Buckets, Parameters, Value, Values, Versioned},
 };
-
 use tokio::time::Instant;
 
 use crate::{
@@ -197,8 +196,7 @@ impl Source {
                 Ok(Loaded::new(answer, briefly))
             }
             (Ok(Found { answer, .. }), None) => {
-                let never = Freshness::new(Duration::ZERO, Duration::ZERO, Duration::ZERO);
-                Ok(Loaded { storable: false, ..Loaded::new(answer, never) })
+                Ok(Loaded { storable: false, ..Loaded::new(answer, Freshness::default()) })
             }
             (Err(error), _) => Err(Failure { error, negative_ttl: self.negative_ttl }),
         }

@@ -43,7 +43,6 @@ const SLOW_PART: u32 = 4;
 /// Who asks how things are wants to know now that aux-service does not answer.
 const STATUS_TIMEOUT: Duration = Duration::from_secs(2);
 
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const NO_CACHE: HeaderValue = HeaderValue::from_static("no-cache");
 
 /// A handle: cloning it shares the client and what is kept.
@@ -228,19 +227,15 @@ impl Upstream {
             _ => {
                 let mut body = take_body(&mut response);
                 if storable {
-                    Answer::new(JSON, std::mem::take(&mut *body))
+                    Answer::new(Answer::JSON, std::mem::take(&mut *body))
                 } else {
-                    Answer::secret(JSON, body)
+                    Answer::secret(Answer::JSON, body)
                 }
             }
         };
         Ok(Loaded {
             answer,
-            freshness: freshness.unwrap_or(Freshness::new(
-                Duration::ZERO,
-                Duration::ZERO,
-                Duration::ZERO,
-            )),
+            freshness: freshness.unwrap_or_default(),
             storable,
             validator: headers.get(header::ETAG).map(own),
             cache_status: headers.get(header::CACHE_STATUS).map(own),

@@ -76,19 +76,17 @@ impl FastPath {
         out.extend_from_slice(date.at(*now));
         out.extend_from_slice(b"\r\n\r\n");
         let answer = served.answer();
-        let body = match status {
-            StatusCode::OK if answer.body().len() > COPIED || answer.is_secret() => {
-                answer.body().clone()
-            }
-            StatusCode::OK => {
+        let mut behind = Bytes::new();
+        if status == StatusCode::OK {
+            if answer.body().len() > COPIED || answer.is_secret() {
+                behind = answer.body().clone();
+            } else {
                 out.extend_from_slice(answer.body());
-                Bytes::new()
             }
-            _ => Bytes::new(),
-        };
+        }
         let started = std::mem::replace(now, Instant::now());
         route.answered(status).count(*now - started);
-        Some(body)
+        Some(behind)
     }
 }
 

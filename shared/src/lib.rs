@@ -15,6 +15,7 @@ pub mod metrics;
 pub mod auth;
 pub mod http;
 mod connections;
+mod hex;
 pub mod fast_path;
 pub mod server;
 pub mod status;

@@ -17,7 +17,7 @@ use tracing_subscriber::{
     registry::LookupSpan,
 };
 
-use crate::config::LogFormat;
+use crate::{config::LogFormat, hex};
 
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -48,9 +48,8 @@ impl RequestContext {
         // Without a valid traceparent, tracestate has no meaning (W3C Trace Context, 3.3.1).
         let tracestate = received.and_then(|_| headers.get(TRACESTATE).cloned());
         let request_id = headers.get(REQUEST_ID).filter(|id| is_request_id(id.as_bytes())).cloned();
-        let new = || HeaderValue::from_bytes(&new_request_id());
         Self(Arc::new(Ids {
-            request_id: request_id.unwrap_or_else(|| new().expect("digits are a header value")),
+            request_id: request_id.unwrap_or_else(new_request_id),
             trace: received.map_or_else(TraceParent::root, TraceParent::child),
             tracestate,
         }))
@@ -121,18 +120,14 @@ fn is_request_id(bytes: &[u8]) -> bool {
 pub(crate) fn write_request_id(received: Option<&[u8]>, out: &mut Vec<u8>) {
     match received.filter(|id| is_request_id(id)) {
         Some(id) => out.extend_from_slice(id),
-        None => out.extend_from_slice(&new_request_id()),
+        None => hex::write(&fastrand::u128(..).to_be_bytes(), out),
     }
 }
 
-fn new_request_id() -> [u8; 32] {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut id = [0; 32];
-    for (pair, byte) in id.chunks_exact_mut(2).zip(fastrand::u128(..).to_be_bytes()) {
-        pair[0] = DIGITS[usize::from(byte >> 4)];
-        pair[1] = DIGITS[usize::from(byte & 0xf)];
-    }
-    id
+fn new_request_id() -> HeaderValue {
+    let mut id = Vec::with_capacity(32);
+    write_request_id(None, &mut id);
+    HeaderValue::try_from(id).expect("hexadecimal digits are a header value")
 }
 
 fn text(value: &HeaderValue) -> &str {

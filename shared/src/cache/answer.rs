@@ -9,8 +9,6 @@ use zeroize::{Zeroize, Zeroizing};
 
 use crate::http_cache::entity_tag;
 
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
-
 /// A body as it goes over the wire. Cloning it copies nothing.
 #[derive(Clone)]
 pub struct Answer {
@@ -21,6 +19,9 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// The type of nearly every body.
+    pub const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
     /// A body that any cache on its way may keep.
     ///
     /// It is taken by value and trimmed: a slice of something larger would hold more memory
@@ -41,12 +42,12 @@ impl Answer {
 
     /// [`Answer::new`] of a value as JSON.
     pub fn json(value: &impl Serialize) -> serde_json::Result<Self> {
-        Ok(Self::new(JSON, to_json(value)?))
+        Ok(Self::new(Self::JSON, to_json(value)?))
     }
 
     /// [`Answer::secret`] of a value as JSON. Serialising leaves no copy behind.
     pub fn secret_json(value: &impl Serialize) -> serde_json::Result<Self> {
-        Ok(Self::secret(JSON, Zeroizing::new(to_json(value)?)))
+        Ok(Self::secret(Self::JSON, Zeroizing::new(to_json(value)?)))
     }
 
     pub fn body(&self) -> &Bytes {

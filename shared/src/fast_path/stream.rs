@@ -212,8 +212,8 @@ impl<T: Read + Write + Unpin> FastStream<T> {
         if self.unsent.is_empty() {
             return Poll::Ready(Ok(()));
         }
-        let Unsent { head, body } = &mut self.unsent;
-        while !(head.is_empty() && body.is_empty()) {
+        while !self.unsent.is_empty() {
+            let Unsent { head, body } = &mut self.unsent;
             let parts = [IoSlice::new(head), IoSlice::new(body)];
             let sent = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, &parts))?;
             if sent == 0 {
@@ -248,7 +248,6 @@ impl<T: Read + Write + Unpin> FastStream<T> {
             }
             // `poll_flush` wakes this task when it is time to look at it.
             self.held.extend_from_slice(come);
-            self.incomplete = 0;
             Poll::Pending
         })
     }

@@ -4,20 +4,17 @@ use http::{HeaderMap, HeaderValue, header};
 use sha2::{Digest, Sha256};
 
 use super::list::{Quoting, members_of};
+use crate::hex;
 
 /// Half of a SHA-256 is enough that two bodies never share a tag, by accident or on purpose.
 const TAG_BYTES: usize = 16;
 
 /// A strong tag: equal for equal bodies, on every replica and after every restart.
 pub fn entity_tag(body: &[u8]) -> HeaderValue {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let digest = Sha256::digest(body);
     let mut tag = Vec::with_capacity(2 * TAG_BYTES + 2);
     tag.push(b'"');
-    for byte in &digest[..TAG_BYTES] {
-        tag.push(DIGITS[usize::from(byte >> 4)]);
-        tag.push(DIGITS[usize::from(byte & 0xf)]);
-    }
+    hex::write(&digest[..TAG_BYTES], &mut tag);
     tag.push(b'"');
     HeaderValue::try_from(tag).expect("quotes and hexadecimal digits are a header value")
 }

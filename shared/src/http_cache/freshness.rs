@@ -13,7 +13,9 @@ const LONGEST: Duration = Duration::from_secs(1 << 31);
 ///
 /// Ages count from the answer of the origin, across all hops. An answer that came to us old
 /// therefore has the less left, whichever limit it meets first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+///
+/// The default is never fresh.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Freshness {
     /// The age up to which it is fresh.
     pub lifetime: Duration,

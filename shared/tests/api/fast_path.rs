@@ -106,6 +106,21 @@ impl Both {
         [ask(&self.fast).await, ask(&self.slow).await]
     }
 
+    /// What the fast one says to a client that reads nothing until nothing more can be sent.
+    async fn ask_and_read_late(&self, requests: &str) -> Vec<String> {
+        let mut stream = self.fast.connect().await;
+        let (mut reader, mut writer) = stream.split();
+        let reads = async {
+            sleep(LATENCY).await;
+            let mut text = String::new();
+            timeout(PATIENCE, reader.read_to_string(&mut text)).await.unwrap().unwrap();
+            text
+        };
+        let (sent, text) = tokio::join!(writer.write_all(requests.as_bytes()), reads);
+        sent.unwrap();
+        answers(&text)
+    }
+
     fn by_layers(&self) -> usize {
         self.by_layers.load(SeqCst)
     }
@@ -290,24 +305,9 @@ fn however_requests_are_mixed_and_cut_the_answers_are_the_same_and_in_order() {
 #[tokio::test]
 async fn a_client_that_is_slow_to_read_gets_every_answer_whole() {
     let both = Both::start(&[]).await;
-    let mut stream = both.fast.connect().await;
     let count = 300;
-    let (mut reader, mut writer) = stream.split();
-    let asks = async {
-        for _ in 0..count {
-            writer.write_all(keeping("/kept/large").as_bytes()).await.unwrap();
-        }
-        writer.write_all(closing("/hello", "").as_bytes()).await.unwrap();
-    };
-    let reads = async {
-        // Nothing is read until nothing more can be sent.
-        sleep(LATENCY).await;
-        let mut text = String::new();
-        timeout(PATIENCE, reader.read_to_string(&mut text)).await.unwrap().unwrap();
-        text
-    };
-    let ((), text) = tokio::join!(asks, reads);
-    let answers = answers(&text);
+    let requests = keeping("/kept/large").repeat(count) + &closing("/hello", "");
+    let answers = both.ask_and_read_late(&requests).await;
     assert_eq!(answers.len(), count + 1);
     assert!(answers[..count].iter().all(|answer| answer.len() > LARGE && *answer == answers[0]));
     assert!(answers[count].ends_with("hello"));
@@ -317,22 +317,9 @@ async fn a_client_that_is_slow_to_read_gets_every_answer_whole() {
 #[tokio::test]
 async fn the_answers_of_the_layers_wait_for_those_that_a_slow_client_has_not_taken() {
     let both = Both::start(&[]).await;
-    let mut stream = both.fast.connect().await;
     let count = 5000;
-    let (mut reader, mut writer) = stream.split();
-    let asks = async {
-        let requests = (keeping("/kept/medium") + &keeping("/hello")).repeat(count);
-        writer.write_all(requests.as_bytes()).await.unwrap();
-        writer.write_all(closing("/hello", "").as_bytes()).await.unwrap();
-    };
-    let reads = async {
-        sleep(LATENCY).await;
-        let mut text = String::new();
-        timeout(PATIENCE, reader.read_to_string(&mut text)).await.unwrap().unwrap();
-        text
-    };
-    let ((), text) = tokio::join!(asks, reads);
-    let answers = answers(&text);
+    let pairs = (keeping("/kept/medium") + &keeping("/hello")).repeat(count);
+    let answers = both.ask_and_read_late(&(pairs + &closing("/hello", ""))).await;
     assert_eq!(answers.len(), 2 * count + 1);
     for pair in answers.chunks_exact(2) {
         assert!(pair[0].len() > 3000 && pair[1].ends_with("hello"), "{pair:?}");
