@@ -295,28 +295,18 @@ impl<E: CacheableError> Cache<E> {
         let now = Instant::now();
         let why = Forward::Bypass;
         let handling = Handling::Forwarded { why, stored: false, collapsed: false };
-        let failed = |cause, outcome, expires_in| Failed {
-            cause,
-            expires_in,
-            hop: self.hop,
-            outcome,
-            handling,
-        };
-        match result {
+        let error = match result {
             Ok(loaded) => {
                 let entry = Arc::new(Entry::new(key.into(), loaded, now));
-                Ok(Served::new(entry, self.hop, Outcome::Bypass, handling, now))
+                return Ok(Served::new(entry, self.hop, Outcome::Bypass, handling, now));
             }
-            Err(error) => match error.disposition() {
-                Disposition::Negative { ttl } => {
-                    let left = (!ttl.is_zero()).then_some(ttl);
-                    Err(failed(Cause::Error(error), Outcome::Bypass, left))
-                }
-                Disposition::Definitive | Disposition::Transient => {
-                    Err(failed(Cause::Error(error), Outcome::Error, None))
-                }
-            },
-        }
+            Err(error) => error,
+        };
+        let (outcome, expires_in) = match error.disposition() {
+            Disposition::Negative { ttl } => (Outcome::Bypass, (!ttl.is_zero()).then_some(ttl)),
+            Disposition::Definitive | Disposition::Transient => (Outcome::Error, None),
+        };
+        Err(Failed { cause: Cause::Error(error), expires_in, hop: self.hop, outcome, handling })
     }
 }
 
