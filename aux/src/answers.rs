@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use axum::{http::HeaderMap, response::Response};
+use axum::http::HeaderMap;
 use serde::Serialize;
 use shared::{
     cache::{Answer, Cache, CacheableError, Disposition, Loaded, Mode, Served, Settings, Urgency},
@@ -150,11 +150,7 @@ impl Answers {
     }
 
     /// Answers from the cache, or asks the source: once for all who ask at the same time.
-    pub async fn answer(
-        &self,
-        question: Question,
-        request: &HeaderMap,
-    ) -> Result<Response, Problem> {
+    pub async fn answer(&self, question: Question, request: &HeaderMap) -> Result<Served, Problem> {
         let key = question.key();
         let revalidate = self.trusts_clients && forces_revalidation(request);
         let mode = if revalidate { Mode::Revalidate } else { Mode::Normal };
@@ -164,7 +160,7 @@ impl Answers {
             let load = async move { source.load(&question, attempt.urgency).await };
             RequestContext::scope_if(context, load)
         };
-        Ok(self.cache.get(&key, mode, load).await?.response(request))
+        Ok(self.cache.get(&key, mode, load).await?)
     }
 
     /// The answer that is kept for a path, if nothing has to be asked or waited for.

@@ -10,8 +10,7 @@ use axum::{
     routing::get,
 };
 use shared::{
-    docs,
-    fast_path::Hits,
+    docs, fast_path,
     http::{Stack, stack},
     metrics::Exporter,
     problem::Problem,
@@ -62,16 +61,22 @@ pub fn app(config: &Config, inventory: Arc<dyn Inventory>, exporter: &Exporter) 
         .route("/values/", get(values))
         .route("/values/{*path}", get(values))
         .route("/status", get(status))
-        .with_state(service)
+        .with_state(service.clone())
         .merge(docs::routes(&openapi::document(&config.aux_version)));
     let limits = Stack {
         request_timeout: config.request_timeout,
         too_slow: || Error::AwsTimeout(None).problem(),
-        hits: Some(Hits {
+        fast_path: Some(fast_path::Answers {
             routes: &["/param/{*name}", "/values/{*path}", "/buckets", "/params"],
             ready: Box::new({
                 let answers = answers.clone();
                 move |path, now| answers.ready(path, now)
+            }),
+            ask: Box::new(move |path, _| {
+                let (service, question) = (service.clone(), service.question(path));
+                Box::pin(
+                    async move { service.0.answers.answer(question?, &HeaderMap::new()).await },
+                )
             }),
         }),
     };
@@ -81,27 +86,53 @@ pub fn app(config: &Config, inventory: Arc<dyn Inventory>, exporter: &Exporter) 
 }
 
 async fn buckets(State(service): State<Service>, request: HeaderMap) -> Answered {
-    service.0.answers.answer(Question::Buckets, &request).await
+    service.answer(Question::Buckets, &request).await
 }
 
 async fn params(State(service): State<Service>, request: HeaderMap) -> Answered {
-    service.0.answers.answer(Question::Parameters, &request).await
+    service.answer(Question::Parameters, &request).await
 }
 
 async fn param(State(service): State<Service>, request: HeaderMap, name: MaybeText) -> Answered {
-    let name = ParameterName::parse(&text(name)?).map_err(Error::InvalidParameterName)?;
-    if !service.0.prefixes.allow(name.bare()) {
-        return Err(Error::ParameterNotAllowed.into());
-    }
-    service.0.answers.answer(Question::Parameter(name), &request).await
+    service.answer(service.parameter(&text(name)?)?, &request).await
 }
 
 async fn values(State(service): State<Service>, request: HeaderMap, path: MaybeText) -> Answered {
-    let path = ParameterPath::parse(&text(path)?).map_err(Error::InvalidParameterName)?;
-    if !service.0.prefixes.allow_some_below(&path) {
-        return Err(Error::ParameterNotAllowed.into());
+    service.answer(service.values(&text(path)?)?, &request).await
+}
+
+impl Service {
+    async fn answer(&self, question: Question, request: &HeaderMap) -> Answered {
+        Ok(self.0.answers.answer(question, request).await?.response(request))
     }
-    service.0.answers.answer(Question::Values(path), &request).await
+
+    /// What a plain path of one of the routes asks for.
+    fn question(&self, path: &str) -> Result<Question, Error> {
+        match path {
+            "/buckets" => Ok(Question::Buckets),
+            "/params" => Ok(Question::Parameters),
+            _ => match path.strip_prefix("/param/") {
+                Some(name) => self.parameter(name),
+                None => self.values(path.strip_prefix("/values/").unwrap_or_default()),
+            },
+        }
+    }
+
+    fn parameter(&self, name: &str) -> Result<Question, Error> {
+        let name = ParameterName::parse(name).map_err(Error::InvalidParameterName)?;
+        if !self.0.prefixes.allow(name.bare()) {
+            return Err(Error::ParameterNotAllowed);
+        }
+        Ok(Question::Parameter(name))
+    }
+
+    fn values(&self, path: &str) -> Result<Question, Error> {
+        let path = ParameterPath::parse(path).map_err(Error::InvalidParameterName)?;
+        if !self.0.prefixes.allow_some_below(&path) {
+            return Err(Error::ParameterNotAllowed);
+        }
+        Ok(Question::Values(path))
+    }
 }
 
 async fn status(State(service): State<Service>) -> Json<Status> {

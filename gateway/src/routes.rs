@@ -12,8 +12,7 @@ use axum::{
 use serde::de::DeserializeOwned;
 use shared::{
     cache::Served,
-    docs,
-    fast_path::Hits,
+    docs, fast_path,
     http::{Deadline, Stack, stack},
     http_cache::NO_STORE,
     metrics::Exporter,
@@ -71,11 +70,21 @@ pub fn app(config: &Config, upstream: Upstream, exporter: &Exporter) -> App {
     let limits = Stack {
         request_timeout: config.request_timeout,
         too_slow: || Error::UpstreamTimeout.problem(),
-        hits: Some(Hits {
+        fast_path: Some(fast_path::Answers {
             routes: &["/param/{*name}", "/values/{*path}", "/buckets", "/params"],
             ready: Box::new({
                 let gateway = gateway.clone();
                 move |path, now| gateway.0.upstream.ready(path, now)
+            }),
+            ask: Box::new({
+                let gateway = gateway.clone();
+                move |path, deadline| {
+                    let (gateway, path) = (gateway.clone(), path.to_owned());
+                    Box::pin(async move {
+                        let (route, name) = plain(&path);
+                        gateway.0.upstream.answer(route, name, deadline, &HeaderMap::new()).await
+                    })
+                }
             }),
         }),
     };
@@ -202,6 +211,18 @@ impl Gateway {
         request: &HeaderMap,
     ) -> Answered {
         Ok(self.0.upstream.answer(route, name, deadline, request).await?.response(request))
+    }
+}
+
+/// What a plain path of one of these routes asks for.
+fn plain(path: &str) -> (Route, Option<&str>) {
+    match path {
+        "/buckets" => (Route::Buckets, None),
+        "/params" => (Route::Params, None),
+        _ => match path.strip_prefix("/param") {
+            Some(name) => (Route::Param, Some(name)),
+            None => (Route::Values, path.strip_prefix("/values")),
+        },
     }
 }
 

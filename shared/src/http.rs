@@ -1,11 +1,11 @@
 //! The middleware stack. One order, in one place, for every service.
 
-use std::{cell::RefCell, sync::Arc, time::Duration};
+use std::{borrow::Cow, cell::RefCell, sync::Arc, time::Duration};
 
 use axum::{
     Router,
     extract::{MatchedPath, Request, State},
-    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
+    http::{HeaderMap, HeaderName, StatusCode},
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
 };
@@ -19,19 +19,19 @@ use tower_http::catch_panic::CatchPanicLayer;
 use crate::{
     auth::Accepted,
     config::{AccessLog, Common},
-    fast_path::{Date, FastPath, Front, Hits},
-    metrics::{Exporter, REQUESTS_SHED, count_abandoned, endpoint},
+    fast_path::{Answers, Date, FastPath, Front, Given},
+    metrics::{Exporter, REQUESTS_SHED},
     page::OPEN,
-    problem::{Problem, rescue},
-    telemetry::{REQUEST_ID, RequestContext, TRACEPARENT, TraceParent},
-    trace::{self, Span},
+    problem::Problem,
+    trace,
 };
+
+mod asked;
+
+pub(crate) use asked::{Asked, Edge, NOSNIFF};
 
 /// The milliseconds that a caller is willing to wait, as Envoy names them.
 pub const EXPECTED_TIMEOUT: HeaderName = HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
-
-/// A request slower than this gets a log line even when it succeeds.
-const SLOW: Duration = Duration::from_secs(1);
 
 /// When the answer to a request must be there: in a request's extensions, below the deadline layer.
 #[derive(Clone, Copy, Debug)]
@@ -53,7 +53,7 @@ pub struct Stack {
     /// The problem of a request that took longer.
     pub too_slow: fn() -> Problem,
     /// What needs none of the layers below to be answered.
-    pub hits: Option<Hits>,
+    pub fast_path: Option<Answers>,
 }
 
 /// The public routes of a service, wrapped, and the fast path that goes by them. Cloning is shallow.
@@ -64,14 +64,14 @@ pub struct Stacked {
 }
 
 impl Stacked {
-    /// For measurements: appends what the fast path answers to a request. `false`: it does not.
+    /// For measurements: appends what the fast path answers to a request. `false`: nothing is ready.
     #[doc(hidden)]
     pub fn answer_ready(&self, request: &[u8], out: &mut Vec<u8>) -> bool {
         thread_local!(static DATE: RefCell<Date> = RefCell::default());
         let Front::Plain(request, _) = Front::of(request) else { return false };
         self.fast_path.as_ref().is_some_and(|path| {
             let answer = |date: &mut Date| path.answer(&request, &mut Instant::now(), date, out);
-            DATE.with_borrow_mut(answer).is_some()
+            matches!(DATE.with_borrow_mut(answer), Given::Answer(_))
         })
     }
 }
@@ -80,7 +80,7 @@ impl Stacked {
 ///
 /// Invariant: whatever can answer is below the counting, so no response goes unmeasured,
 /// and below `identify`, so no error goes out in another format. The [fast path](crate::fast_path)
-/// does for a hit what these layers would: who adds one decides what that is.
+/// does for a plain request what these layers would: who adds one decides what that is.
 pub fn stack(routes: Router, config: &Common, exporter: &Exporter, stack: Stack) -> Stacked {
     let gate = Arc::new(Gate {
         slots: Semaphore::new(config.max_in_flight),
@@ -90,13 +90,15 @@ pub fn stack(routes: Router, config: &Common, exporter: &Exporter, stack: Stack)
     });
     // Lines and spans are made above the router.
     let silent = config.access_log != AccessLog::All && !trace::is_on();
-    let fast_path = stack.hits.filter(|_| silent);
-    let fast_path = fast_path.map(|hits| Arc::new(FastPath::new(hits, Arc::clone(&gate))));
+    let edge = Edge { log: config.access_log, traffic: true };
+    let fast_path = stack.fast_path.filter(|_| silent);
+    let fast_path =
+        fast_path.map(|answers| Arc::new(FastPath::new(answers, Arc::clone(&gate), edge)));
     let router = routes.layer(
         ServiceBuilder::new()
             // Outermost, since everything below logs with the ids, and whatever answers an error
             // leaves its format to this.
-            .layer(from_fn_with_state(Edge { log: config.access_log, traffic: true }, identify))
+            .layer(from_fn_with_state(edge, identify))
             .layer(exporter.layer())
             .layer(CatchPanicLayer::custom(panicked))
             .layer(from_fn_with_state(gate, pass)),
@@ -109,139 +111,15 @@ pub fn probe_stack(routes: Router) -> Router {
     routes.layer(from_fn_with_state(Edge { log: AccessLog::Errors, traffic: false }, identify))
 }
 
-#[derive(Clone, Copy)]
-struct Edge {
-    log: AccessLog,
-    /// Whether these requests are what the service is there for; probes are not.
-    traffic: bool,
-}
-
 /// Gives the request its ids, an error its format, the response its `x-request-id`, and the log its
 /// line.
 async fn identify(State(edge): State<Edge>, request: Request, next: Next) -> Response {
-    let context = RequestContext::from_headers(request.headers());
-    let method = request.method().clone();
-    let route = request.extensions().get::<MatchedPath>().cloned();
-    let span = edge.span(request.headers(), &method, route.as_ref());
-    let context = span.within(context);
-    let mut asked = Asked {
-        edge,
-        context: context.clone(),
-        method,
-        route,
-        span,
-        started: Instant::now(),
-        answered: false,
-    };
-
-    let mut response = context.scope(next.run(request)).await;
-
-    asked.answered = true;
-    rescue(&mut response, &asked.context);
-    asked.tell_span(&response);
-    let headers = response.headers_mut();
-    headers.insert(REQUEST_ID, asked.context.request_id().clone());
-    // No browser shall take a body for anything but what its type says.
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    let elapsed = asked.started.elapsed();
-    let told = match edge.log {
-        AccessLog::All => true,
-        AccessLog::Errors => response.status().is_server_error() || elapsed > SLOW,
-        AccessLog::Off => false,
-    };
-    if told {
-        asked.context.clone().enter(|| asked.log_answer(&response, elapsed));
-    }
+    let route = request.extensions().get::<MatchedPath>();
+    let route = route.map(|route| Cow::Owned(route.as_str().to_owned()));
+    let asked = Asked::new(edge, request.method().clone(), route, request.headers());
+    let mut response = asked.context().clone().scope(next.run(request)).await;
+    asked.answer(&mut response);
     response
-}
-
-/// A request under way. Dropped without an answer, it is one whose client has left.
-struct Asked {
-    edge: Edge,
-    context: RequestContext,
-    method: Method,
-    route: Option<MatchedPath>,
-    span: Span,
-    started: Instant,
-    answered: bool,
-}
-
-impl Edge {
-    /// Probes and scrapes would drown the traces of requests.
-    fn span(self, headers: &HeaderMap, method: &Method, route: Option<&MatchedPath>) -> Span {
-        if !self.traffic {
-            return Span::none();
-        }
-        let caller = headers.get(TRACEPARENT).and_then(TraceParent::parse);
-        Span::server(caller.as_ref(), || format!("{method} {}", endpoint(route)))
-    }
-}
-
-impl Asked {
-    fn tell_span(&mut self, response: &Response) {
-        if !self.span.is_recorded() {
-            return;
-        }
-        self.span.tell("http.request.method", self.method.to_string());
-        self.span.tell("http.route", endpoint(self.route.as_ref()));
-        self.span.tell("http.response.status_code", i64::from(response.status().as_u16()));
-        // How each cache on the way handled it: a hit, a stale answer, a call.
-        if let Some(status) = response.headers().get(header::CACHE_STATUS) {
-            self.span.tell("cache.status", String::from_utf8_lossy(status.as_bytes()).into_owned());
-        }
-        if let Some(problem) = response.extensions().get::<Problem>() {
-            self.span.tell("error.type", problem.code.to_string());
-        }
-        if response.status().is_server_error() {
-            self.span.fail("");
-        }
-    }
-
-    fn log_answer(&self, response: &Response, elapsed: Duration) {
-        let (method, route) = (&self.method, endpoint(self.route.as_ref()));
-        let status = response.status().as_u16();
-        let problem = response.extensions().get::<Problem>();
-        let code = problem.map(|problem| problem.code.as_ref());
-        let cause = problem.and_then(|problem| problem.cause.as_ref()).map(|error| chain(error));
-        let duration_ms = elapsed.as_secs_f64() * 1e3;
-        if response.status().is_server_error() {
-            tracing::warn!(%method, route, status, code, cause, duration_ms, "failed");
-        } else {
-            tracing::info!(%method, route, status, code, cause, duration_ms, "answered");
-        }
-    }
-
-    fn log_abandoned(&self, elapsed: Duration) {
-        let (method, route) = (&self.method, endpoint(self.route.as_ref()));
-        let duration_ms = elapsed.as_secs_f64() * 1e3;
-        tracing::info!(%method, route, duration_ms, "abandoned by the client");
-    }
-}
-
-impl Drop for Asked {
-    fn drop(&mut self) {
-        if self.answered || !self.edge.traffic {
-            return;
-        }
-        let elapsed = self.started.elapsed();
-        count_abandoned(&self.method, self.route.as_ref(), elapsed);
-        self.span.fail("abandoned by the client");
-        if self.edge.log == AccessLog::All || self.edge.log == AccessLog::Errors && elapsed > SLOW {
-            self.context.clone().enter(|| self.log_abandoned(elapsed));
-        }
-    }
-}
-
-/// An error and what caused it, down to the root.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
-    text
 }
 
 fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
@@ -254,7 +132,16 @@ pub(crate) struct Gate {
     /// `None`: anybody may call.
     tokens: Option<Accepted>,
     request_timeout: Duration,
-    too_slow: fn() -> Problem,
+    pub(crate) too_slow: fn() -> Problem,
+}
+
+/// One of the requests that may be open at once, for as long as it lives.
+pub(crate) struct Slot(Arc<Gate>);
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.0.slots.add_permits(1);
+    }
 }
 
 impl Gate {
@@ -275,6 +162,16 @@ impl Gate {
             (Some(_), None) => None,
         }
     }
+
+    /// What was admitted, for longer than a moment.
+    pub(crate) fn keep(self: &Arc<Self>, admitted: SemaphorePermit<'_>) -> Slot {
+        admitted.forget();
+        Slot(Arc::clone(self))
+    }
+
+    pub(crate) fn deadline(&self, headers: &HeaderMap) -> Deadline {
+        Deadline::new(self.request_timeout, headers)
+    }
 }
 
 /// Shed, authenticate, deadline. They are one layer because each layer costs what a token's check does.
@@ -294,7 +191,7 @@ async fn pass(State(gate): State<Arc<Gate>>, mut request: Request, next: Next) -
     }
     // The answer comes in time, whatever the handler does. Work that others wait for too lives on
     // in its own task.
-    let deadline = Deadline::new(gate.request_timeout, request.headers());
+    let deadline = gate.deadline(request.headers());
     request.extensions_mut().insert(deadline);
     match timeout_at(deadline.0, next.run(request)).await {
         Ok(response) => response,

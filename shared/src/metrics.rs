@@ -3,12 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context;
-use axum::{
-    extract::MatchedPath,
-    http::{HeaderName, Method, header},
-};
+use axum::http::{HeaderName, Method, header};
 use axum_prometheus::{EndpointLabel, PrometheusMetricLayerBuilder, utils};
-use metrics::{Counter, Histogram};
+use metrics::{Counter, Gauge, Histogram};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use parking_lot::Mutex;
 
@@ -35,8 +32,8 @@ const UNMATCHED: &str = "unmatched";
 
 /// The template of a request's route, as metrics, logs and traces name it. Never the path: one
 /// scanner would fill Prometheus.
-pub fn endpoint(route: Option<&MatchedPath>) -> String {
-    named(route.map_or(UNMATCHED, MatchedPath::as_str))
+pub fn endpoint(route: Option<&str>) -> String {
+    named(route.unwrap_or(UNMATCHED))
 }
 
 /// axum marks a parameter that may hold slashes with a star, and nobody else does.
@@ -46,7 +43,7 @@ fn named(text: &str) -> String {
 
 /// Counts a request whose client left before the answer, as nginx does: with the status 499.
 /// The layer of axum-prometheus counts answers, and there is none.
-pub fn count_abandoned(method: &Method, route: Option<&MatchedPath>, elapsed: Duration) {
+pub fn count_abandoned(method: &Method, route: Option<&str>, elapsed: Duration) {
     // The labels that the layer gives, the one of methods that HTTP does not know included.
     let known = matches!(
         *method,
@@ -61,7 +58,7 @@ pub fn count_abandoned(method: &Method, route: Option<&MatchedPath>, elapsed: Du
             | Method::PATCH
     );
     let method = if known { method.as_str() } else { "" };
-    Answered::new(method, "499", route.map_or(UNMATCHED, MatchedPath::as_str)).count(elapsed);
+    Answered::new(method, "499", route.unwrap_or(UNMATCHED)).count(elapsed);
 }
 
 /// What the layer counts for an answer: for those that do not come by it.
@@ -88,6 +85,12 @@ impl Answered {
         self.requests.increment(1);
         self.duration.record(elapsed);
     }
+}
+
+/// The gauge of requests under way, as the layer has it: for those that do not come by it.
+pub(crate) fn pending(method: &str, endpoint: &str) -> Gauge {
+    let labels = [("method", method.to_owned()), ("endpoint", endpoint.to_owned())];
+    metrics::gauge!(utils::requests_pending_name(), &labels)
 }
 
 /// How often figures that change without an event are brought up to date when nobody scrapes.

@@ -14,7 +14,10 @@ use axum::{
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{http_cache::Freshness, telemetry::RequestContext};
+use crate::{
+    http_cache::{Freshness, NO_STORE},
+    telemetry::RequestContext,
+};
 
 /// The media type of every error body.
 pub const CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/problem+json");
@@ -56,6 +59,9 @@ pub struct Problem {
     #[serde(skip)]
     pub cause: Option<Cause>,
 }
+
+/// As many as a response of a problem has.
+const HEADERS: usize = 4;
 
 /// No upstream is believed that wants to be left alone for longer.
 const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
@@ -129,14 +135,14 @@ impl Problem {
         Self::from(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
-    fn render(&self, response: &mut Response) {
-        let headers = response.headers_mut();
-        headers.remove(header::CONTENT_LENGTH);
+    /// The headers and the body of its response.
+    pub(crate) fn render(&self) -> (HeaderMap, Vec<u8>) {
+        let mut headers = HeaderMap::with_capacity(HEADERS);
         headers.insert(header::CONTENT_TYPE, CONTENT_TYPE);
         let cache_control = match self.max_age {
             Some(age) => HeaderValue::try_from(format!("max-age={}", age.as_secs()))
                 .expect("digits are a header value"),
-            None => HeaderValue::from_static("no-store"),
+            None => NO_STORE,
         };
         headers.insert(header::CACHE_CONTROL, cache_control);
         if let Some(pause) = self.retry_after {
@@ -147,7 +153,12 @@ impl Problem {
             headers.insert(header::CACHE_STATUS, status.clone());
         }
         let body = serde_json::to_vec(self).expect("a problem is strings and numbers");
-        *response.body_mut() = Body::from(body);
+        (headers, body)
+    }
+
+    /// Tells it to who made this request.
+    pub(crate) fn address(&mut self, context: &RequestContext) {
+        context.request_id().to_str().unwrap_or_default().clone_into(&mut self.request_id);
     }
 }
 
@@ -196,8 +207,11 @@ pub(crate) fn rescue(response: &mut Response, context: &RequestContext) {
     }
     let mut problem =
         response.extensions_mut().remove::<Problem>().unwrap_or_else(|| Problem::from(status));
-    context.request_id().to_str().unwrap_or_default().clone_into(&mut problem.request_id);
-    problem.render(response);
+    problem.address(context);
+    let (headers, body) = problem.render();
+    response.headers_mut().remove(header::CONTENT_LENGTH);
+    response.headers_mut().extend(headers);
+    *response.body_mut() = Body::from(body);
     // It goes on to the access log, the one place where a failure is told.
     response.extensions_mut().insert(problem);
 }
@@ -225,15 +239,14 @@ mod tests {
             let value = HeaderValue::try_from(&retry_after).expect("printable");
             headers.insert(header::RETRY_AFTER, value);
             let problem = problem.with_headers(&headers);
-            let mut answer = problem.status().into_response();
-            problem.render(&mut answer);
+            let (headers, body) = problem.render();
 
-            let pause = answer.headers().get(header::RETRY_AFTER).map(|value| value.to_str().expect("text"));
+            let pause = headers.get(header::RETRY_AFTER).map(|value| value.to_str().expect("text"));
             let seconds = retry_after.parse::<u64>().ok();
             let expected = seconds.map(|seconds| seconds.clamp(1, LONGEST_PAUSE.as_secs()).to_string());
             prop_assert_eq!(pause, expected.as_deref());
-            prop_assert_eq!(&answer.headers()[header::CACHE_CONTROL], "no-store");
-            prop_assert_eq!(serde_json::to_value(&problem).expect("strings and numbers"), told);
+            prop_assert_eq!(&headers[header::CACHE_CONTROL], "no-store");
+            prop_assert_eq!(serde_json::from_slice::<serde_json::Value>(&body).expect("JSON"), told);
         }
 
         #[test]

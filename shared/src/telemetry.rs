@@ -134,6 +134,9 @@ fn text(value: &HeaderValue) -> &str {
     value.to_str().unwrap_or_default()
 }
 
+/// Of a `traceparent`.
+const LENGTH: usize = "00-".len() + 32 + "-".len() + 16 + "-".len() + 2;
+
 /// W3C Trace Context: `00-<trace id>-<span id>-<flags>`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TraceParent {
@@ -170,8 +173,14 @@ impl TraceParent {
 
     fn to_header(self) -> HeaderValue {
         let Self { trace_id, span_id, flags } = self;
-        HeaderValue::try_from(format!("00-{trace_id:032x}-{span_id:016x}-{flags:02x}"))
-            .expect("hexadecimal digits and dashes are a header value")
+        let mut text = Vec::with_capacity(LENGTH);
+        text.extend_from_slice(b"00-");
+        hex::write(&trace_id.to_be_bytes(), &mut text);
+        text.push(b'-');
+        hex::write(&span_id.to_be_bytes(), &mut text);
+        text.push(b'-');
+        hex::write(&[flags], &mut text);
+        HeaderValue::try_from(text).expect("hexadecimal digits and dashes are a header value")
     }
 }
 

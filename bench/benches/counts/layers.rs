@@ -61,7 +61,7 @@ fn whole(flags: &[String]) -> Traffic {
     let flags = ["main-api".to_owned()].into_iter().chain(flags.iter().cloned());
     let config = Config::parse_from(flags);
     let (request_timeout, too_slow) = (config.request_timeout, Problem::internal);
-    let limits = Stack { request_timeout, too_slow, hits: None };
+    let limits = Stack { request_timeout, too_slow, fast_path: None };
     around(|routes, exporter| http::stack(routes, &config.common, exporter, limits).router)
 }
 

@@ -5,7 +5,13 @@
 
 use std::mem::MaybeUninit;
 
+use axum::http::{HeaderMap, HeaderValue, header};
 use httparse::{Header, Status};
+
+use crate::{
+    http::EXPECTED_TIMEOUT,
+    telemetry::{REQUEST_ID, TRACEPARENT, TRACESTATE},
+};
 
 /// A request with more headers than this is not plain. hyper takes up to a hundred.
 const MOST_HEADERS: usize = 32;
@@ -31,6 +37,41 @@ pub(crate) struct Request<'a> {
     pub(crate) authorization: Option<&'a [u8]>,
     pub(crate) if_none_match: Option<&'a [u8]>,
     pub(crate) request_id: Option<&'a [u8]>,
+    traceparent: Option<&'a [u8]>,
+    tracestate: Option<&'a [u8]>,
+    expected_timeout: Option<&'a [u8]>,
+}
+
+impl<'a> Request<'a> {
+    /// With nothing but its path.
+    pub(crate) fn of(path: &'a str) -> Self {
+        Self {
+            path,
+            authorization: None,
+            if_none_match: None,
+            request_id: None,
+            traceparent: None,
+            tracestate: None,
+            expected_timeout: None,
+        }
+    }
+
+    /// What whoever works for it must know. `None`: one of them is no header value.
+    pub(crate) fn headers(&self) -> Option<HeaderMap> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            (header::IF_NONE_MATCH, self.if_none_match),
+            (REQUEST_ID, self.request_id),
+            (TRACEPARENT, self.traceparent),
+            (TRACESTATE, self.tracestate),
+            (EXPECTED_TIMEOUT, self.expected_timeout),
+        ] {
+            if let Some(value) = value {
+                headers.insert(name, HeaderValue::from_bytes(value).ok()?);
+            }
+        }
+        Some(headers)
+    }
 }
 
 impl<'a> Front<'a> {
@@ -47,8 +88,7 @@ impl<'a> Front<'a> {
         if method == "CONNECT" {
             return Self::Unclear;
         }
-        let mut request =
-            Request { path, authorization: None, if_none_match: None, request_id: None };
+        let mut request = Request::of(path);
         let mut plain = method == "GET" && head.version == Some(1) && is_plain(path);
         for Header { name, value } in head.headers.iter() {
             let slot = match Name::of(name) {
@@ -65,6 +105,9 @@ impl<'a> Front<'a> {
                 Name::Authorization => &mut request.authorization,
                 Name::IfNoneMatch => &mut request.if_none_match,
                 Name::RequestId => &mut request.request_id,
+                Name::Traceparent => &mut request.traceparent,
+                Name::Tracestate => &mut request.tracestate,
+                Name::ExpectedTimeout => &mut request.expected_timeout,
             };
             // What two lines of one name mean is up to the layers.
             plain &= slot.replace(value).is_none();
@@ -87,6 +130,9 @@ enum Name {
     Authorization,
     IfNoneMatch,
     RequestId,
+    Traceparent,
+    Tracestate,
+    ExpectedTimeout,
     Connection,
     /// There may be a body.
     Framing,
@@ -103,12 +149,15 @@ impl Name {
             6 if is("expect") => Self::Unwanted,
             7 if is("upgrade") => Self::Unwanted,
             10 if is("connection") => Self::Connection,
+            10 if is("tracestate") => Self::Tracestate,
+            11 if is("traceparent") => Self::Traceparent,
             12 if is("x-request-id") => Self::RequestId,
             13 if is("authorization") => Self::Authorization,
             13 if is("if-none-match") => Self::IfNoneMatch,
             13 if is("cache-control") => Self::Unwanted,
             14 if is("content-length") => Self::Framing,
             17 if is("transfer-encoding") => Self::Framing,
+            30 if is(EXPECTED_TIMEOUT.as_str()) => Self::ExpectedTimeout,
             _ => Self::Other,
         }
     }

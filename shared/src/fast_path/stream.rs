@@ -1,8 +1,8 @@
 //! Between a connection and hyper: takes out the requests that the fast path can answer.
 //!
 //! hyper is handed one whole request at a time, and the bytes behind it are looked at only when it
-//! has answered. So it is always known whose turn it is, and answers keep the order of their
-//! requests.
+//! has answered; so it is with a request whose answer is not ready. So it is always known whose turn
+//! it is, and answers keep the order of their requests.
 
 use std::{
     cell::RefCell,
@@ -19,7 +19,7 @@ use bytes::{Buf, Bytes};
 use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 use tokio::time::Instant;
 
-use super::{Date, FastPath, Front};
+use super::{Asking, Date, FastPath, Front, Given};
 use crate::{connections::Visit, server::LARGEST_HEADER};
 
 /// Answers to requests that came together are sent together, up to about so many bytes: what a
@@ -59,7 +59,11 @@ pub(crate) struct FastStream<T> {
     handing: usize,
     /// hyper has got a whole request, and has not begun with it.
     handed: bool,
+    /// The answer to the request that came before what is held.
+    asking: Option<Asking>,
     unsent: Unsent,
+    /// The last answer is given.
+    ended: bool,
 }
 
 /// What the client is slow to take.
@@ -76,11 +80,12 @@ impl Unsent {
 }
 
 /// What is to be done when the requests that could be answered are.
-#[derive(Clone, Copy)]
 enum Next {
     Read,
     /// There may be more to answer, when this is sent.
     Send,
+    /// The answer to a request of so many bytes is to be waited for.
+    Ask(Asking, usize),
     /// hyper gets a request of so many bytes.
     Hand(usize),
     /// hyper gets everything from here on.
@@ -94,9 +99,19 @@ impl<T: Read + Write + Unpin> FastStream<T> {
         path: Option<Arc<FastPath>>,
         draining: Arc<AtomicBool>,
     ) -> Self {
-        let unsent = Unsent::default();
-        let (held, incomplete, handing, handed) = (Vec::new(), 0, 0, false);
-        Self { stream, visit, path, draining, held, incomplete, handing, handed, unsent }
+        Self {
+            stream,
+            visit,
+            path,
+            draining,
+            held: Vec::new(),
+            incomplete: 0,
+            handing: 0,
+            handed: false,
+            asking: None,
+            unsent: Unsent::default(),
+            ended: false,
+        }
     }
 
     /// Answers what can be answered, and notes what is to be done about the rest. `false`: nothing
@@ -126,10 +141,16 @@ impl<T: Read + Write + Unpin> FastStream<T> {
             };
             output.clear();
             let (answered, body, next) = self.answer(come, output, date);
-            let rest = &come[answered..];
+            let mut rest = &come[answered..];
             (self.incomplete, self.handing) = match next {
                 Next::Read => (rest.len(), 0),
                 Next::Send => (0, 0),
+                Next::Ask(asking, length) => {
+                    self.asking = Some(asking);
+                    self.visit.asks(false);
+                    rest = &rest[length..];
+                    (0, 0)
+                }
                 Next::Hand(length) => (0, length),
                 Next::HandAll => {
                     self.path = None;
@@ -155,28 +176,51 @@ impl<T: Read + Write + Unpin> FastStream<T> {
         let mut answered = 0;
         while answered < come.len() {
             let rest = &come[answered..];
-            let next = match Front::of(rest) {
-                Front::Plain(request, length) => {
-                    let answer =
-                        |path: &Arc<FastPath>| path.answer(&request, &mut now, date, output);
-                    match path.and_then(answer) {
-                        Some(body) => {
+            let next = match (Front::of(rest), path) {
+                (Front::Plain(request, length), Some(path)) if length <= LARGEST_HEADER => {
+                    match path.answer(&request, &mut now, date, output) {
+                        Given::Answer(body) => {
                             answered += length;
                             if body.is_empty() && output.len() < BATCH {
                                 continue;
                             }
                             return (answered, body, Next::Send);
                         }
-                        None => Next::Hand(length),
+                        // Its time begins when those before it are answered.
+                        Given::Admitted(_) if answered > 0 => Next::Send,
+                        Given::Admitted(admitted) => match path.ask(admitted, &request) {
+                            Some(asking) => Next::Ask(asking, length),
+                            None => Next::Hand(length),
+                        },
+                        Given::Nothing => Next::Hand(length),
                     }
                 }
-                Front::Other(length) => Next::Hand(length),
-                Front::Incomplete if rest.len() < LARGEST_HEADER => Next::Read,
-                Front::Incomplete | Front::Unclear => Next::HandAll,
+                (Front::Plain(_, length) | Front::Other(length), _) => Next::Hand(length),
+                (Front::Incomplete, _) if rest.len() < LARGEST_HEADER => Next::Read,
+                (Front::Incomplete | Front::Unclear, _) => Next::HandAll,
             };
             return (answered, Bytes::new(), next);
         }
         (answered, Bytes::new(), Next::Read)
+    }
+
+    /// Answers the request that is under way when its answer has come. `false`: the client has left.
+    fn poll_asked(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        let Some(asking) = &mut self.asking else { return Poll::Ready(Ok(true)) };
+        let Poll::Ready(outcome) = asking.as_mut().poll(cx) else {
+            ready!(self.poll_departure(cx))?;
+            self.asking = None;
+            return Poll::Ready(Ok(false));
+        };
+        self.asking = None;
+        self.visit.is_answered();
+        self.ended = self.draining.load(Relaxed);
+        WORKPLACE.with_borrow_mut(|Workplace { output, date, .. }| {
+            output.clear();
+            let body = outcome.write(self.ended, date, output);
+            self.send(cx, output, &body)
+        })?;
+        Poll::Ready(Ok(true))
     }
 
     /// Sends at once what the kernel takes, and keeps the rest.
@@ -236,7 +280,7 @@ impl<T: Read + Write + Unpin> FastStream<T> {
         self.visit.begins();
     }
 
-    /// hyper is at work. It asks for more only to hear that the client has left.
+    /// Somebody is at work. More is read only to hear that the client has left.
     fn poll_departure(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if !self.held.is_empty() {
             return Poll::Pending;
@@ -273,6 +317,9 @@ impl<T: Read + Write + Unpin> Read for FastStream<T> {
         let this = &mut *self;
         loop {
             ready!(this.poll_sent(cx))?;
+            if !ready!(this.poll_asked(cx))? || this.ended {
+                return Poll::Ready(Ok(()));
+            }
             if this.handing > 0 {
                 this.hand(&mut buf);
                 return Poll::Ready(Ok(()));
@@ -329,6 +376,8 @@ impl<T: Read + Write + Unpin> Write for FastStream<T> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // hyper, which knows nothing of it, may end a connection while a request is under way.
+        ready!(self.poll_asked(cx))?;
         ready!(self.poll_sent(cx))?;
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
@@ -341,15 +390,21 @@ mod tests {
 
     use super::*;
     use crate::{
+        config::AccessLog,
         connections::{Connections, Watched},
-        fast_path::{FastPath, Hits},
-        http::Gate,
+        fast_path::{Answers, FastPath},
+        http::{Edge, Gate},
     };
 
     #[tokio::test]
     async fn when_hyper_sees_no_request_where_one_was_seen_it_gets_everything_from_there_on() {
-        let hits = Hits { routes: &["/a"], ready: Box::new(|_, _| panic!("not to be asked")) };
-        let path = Arc::new(FastPath::new(hits, Arc::new(Gate::open())));
+        let answers = Answers {
+            routes: &["/a"],
+            ready: Box::new(|_, _| panic!("not to be looked for")),
+            ask: Box::new(|_, _| panic!("not to be asked for")),
+        };
+        let edge = Edge { log: AccessLog::Off, traffic: true };
+        let path = Arc::new(FastPath::new(answers, Arc::new(Gate::open()), edge));
         let visit = Connections::up_to(2).visit();
         let (mut client, server) = duplex(1024);
         let watched = Watched::new(TokioIo::new(server), Arc::clone(&visit));

@@ -155,18 +155,23 @@ impl Directives {
             let equals = member.iter().position(|&byte| byte == b'=');
             let (name, value) = member.split_at(equals.unwrap_or(member.len()));
             let value = value.get(1..).unwrap_or_default();
-            match name.trim_ascii().to_ascii_lowercase().as_slice() {
-                b"no-store" | b"private" => read.no_store = true,
-                b"no-cache" => read.no_cache = true,
-                b"must-revalidate" | b"proxy-revalidate" => read.strict = true,
-                b"max-age" => keep_first(&mut read.max_age, value),
-                b"s-maxage" => {
-                    read.strict = true;
-                    keep_first(&mut read.s_maxage, value);
-                }
-                b"stale-while-revalidate" => keep_first(&mut read.stale_while_revalidate, value),
-                b"stale-if-error" => keep_first(&mut read.stale_if_error, value),
-                _ => {}
+            let name = name.trim_ascii();
+            let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
+            if is("max-age") {
+                keep_first(&mut read.max_age, value);
+            } else if is("s-maxage") {
+                read.strict = true;
+                keep_first(&mut read.s_maxage, value);
+            } else if is("stale-while-revalidate") {
+                keep_first(&mut read.stale_while_revalidate, value);
+            } else if is("stale-if-error") {
+                keep_first(&mut read.stale_if_error, value);
+            } else if is("no-store") || is("private") {
+                read.no_store = true;
+            } else if is("no-cache") {
+                read.no_cache = true;
+            } else if is("must-revalidate") || is("proxy-revalidate") {
+                read.strict = true;
             }
         }
         read

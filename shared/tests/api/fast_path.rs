@@ -13,20 +13,19 @@ use axum::{
     Router,
     extract::Path,
     http::{HeaderMap, StatusCode},
-    response::Response,
     routing::get,
 };
 use proptest::{prelude::*, test_runner::TestRunner};
 use shared::{
-    cache::{Answer, Cache, Loaded, Mode},
-    fast_path::Hits,
+    cache::{Answer, Cache, Loaded, Mode, Served},
+    fast_path::Answers,
     metrics::Exporter,
     problem::Problem,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     runtime::Runtime,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 use zeroize::Zeroizing;
 
@@ -45,6 +44,71 @@ struct Both {
     slow: Server,
     /// How many requests came by the layers of the one that has it.
     by_layers: Arc<AtomicUsize>,
+    /// How many requests to `never` are open.
+    open: Arc<AtomicUsize>,
+}
+
+/// What both servers answer, by the same code.
+#[derive(Clone)]
+struct Kept {
+    cache: Cache<Error>,
+    prefix: &'static str,
+    open: Arc<AtomicUsize>,
+}
+
+impl Kept {
+    fn answers(self, routes: &'static [&'static str]) -> Answers {
+        let cache = self.cache.clone();
+        Answers {
+            routes,
+            ready: Box::new(move |path, now| cache.ready(path, now)),
+            ask: Box::new(move |path, _| {
+                let (kept, path) = (self.clone(), path.to_owned());
+                Box::pin(async move { kept.get(&path).await })
+            }),
+        }
+    }
+
+    async fn get(&self, path: &str) -> Result<Served, Problem> {
+        let name = path.strip_prefix(self.prefix).unwrap();
+        let name = match name {
+            "late" | "late-large" => {
+                sleep(LATENCY).await;
+                if name == "late" { "small" } else { "large" }
+            }
+            "never" => {
+                let _open = Open::of(&self.open);
+                std::future::pending().await
+            }
+            "panic" => panic!("the secret that it stumbled over"),
+            "broken" => {
+                let problem = Problem::new(StatusCode::BAD_GATEWAY, "broken", "Broken", "Broken.");
+                return Err(problem.retry_after(LATENCY));
+            }
+            name => name,
+        };
+        let key = format!("{}{name}", self.prefix);
+        self.cache.ready(&key, Instant::now()).ok_or_else(|| Problem {
+            cache_status: Some("here; fwd=miss".parse().unwrap()),
+            max_age: Some(LATENCY),
+            ..Problem::new(StatusCode::NOT_FOUND, "nothing", "Nothing", "Nothing.")
+        })
+    }
+}
+
+struct Open(Arc<AtomicUsize>);
+
+impl Open {
+    fn of(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, SeqCst);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, SeqCst);
+    }
 }
 
 impl Both {
@@ -65,30 +129,26 @@ impl Both {
             let load = move |_| async move { Ok(Loaded::new(answer, freshness())) };
             cache.get(&format!("{prefix}{name}"), Mode::Normal, load).await.unwrap();
         }
+        let kept = Kept { cache, prefix, open: Arc::default() };
         let routes = |by_layers: Arc<AtomicUsize>| {
-            let cache = cache.clone();
-            let kept = async move |Path(name): Path<String>, request: HeaderMap| {
+            let kept = kept.clone();
+            let by_name = async move |Path(name): Path<String>, request: HeaderMap| {
                 by_layers.fetch_add(1, SeqCst);
-                kept(&cache, &format!("{prefix}{name}"), &request).await
+                Ok::<_, Problem>(kept.get(&format!("{prefix}{name}")).await?.response(&request))
             };
             let slow = async || {
                 sleep(LATENCY).await;
                 "slow"
             };
-            Router::new().route(route[0], get(kept)).route("/slow", get(slow))
+            Router::new().route(route[0], get(by_name)).route("/slow", get(slow))
         };
         let by_layers = Arc::<AtomicUsize>::default();
-        let hits = Hits {
-            routes: route,
-            ready: Box::new({
-                let cache = cache.clone();
-                move |path, now| cache.ready(path, now)
-            }),
-        };
+        let answers = kept.clone().answers(route);
         Self {
-            fast: Server::serving(routes(Arc::clone(&by_layers)), Some(hits), flags).await,
+            fast: Server::serving(routes(Arc::clone(&by_layers)), Some(answers), flags).await,
             slow: Server::serving(routes(Arc::default()), None, flags).await,
             by_layers,
+            open: kept.open,
         }
     }
 
@@ -126,15 +186,6 @@ impl Both {
     }
 }
 
-async fn kept(cache: &Cache<Error>, key: &str, request: &HeaderMap) -> Result<Response, Problem> {
-    match cache.get(key, Mode::Normal, async |_| Err(Error::NotFound)).await {
-        Ok(served) => Ok(served.response(request)),
-        Err(_) => {
-            Err(Problem::new(StatusCode::NOT_FOUND, "nothing", "Nothing", "Nothing is kept."))
-        }
-    }
-}
-
 /// The answers on a connection, each with its header in order, and without what differs from one
 /// time to the next.
 fn answers(stream: &str) -> Vec<String> {
@@ -163,7 +214,7 @@ fn lasting(line: &str) -> String {
     match line.split_once(": ") {
         Some((name @ "date", value)) => format!("{name}: {}", value.len()),
         Some((name @ "x-request-id", value)) if made(value) => format!("{name}: {}", value.len()),
-        Some((name @ "age", value)) => format!("{name}: {}", value.len()),
+        Some((name @ "age", _)) => name.to_owned(),
         Some((name @ "cache-status", value)) => {
             format!("{name}: {}", value.trim_end_matches(|c: char| c.is_ascii_digit()))
         }
@@ -194,11 +245,31 @@ fn plain() -> Vec<String> {
     ]
 }
 
+/// Requests that the fast path asks for, since what they want is not kept.
+fn unready() -> Vec<String> {
+    let late = |header: &str| format!("GET /kept/late HTTP/1.1\r\n{header}\r\n\r\n");
+    vec![
+        keeping("/kept/nothing"),
+        keeping("/kept/broken"),
+        keeping("/kept/panic"),
+        keeping("/kept/late"),
+        keeping("/kept/late-large"),
+        late("x-request-id: order-17"),
+        late("x-request-id: not one"),
+        late("traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+        late("if-none-match: *"),
+        late("if-none-match: \"other\""),
+        late("x-envoy-expected-rq-timeout-ms: 1"),
+        late("x-envoy-expected-rq-timeout-ms: 100000"),
+        late("x-envoy-expected-rq-timeout-ms: soon"),
+        late("x-request-id: \u{fc}"),
+    ]
+}
+
 /// Requests that it leaves to the layers.
 fn other() -> Vec<String> {
     let with = |header: &str| format!("GET /kept/small HTTP/1.1\r\n{header}\r\n\r\n");
     vec![
-        keeping("/kept/nothing"),
         keeping("/slow"),
         keeping("/hello"),
         keeping("/no/such/route"),
@@ -254,6 +325,17 @@ async fn what_is_ready_is_answered_as_by_the_layers_and_without_them() {
 }
 
 #[tokio::test]
+async fn what_is_not_ready_is_answered_as_by_the_layers_and_without_them() {
+    let both = Both::start(&[]).await;
+    for request in unready() {
+        let [fast, slow] = both.ask(&[&request, &closing("/hello", "")]).await;
+        assert_eq!(fast, slow, "{request}");
+        assert_eq!(slow.len(), 2, "{request}");
+    }
+    assert_eq!(both.by_layers(), 0);
+}
+
+#[tokio::test]
 async fn whatever_is_not_plain_is_answered_by_the_layers() {
     let both = Both::start(&[]).await;
     for request in other() {
@@ -277,7 +359,11 @@ async fn whatever_is_not_plain_is_answered_by_the_layers() {
 fn however_requests_are_mixed_and_cut_the_answers_are_the_same_and_in_order() {
     let runtime = Runtime::new().unwrap();
     let both = runtime.block_on(Both::start(&[]));
-    let one = prop_oneof![3 => prop::sample::select(plain()), 1 => prop::sample::select(other())];
+    let one = prop_oneof![
+        4 => prop::sample::select(plain()),
+        1 => prop::sample::select(unready()),
+        1 => prop::sample::select(other())
+    ];
     let stream = (prop::collection::vec(one, 0..12), prop::sample::select(last()))
         .prop_map(|(requests, last)| requests.concat() + &last);
     let cuts = prop::collection::vec(any::<prop::sample::Index>(), 0..6);
@@ -327,31 +413,29 @@ async fn the_answers_of_the_layers_wait_for_those_that_a_slow_client_has_not_tak
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_while_the_layers_work_for_it_is_noticed() {
-    struct Left(Arc<AtomicUsize>);
-
-    impl Drop for Left {
-        fn drop(&mut self) {
-            self.0.fetch_add(1, SeqCst);
-        }
+async fn a_client_that_leaves_while_somebody_works_for_it_is_noticed() {
+    let exporter = Exporter::install("test", "1").unwrap();
+    let both = Both::start_at(&["/left/{*name}"], &[]).await;
+    let left = r#"axum_http_requests_total{method="GET",status="499",endpoint="/left/{name}"}"#;
+    let pending = r#"axum_http_requests_pending{method="GET",endpoint="/left/{name}"}"#;
+    let value = |series: &str| {
+        let (_, text) = exporter.render();
+        let line = text.lines().find_map(|line| line.strip_prefix(series)).map(str::trim);
+        line.map(str::to_owned)
+    };
+    // The second one has an unusual header, so the layers work for it.
+    for (count, header) in [("1", "a: b"), ("2", "cache-control: no-cache")] {
+        let request = format!("GET /left/never HTTP/1.1\r\n{header}\r\n\r\n");
+        let mut stream = both.fast.connect().await;
+        stream.write_all(request.as_bytes()).await.unwrap();
+        eventually("it is asked", async || both.open.load(SeqCst) == 1).await;
+        assert_eq!(value(pending).as_deref(), Some("1"));
+        drop(stream);
+        eventually("its request ends", async || both.open.load(SeqCst) == 0).await;
+        eventually("it is counted", async || value(left).as_deref() == Some(count)).await;
+        assert_eq!(value(pending).as_deref(), Some("0"));
     }
-
-    let left = Arc::<AtomicUsize>::default();
-    let wait = get({
-        let left = Arc::clone(&left);
-        async move || {
-            let _left = Left(left);
-            std::future::pending::<()>().await;
-        }
-    });
-    let hits = Hits { routes: &["/kept/{*name}"], ready: Box::new(|_, _| None) };
-    let server = Server::serving(Router::new().route("/wait", wait), Some(hits), &[]).await;
-    let mut stream = server.connect().await;
-    stream.write_all(keeping("/wait").as_bytes()).await.unwrap();
-    sleep(LATENCY).await;
-    assert_eq!(left.load(SeqCst), 0);
-    drop(stream);
-    eventually("its request ends", async || left.load(SeqCst) == 1).await;
+    assert_eq!(both.by_layers(), 1);
 }
 
 #[tokio::test]
@@ -366,6 +450,13 @@ async fn a_request_behind_a_slow_one_waits_for_its_turn() {
         both.ask(&[&keeping("/slow"), &keeping("/kept/small"), &closing("/hello", "")]).await;
     assert_eq!(fast, slow);
     assert_eq!(fast.len(), 3);
+    for late in ["/kept/late", "/kept/late-large", "/kept/nothing"] {
+        let stream = keeping("/kept/small") + &keeping(late) + &keeping("/kept/medium");
+        let [fast, slow] =
+            both.ask(&[&stream, &keeping("/slow"), &keeping(late), &closing("/hello", "")]).await;
+        assert_eq!(fast, slow, "{late}");
+        assert_eq!(fast.len(), 6);
+    }
     assert_eq!(both.by_layers(), 0);
 }
 
@@ -426,6 +517,42 @@ async fn what_is_ready_is_refused_too_while_too_many_requests_are_open() {
 }
 
 #[tokio::test]
+async fn what_is_asked_for_holds_its_place_among_the_open_requests_until_it_is_answered() {
+    let both = Both::start(&["--max-in-flight=1"]).await;
+    let mut open = both.fast.connect().await;
+    open.write_all(keeping("/kept/never").as_bytes()).await.unwrap();
+    eventually("it is asked", async || both.open.load(SeqCst) == 1).await;
+    for path in ["/kept/late", "/kept/small", "/hello"] {
+        assert_problem(&both.fast.get(path).await, 503, "overloaded");
+        let kept = both.fast.ask(&(keeping(path) + &closing("/livez", ""))).await;
+        assert_problem(&kept, 503, "overloaded");
+    }
+    drop(open);
+    eventually("it has left", async || both.fast.get("/hello").await.ends_with("hello")).await;
+    for _ in 0..3 {
+        let late = both.fast.ask(&(keeping("/kept/late") + &closing("/livez", ""))).await;
+        assert_status(&late, 200);
+    }
+    assert_eq!(both.by_layers(), 0);
+}
+
+#[tokio::test]
+async fn what_is_asked_for_is_answered_before_the_end_and_closes_its_connection() {
+    for delay in ["0s", "1s"] {
+        let both = Both::start(&[&format!("--shutdown-delay={delay}")]).await;
+        let mut stream = both.fast.connect().await;
+        stream.write_all(keeping("/kept/late-large").as_bytes()).await.unwrap();
+        // Its answer shows that the one before it has arrived, too.
+        assert_status(&both.fast.get("/hello").await, 200);
+        both.fast.stop.send(()).unwrap();
+        let answer = rest(&mut stream).await;
+        assert_status(&answer, 200);
+        assert!(answer.contains("connection: close") && answer.len() > LARGE, "{delay}");
+        assert_eq!(both.by_layers.load(SeqCst), 0);
+    }
+}
+
+#[tokio::test]
 async fn a_drain_closes_the_connections_of_what_is_ready_too() {
     let both = Both::start(&["--shutdown-delay=1s"]).await;
     let mut stream = both.fast.connect().await;
@@ -445,6 +572,9 @@ async fn it_counts_as_the_layers_do() {
     let both = Both::start_at(&["/counted/{*name}"], &[]).await;
     let asked = keeping("/counted/small").repeat(3)
         + "GET /counted/small HTTP/1.1\r\nif-none-match: *\r\n\r\n"
+        + &keeping("/counted/late")
+        + &keeping("/counted/nothing").repeat(2)
+        + &keeping("/counted/broken")
         + &closing("/livez", "");
     let of = |text: &str| {
         let lines = text.lines().filter(|line| line.contains("/counted/{name}"));
@@ -456,18 +586,22 @@ async fn it_counts_as_the_layers_do() {
     let (_, text) = exporter.render();
     let fast = of(&text);
     for series in [
-        r#"axum_http_requests_total{method="GET",status="200",endpoint="/counted/{name}"} 3"#,
+        r#"axum_http_requests_total{method="GET",status="200",endpoint="/counted/{name}"} 4"#,
         r#"axum_http_requests_total{method="GET",status="304",endpoint="/counted/{name}"} 1"#,
-        r#"axum_http_requests_duration_seconds_count{method="GET",status="200",endpoint="/counted/{name}"} 3"#,
+        r#"axum_http_requests_total{method="GET",status="404",endpoint="/counted/{name}"} 2"#,
+        r#"axum_http_requests_total{method="GET",status="502",endpoint="/counted/{name}"} 1"#,
+        r#"axum_http_requests_duration_seconds_count{method="GET",status="200",endpoint="/counted/{name}"} 4"#,
     ] {
         assert!(fast.iter().any(|line| line == series), "{series} is not in {fast:#?}");
     }
     both.slow.ask(&asked).await;
     let (_, text) = exporter.render();
     for series in [
-        r#"axum_http_requests_total{method="GET",status="200",endpoint="/counted/{name}"} 6"#,
+        r#"axum_http_requests_total{method="GET",status="200",endpoint="/counted/{name}"} 8"#,
         r#"axum_http_requests_total{method="GET",status="304",endpoint="/counted/{name}"} 2"#,
-        r#"axum_http_requests_duration_seconds_count{method="GET",status="200",endpoint="/counted/{name}"} 6"#,
+        r#"axum_http_requests_total{method="GET",status="404",endpoint="/counted/{name}"} 4"#,
+        r#"axum_http_requests_total{method="GET",status="502",endpoint="/counted/{name}"} 2"#,
+        r#"axum_http_requests_duration_seconds_count{method="GET",status="200",endpoint="/counted/{name}"} 8"#,
     ] {
         assert!(text.contains(series), "the layers count another series than {series}");
     }

@@ -14,7 +14,7 @@ use clap::Parser;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use shared::{
     config::Common,
-    fast_path::Hits,
+    fast_path::{Answering, Answers},
     http::{Stack, stack},
     metrics::Exporter,
     problem::Problem,
@@ -47,13 +47,12 @@ pub(crate) struct Server {
 
 impl Server {
     async fn start(flags: &[&str]) -> Self {
-        // Nothing is ever ready, so that every request passes the fast path by.
-        let hits = Hits { routes: &["/hello", "/held"], ready: Box::new(|_, _| None) };
-        Self::serving(Router::new(), Some(hits), flags).await
+        // No route of its own, so that every request passes the fast path by.
+        Self::serving(Router::new(), Some(no_answers()), flags).await
     }
 
-    /// With more routes, and with what may be answered at once.
-    pub(crate) async fn serving(more: Router, hits: Option<Hits>, flags: &[&str]) -> Self {
+    /// With more routes, and with those that have a fast path.
+    pub(crate) async fn serving(more: Router, fast_path: Option<Answers>, flags: &[&str]) -> Self {
         // The tests that run beside each other hold more than the usual thousand.
         let limit = getrlimit(Resource::Nofile);
         setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).unwrap();
@@ -67,7 +66,7 @@ impl Server {
             .route("/held", get(async move || held.notified().await))
             .route("/panic", get(async || -> &str { panic!("the secret that it stumbled over") }))
             .merge(more);
-        let limits = Stack { request_timeout: PATIENCE, too_slow: Problem::internal, hits };
+        let limits = Stack { request_timeout: PATIENCE, too_slow: Problem::internal, fast_path };
         let public = stack(routes, &config, &exporter, limits);
         let listener = server::listen(([127, 0, 0, 1], 0).into()).unwrap();
         let address = listener.local_addr().unwrap();
@@ -98,6 +97,12 @@ impl Server {
     async fn get_with(&self, path: &str, token: &str) -> String {
         self.ask(&closing(path, &format!("authorization: Bearer {token}\r\n"))).await
     }
+}
+
+/// To no route at all.
+pub(crate) fn no_answers() -> Answers {
+    let ask = |_: &str, _| Box::pin(async { Err(Problem::internal()) }) as Answering;
+    Answers { routes: &[], ready: Box::new(|_, _| None), ask: Box::new(ask) }
 }
 
 pub(crate) fn closing(path: &str, headers: &str) -> String {
