@@ -1,7 +1,7 @@
 //! The fast path: it answers as the layers do, and in the order of the requests.
 
 use std::{
-    fs,
+    fs, io,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::SeqCst},
@@ -33,6 +33,7 @@ use crate::{
     cache::{Error, LATENCY, cache_of, freshness},
     life::{
         PATIENCE, Server, assert_problem, assert_status, closing, eventually, head, keeping, rest,
+        whole,
     },
 };
 
@@ -46,6 +47,19 @@ struct Both {
     by_layers: Arc<AtomicUsize>,
     /// How many requests to `never` are open.
     open: Arc<AtomicUsize>,
+}
+
+impl Server {
+    /// What it says to bytes that are sent in parts, and how the connection ends.
+    async fn say(&self, parts: &[&str]) -> (String, io::Result<()>) {
+        let mut stream = self.connect().await;
+        for part in parts {
+            // The other side may have heard enough.
+            let _ = stream.write_all(part.as_bytes()).await;
+            sleep(Duration::from_micros(200)).await;
+        }
+        whole(&mut stream).await
+    }
 }
 
 /// What both servers answer, by the same code.
@@ -154,16 +168,11 @@ impl Both {
 
     /// What both say to the same bytes, sent in the same parts.
     async fn ask(&self, parts: &[&str]) -> [Vec<String>; 2] {
-        let ask = async |server: &Server| {
-            let mut stream = server.connect().await;
-            for part in parts {
-                // The other side may have heard enough.
-                let _ = stream.write_all(part.as_bytes()).await;
-                sleep(Duration::from_micros(200)).await;
-            }
-            answers(&rest(&mut stream).await)
-        };
-        [ask(&self.fast).await, ask(&self.slow).await]
+        let slow = self.slow.say(parts).await;
+        [self.fast.say(parts).await, slow].map(|(text, ended)| {
+            ended.unwrap();
+            answers(&text)
+        })
     }
 
     /// What the fast one says to a client that reads nothing until nothing more can be sent.
@@ -262,7 +271,6 @@ fn unready() -> Vec<String> {
         late("x-envoy-expected-rq-timeout-ms: 1"),
         late("x-envoy-expected-rq-timeout-ms: 100000"),
         late("x-envoy-expected-rq-timeout-ms: soon"),
-        late("x-request-id: \u{fc}"),
     ]
 }
 
@@ -327,7 +335,8 @@ async fn what_is_ready_is_answered_as_by_the_layers_and_without_them() {
 #[tokio::test]
 async fn what_is_not_ready_is_answered_as_by_the_layers_and_without_them() {
     let both = Both::start(&[]).await;
-    for request in unready() {
+    let foreign = "GET /kept/late HTTP/1.1\r\nx-request-id: \u{fc}\r\n\r\n".to_owned();
+    for request in unready().into_iter().chain([foreign]) {
         let [fast, slow] = both.ask(&[&request, &closing("/hello", "")]).await;
         assert_eq!(fast, slow, "{request}");
         assert_eq!(slow.len(), 2, "{request}");
@@ -380,8 +389,13 @@ fn however_requests_are_mixed_and_cut_the_answers_are_the_same_and_in_order() {
             cuts.extend([0, stream.len()]);
             cuts.sort_unstable();
             let parts: Vec<_> = cuts.windows(2).map(|cut| &stream[cut[0]..cut[1]]).collect();
-            let [fast, slow] = runtime.block_on(both.ask(&parts));
-            prop_assert_eq!(fast, slow);
+            let (slow, ended) = runtime.block_on(both.slow.say(&parts));
+            // hyper closes a connection at once when it refuses what comes behind an answer that
+            // is not yet taken, and if more is on its way then, that answer is lost.
+            prop_assume!(ended.is_ok());
+            let (fast, ended) = runtime.block_on(both.fast.say(&parts));
+            prop_assert!(ended.is_ok());
+            prop_assert_eq!(answers(&fast), answers(&slow));
             Ok(())
         })
         .unwrap();

@@ -1,7 +1,7 @@
 //! The life of a server on real sockets: slow, silent and hostile clients, floods, tokens, the way out.
 
 use std::{
-    fs,
+    fs, io,
     net::{SocketAddr, TcpStream as BlockingStream},
     os::unix::fs::symlink,
     path::PathBuf,
@@ -113,16 +113,21 @@ pub(crate) fn keeping(path: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n")
 }
 
-/// Everything until the connection ends, however it does.
+/// Everything until the connection ends.
 pub(crate) async fn rest(stream: &mut TcpStream) -> String {
+    let (text, ended) = whole(stream).await;
+    match ended {
+        Ok(()) => text,
+        Err(error) => panic!("{error}, after: {text}"),
+    }
+}
+
+/// Everything until the connection ends, and how it does.
+pub(crate) async fn whole(stream: &mut TcpStream) -> (String, io::Result<()>) {
     let mut text = Vec::new();
     let read = timeout(PATIENCE, stream.read_to_end(&mut text)).await;
     let ended = read.expect("the server ends the connection");
-    let text = String::from_utf8(text).unwrap();
-    match ended {
-        Ok(_) => text,
-        Err(error) => panic!("{error}, after: {text}"),
-    }
+    (String::from_utf8(text).unwrap(), ended.map(drop))
 }
 
 /// The head of an answer, and as much of the body as came with it, on a connection that stays open.
