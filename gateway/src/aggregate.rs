@@ -1,5 +1,7 @@
 //! The body of our answer, made of that of aux-service's: the same members, and both builds.
 
+use std::collections::BTreeMap;
+
 use serde::{
     Deserialize, Deserializer, Serialize,
     de::{Error, IgnoredAny},
@@ -19,10 +21,24 @@ pub(crate) type Aggregate = fn(&[u8], &str) -> Option<Body>;
 impl Route {
     pub(crate) fn aggregate(self) -> Aggregate {
         match self {
-            Self::Buckets => |theirs, version| aggregate::<Buckets>(theirs, version),
-            Self::Params => |theirs, version| aggregate::<Parameters>(theirs, version),
-            Self::Param => |theirs, version| aggregate::<Value<Text>>(theirs, version),
-            Self::Values => |theirs, version| aggregate::<Values<Text>>(theirs, version),
+            Self::Buckets => |theirs, ours| {
+                aggregate(theirs, ours, |TheirBuckets { version, buckets }| {
+                    (version, Buckets { buckets })
+                })
+            },
+            Self::Params => |theirs, ours| {
+                aggregate(theirs, ours, |TheirParameters { version, parameters }| {
+                    (version, Parameters { parameters })
+                })
+            },
+            Self::Param => |theirs, ours| {
+                aggregate(theirs, ours, |TheirValue { version, value }| (version, Value { value }))
+            },
+            Self::Values => |theirs, ours| {
+                aggregate(theirs, ours, |TheirValues { version, path, values, omitted }| {
+                    (version, Values { path, values, omitted })
+                })
+            },
             Self::Status => |theirs, _| {
                 let _: IgnoredAny = serde_json::from_slice(theirs).ok()?;
                 Some(theirs.to_vec().into())
@@ -48,11 +64,35 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
     }
 }
 
-/// Who made an answer. [`Versioned`](shared::wire::Versioned) would tell this and what is answered
-/// at once, but has to keep a copy of all of it until it knows which is which.
+// Their answers, as one object each: where the envelope is a type of its own, around what it holds,
+// the parser has to copy everything before it knows which is which.
+
 #[derive(Deserialize)]
-struct Build {
+struct TheirBuckets {
     version: String,
+    buckets: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct TheirParameters {
+    version: String,
+    parameters: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct TheirValue<'a> {
+    version: String,
+    #[serde(borrow)]
+    value: Text<'a>,
+}
+
+#[derive(Deserialize)]
+struct TheirValues<'a> {
+    version: String,
+    path: String,
+    #[serde(borrow)]
+    values: BTreeMap<String, Text<'a>>,
+    omitted: Vec<String>,
 }
 
 /// What our envelope has around our build and before theirs.
@@ -61,10 +101,18 @@ const ENVELOPE: usize = r#""main_version":"","aux_"#.len();
 /// A character of a string takes at most this many bytes: `\u0000`.
 const LONGEST_ESCAPE: usize = 6;
 
-fn aggregate<'a, T: Deserialize<'a> + Serialize>(theirs: &'a [u8], version: &str) -> Option<Body> {
-    // The parser's message may quote a value, so it goes no further.
-    let Build { version: aux_version } = serde_json::from_slice(theirs).ok()?;
-    let body: T = serde_json::from_slice(theirs).ok()?;
+/// `open` takes what is inside out of their envelope, and the build that it tells.
+fn aggregate<'a, T: Deserialize<'a>, B: Serialize>(
+    theirs: &'a [u8],
+    version: &str,
+    open: impl FnOnce(T) -> (String, B),
+) -> Option<Body> {
+    // The parser would take an array of their members as well.
+    if !theirs.trim_ascii_start().starts_with(b"{") {
+        return None;
+    }
+    // Its message may quote a value, so it goes no further.
+    let (aux_version, body) = open(serde_json::from_slice(theirs).ok()?);
     let ours = Aggregated { main_version: version.to_owned(), aux_version, body };
     // No JSON is shorter than ours of the same, so there is room for all of it: a buffer that grows
     // leaves the outgrown one, with what it held, in freed memory.

@@ -137,7 +137,9 @@ impl Kept {
     async fn connect(&self, place: OwnedSemaphorePermit) -> anyhow::Result<Connection> {
         let stream = TcpStream::connect((&*self.0.host, self.0.port)).await?;
         stream.set_nodelay(true)?;
-        let (sender, driver) = http1::handshake(TokioIo::new(stream)).await?;
+        // There is only ever one piece to write, which takes the kernel less time than a list of one.
+        let (sender, driver) =
+            http1::Builder::new().writev(false).handshake(TokioIo::new(stream)).await?;
         Ok(Connection {
             sender,
             driver: Some(Box::new(driver)),
