@@ -241,3 +241,173 @@ fn drive(driver: &mut Option<Box<impl Future + Unpin>>, cx: &mut Context<'_>) {
 fn nobody() -> Context<'static> {
     Context::from_waker(Waker::noop())
 }
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+        time::{advance, pause, resume},
+    };
+
+    use super::*;
+
+    struct Peer {
+        listener: TcpListener,
+        kept: Kept,
+    }
+
+    impl Peer {
+        async fn start() -> Self {
+            let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+            let port = listener.local_addr().expect("a bound address").port();
+            let base = Url::parse(&format!("http://127.0.0.1:{port}")).expect("a URL");
+            Self { listener, kept: Kept::to(&base) }
+        }
+
+        /// The other end of a connection that is opened and idle.
+        async fn open(&self) -> TcpStream {
+            let before = self.idle();
+            self.kept.open();
+            let (stream, _) = self.listener.accept().await.expect("it comes");
+            while self.idle() == before {
+                tokio::task::yield_now().await;
+            }
+            stream
+        }
+
+        /// A call over a connection, up to the point where that would be given back.
+        async fn use_once(&self, connection: &mut Connection, stream: &mut TcpStream) {
+            let path = PathAndQuery::from_static("/");
+            let answer = async {
+                assert!(stream.read(&mut [0; 1000]).await.expect("a request") > 0);
+                let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
+                stream.write_all(answer).await.expect("it is taken");
+            };
+            let (response, ()) =
+                tokio::join!(connection.send(self.kept.request(path, |_| {})), answer);
+            let body = Arriving { connection, body: response.expect("an answer").into_body() };
+            assert_eq!(body.collect().await.expect("a body").to_bytes(), "{}");
+        }
+
+        fn idle(&self) -> usize {
+            self.kept.0.idle.lock().len()
+        }
+    }
+
+    async fn is_closed(stream: &mut TcpStream) -> bool {
+        matches!(stream.read(&mut [0]).await, Ok(0) | Err(_))
+    }
+
+    /// Time passes at once. No socket is waited for while it stands still.
+    async fn pass(time: Duration) {
+        pause();
+        advance(time).await;
+        resume();
+    }
+
+    #[tokio::test]
+    async fn what_is_idle_for_too_long_is_swept() {
+        let peer = Peer::start().await;
+        let mut unused = peer.open().await;
+        let mut used = peer.open().await;
+        let mut connection = peer.kept.take().expect("it is idle");
+        peer.use_once(&mut connection, &mut used).await;
+        peer.kept.give_back(connection);
+        peer.kept.sweep();
+        assert_eq!(peer.idle(), 2);
+
+        pass(UNUSED_TIMEOUT).await;
+        peer.kept.sweep();
+        assert_eq!(peer.idle(), 1);
+        assert!(is_closed(&mut unused).await);
+
+        pass(IDLE_TIMEOUT).await;
+        peer.kept.sweep();
+        assert_eq!(peer.idle(), 0);
+        assert!(is_closed(&mut used).await);
+        assert_eq!(peer.kept.0.places.available_permits(), MOST);
+    }
+
+    #[tokio::test]
+    async fn what_is_idle_for_too_long_is_not_taken_before_the_sweep_either() {
+        let peer = Peer::start().await;
+        let _stream = peer.open().await;
+        pass(UNUSED_TIMEOUT).await;
+        assert!(peer.kept.take().is_none());
+    }
+
+    #[tokio::test]
+    async fn what_its_peer_has_closed_is_swept() {
+        let peer = Peer::start().await;
+        let gone = peer.open().await;
+        let _stays = peer.open().await;
+        drop(gone);
+        while peer.idle() == 2 {
+            tokio::task::yield_now().await;
+            peer.kept.sweep();
+        }
+        assert_eq!(peer.idle(), 1);
+    }
+
+    #[tokio::test]
+    async fn what_says_something_unasked_is_not_asked() {
+        let peer = Peer::start().await;
+        let mut stream = peer.open().await;
+        stream
+            .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+            .await
+            .expect("it is sent");
+        let mut connection = peer.kept.take().expect("it looks idle");
+        let request = peer.kept.request(PathAndQuery::from_static("/"), |_| {});
+        // The runtime has to hear of it first.
+        tokio::task::yield_now().await;
+        let error = connection.send(request).await.expect_err("it is no answer");
+        assert!(error.is_canceled(), "{error:?}");
+        assert!(is_closed(&mut stream).await, "and no request was sent");
+    }
+
+    #[tokio::test]
+    async fn the_one_that_was_used_last_is_used_next() {
+        let peer = Peer::start().await;
+        let mut streams = [peer.open().await, peer.open().await];
+        let [second, first] = [(); 2].map(|()| peer.kept.take().expect("it is idle"));
+        peer.kept.give_back(second);
+        peer.kept.give_back(first);
+        let mut next = peer.kept.take().expect("it is idle");
+        let used = peer.use_once(&mut next, &mut streams[0]);
+        timeout(Duration::from_secs(5), used).await.expect("it is the first one");
+    }
+
+    #[tokio::test]
+    async fn there_are_never_more_than_the_most() {
+        let peer = Peer::start().await;
+        (0..MOST + 10).for_each(|_| peer.kept.open());
+        let mut streams = Vec::new();
+        for _ in 0..MOST {
+            streams.push(peer.listener.accept().await.expect("it comes"));
+        }
+        while peer.idle() < MOST {
+            tokio::task::yield_now().await;
+        }
+        peer.kept.open();
+        assert_eq!(peer.kept.0.places.available_permits(), 0);
+        drop(peer.kept.take());
+        assert_eq!(peer.kept.0.places.available_permits(), 1, "a closed one makes place");
+    }
+
+    #[test]
+    fn a_host_is_called_what_reqwest_calls_it() {
+        for (base, host, authority) in [
+            ("http://aux-service:5000/base/", "aux-service", "aux-service:5000"),
+            ("http://aux-service:80", "aux-service", "aux-service"),
+            ("http://10.0.0.1:5000", "10.0.0.1", "10.0.0.1:5000"),
+            ("http://[fd00::1]:5000", "fd00::1", "[fd00::1]:5000"),
+        ] {
+            let kept = Kept::to(&Url::parse(base).expect("a URL"));
+            assert_eq!(kept.0.host, host);
+            assert_eq!(kept.0.authority, authority);
+        }
+    }
+}
