@@ -1,9 +1,9 @@
 //! Connections to aux-service that are kept open: the fast way to ask it.
 //!
-//! reqwest runs each connection in a task of its own; a call wakes that task, and is woken by it
-//! in turn, and both cost as much again as the exchange itself. A connection that is kept here is
-//! driven by the task that uses it. reqwest is the general way still: it asks when no connection
-//! is at hand, which then makes for one, so that steady load soon finds as many as it uses.
+//! reqwest runs each connection in a task of its own, which a call wakes and is woken by. A
+//! connection that is kept here is driven by the task that uses it, so that nobody has to be woken.
+//! reqwest is the general way still: a call that finds no connection goes by it, and has one opened
+//! for those that follow, so that steady load soon finds as many as it uses.
 
 use std::{
     future::{Future, poll_fn},
@@ -32,9 +32,9 @@ use url::{Host, Url};
 
 use crate::upstream::{CONNECT_TIMEOUT, IDLE_TIMEOUT};
 
-/// At most this many connections are open or opening. They are a fraction of what aux-service
-/// takes, even from several replicas of ours, and a process that has more calls under way than
-/// this waits for other things than the fast way.
+/// At most this many connections are open or opening. With a millisecond for each exchange they
+/// carry more calls than a process makes; and where aux-service takes longer than that, which way a
+/// call goes is not what it costs.
 const MOST: usize = 256;
 
 /// aux-service closes a connection that brings no request within ten seconds of its begin.
@@ -344,10 +344,13 @@ mod tests {
         let gone = peer.open().await;
         let _stays = peer.open().await;
         drop(gone);
-        while peer.idle() == 2 {
-            tokio::task::yield_now().await;
-            peer.kept.sweep();
-        }
+        let swept = async {
+            while peer.idle() == 2 {
+                tokio::task::yield_now().await;
+                peer.kept.sweep();
+            }
+        };
+        timeout(Duration::from_secs(5), swept).await.expect("its close is noticed");
         assert_eq!(peer.idle(), 1);
     }
 
