@@ -1,10 +1,14 @@
 //! The body of our answer, made of that of aux-service's: the same members, and both builds.
 
-use std::borrow::Cow;
+use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize, de::IgnoredAny};
-use shared::wire::{Aggregated, Buckets, Parameters, Value, Values, Versioned};
-use zeroize::{Zeroize, Zeroizing};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{Error, IgnoredAny},
+};
+use serde_json::value::RawValue;
+use shared::wire::{Aggregated, Buckets, Parameters, Value, Values};
+use zeroize::Zeroizing;
 
 use crate::upstream::Route;
 
@@ -17,10 +21,24 @@ pub(crate) type Aggregate = fn(&[u8], &str) -> Option<Body>;
 impl Route {
     pub(crate) fn aggregate(self) -> Aggregate {
         match self {
-            Self::Buckets => |theirs, version| aggregate::<Buckets>(theirs, version),
-            Self::Params => |theirs, version| aggregate::<Parameters>(theirs, version),
-            Self::Param => |theirs, version| aggregate::<Value<Text>>(theirs, version),
-            Self::Values => |theirs, version| aggregate::<Values<Text>>(theirs, version),
+            Self::Buckets => |theirs, ours| {
+                aggregate(theirs, ours, |TheirBuckets { version, buckets }| {
+                    (version, Buckets { buckets })
+                })
+            },
+            Self::Params => |theirs, ours| {
+                aggregate(theirs, ours, |TheirParameters { version, parameters }| {
+                    (version, Parameters { parameters })
+                })
+            },
+            Self::Param => |theirs, ours| {
+                aggregate(theirs, ours, |TheirValue { version, value }| (version, Value { value }))
+            },
+            Self::Values => |theirs, ours| {
+                aggregate(theirs, ours, |TheirValues { version, path, values, omitted }| {
+                    (version, Values { path, values, omitted })
+                })
+            },
             Self::Status => |theirs, _| {
                 let _: IgnoredAny = serde_json::from_slice(theirs).ok()?;
                 Some(theirs.to_vec().into())
@@ -29,17 +47,52 @@ impl Route {
     }
 }
 
-/// A value where it stands in their body. Only what is written with escapes is a copy.
-#[derive(Deserialize, Serialize)]
+/// A value as it stands in their body, quotes and escapes included: it is never read, and so never
+/// copied but into ours.
+#[derive(Serialize)]
 #[serde(transparent)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+struct Text<'a>(&'a RawValue);
 
-impl Drop for Text<'_> {
-    fn drop(&mut self) {
-        if let Cow::Owned(copy) = &mut self.0 {
-            copy.zeroize();
+impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let json: &RawValue = Deserialize::deserialize(deserializer)?;
+        if json.get().starts_with('"') {
+            Ok(Self(json))
+        } else {
+            Err(D::Error::custom("a value is a text"))
         }
     }
+}
+
+// Their answers, as one object each: where the envelope is a type of its own, around what it holds,
+// the parser has to copy everything before it knows which is which.
+
+#[derive(Deserialize)]
+struct TheirBuckets {
+    version: String,
+    buckets: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct TheirParameters {
+    version: String,
+    parameters: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct TheirValue<'a> {
+    version: String,
+    #[serde(borrow)]
+    value: Text<'a>,
+}
+
+#[derive(Deserialize)]
+struct TheirValues<'a> {
+    version: String,
+    path: String,
+    #[serde(borrow)]
+    values: BTreeMap<String, Text<'a>>,
+    omitted: Vec<String>,
 }
 
 /// What our envelope has around our build and before theirs.
@@ -48,10 +101,19 @@ const ENVELOPE: usize = r#""main_version":"","aux_"#.len();
 /// A character of a string takes at most this many bytes: `\u0000`.
 const LONGEST_ESCAPE: usize = 6;
 
-fn aggregate<'a, T: Deserialize<'a> + Serialize>(theirs: &'a [u8], version: &str) -> Option<Body> {
-    // The parser's message may quote a value, so it goes no further.
-    let Versioned { version: aux_version, body } = serde_json::from_slice(theirs).ok()?;
-    let ours = Aggregated::<T> { main_version: version.to_owned(), aux_version, body };
+/// `open` takes what is inside out of their envelope, and the build that it tells.
+fn aggregate<'a, T: Deserialize<'a>, B: Serialize>(
+    theirs: &'a [u8],
+    version: &str,
+    open: impl FnOnce(T) -> (String, B),
+) -> Option<Body> {
+    // The parser would take an array of their members as well.
+    if !theirs.trim_ascii_start().starts_with(b"{") {
+        return None;
+    }
+    // Its message may quote a value, so it goes no further.
+    let (aux_version, body) = open(serde_json::from_slice(theirs).ok()?);
+    let ours = Aggregated { main_version: version.to_owned(), aux_version, body };
     // No JSON is shorter than ours of the same, so there is room for all of it: a buffer that grows
     // leaves the outgrown one, with what it held, in freed memory.
     let room = theirs.len() + ENVELOPE + LONGEST_ESCAPE * version.len();
@@ -64,6 +126,7 @@ fn aggregate<'a, T: Deserialize<'a> + Serialize>(theirs: &'a [u8], version: &str
 mod tests {
     use proptest::prelude::*;
     use serde_json::json;
+    use shared::wire::Versioned;
 
     use super::*;
 
@@ -86,11 +149,38 @@ mod tests {
 
     #[test]
     fn what_its_route_does_not_answer_is_refused() {
-        for theirs in [r#"{"version":"1"}"#, r#"{"value":"v"}"#, r#"{"version":"1","value":1}"#, ""]
-        {
+        for theirs in [
+            r#"{"version":"1"}"#,
+            r#"{"value":"v"}"#,
+            r#"{"version":1,"value":"v"}"#,
+            r#"{"version":"1","value":1}"#,
+            r#"{"version":"1","value":null}"#,
+            r#"{"version":"1","value":["v"]}"#,
+            r#"{"version":"1","value":{"v":"v"}}"#,
+            r#"{"version":"1","value":"v","value":"w"}"#,
+            r#"{"version":"1","value":"\x"}"#,
+            r#"{"version":"1","value":"\u12"}"#,
+            r#"{"version":"1","value":"v}"#,
+            r#"{"version":"1","value":"v"} and more"#,
+            r#"["1","v"]"#,
+            "{\"version\":\"1\",\"value\":\"a line\nand another\"}",
+            "",
+        ] {
             assert_eq!(ours(Route::Param, theirs), None, "{theirs}");
         }
+        let no_text = b"{\"version\":\"1\",\"value\":\"\xff\"}";
+        assert!(Route::Param.aggregate()(no_text, "2").is_none(), "it is not UTF-8");
+        let values = r#"{"version":"1","path":"/","values":{"/a":1},"omitted":[]}"#;
+        assert_eq!(ours(Route::Values, values), None);
         assert_eq!(ours(Route::Status, "{"), None);
+    }
+
+    #[test]
+    fn a_value_is_told_as_it_was_written() {
+        let theirs = r#"{"version":"1","value":"\u00e9\/\n\"é"}"#;
+        let ours = Route::Param.aggregate()(theirs.as_bytes(), "2").expect("a parameter");
+        let told = r#"{"main_version":"2","aux_version":"1","value":"\u00e9\/\n\"é"}"#;
+        assert_eq!(std::str::from_utf8(&ours), Ok(told));
     }
 
     proptest! {

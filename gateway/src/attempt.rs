@@ -2,21 +2,25 @@
 
 use std::{error::Error as _, sync::OnceLock, time::Duration};
 
-use axum::body::Bytes;
-use http::{Extensions, HeaderValue, StatusCode, header};
+use bytes::Bytes;
+use http::{Extensions, HeaderMap, HeaderValue, Method, StatusCode, header, uri::PathAndQuery};
+use http_body_util::BodyExt;
+use hyper::body::Body as HttpBody;
 use metrics::{Counter, Histogram, Unit, counter, describe_counter, describe_histogram, histogram};
-use reqwest::{Request, Response};
+use reqwest::{Request, Response, ResponseBuilderExt};
 use reqwest_middleware::{Error, Middleware, Next, Result};
 use reqwest_retry::RetryError;
 use shared::{
     auth::Token, http::EXPECTED_TIMEOUT, problem::Problem, telemetry::RequestContext, trace::Span,
 };
 use tokio::time::{Instant, timeout};
+use url::{Position, Url};
 use zeroize::Zeroizing;
 
 use crate::{
     aggregate::{Aggregate, Body},
     breaker::{Breaker, Refused, Verdict},
+    kept::{Arriving, Kept},
 };
 
 /// A larger answer than this is not read to its end: no list or set of values of a sane account
@@ -166,6 +170,7 @@ fn is_transient(status: StatusCode) -> bool {
 /// The layers below retry: circuit breaker, then the timeout of one attempt, then HTTP.
 pub(crate) struct Attempt {
     pub(crate) breaker: Breaker,
+    pub(crate) kept: Kept,
     pub(crate) timeout: Duration,
     /// What aux-service wants to be shown.
     pub(crate) token: Option<Token>,
@@ -184,7 +189,7 @@ impl Middleware for Attempt {
 impl Attempt {
     async fn run(
         &self,
-        mut request: Request,
+        request: Request,
         extensions: &mut Extensions,
         next: Next<'_>,
     ) -> std::result::Result<Response, Failure> {
@@ -201,18 +206,26 @@ impl Attempt {
         };
         let remaining = call.deadline.saturating_duration_since(measured.started);
         let patience = self.timeout.min(remaining);
-        let headers = request.headers_mut();
-        headers.insert(EXPECTED_TIMEOUT, HeaderValue::from(patience.as_millis() as u64));
-        if let Some(token) = &self.token {
-            headers.insert(header::AUTHORIZATION, token.header());
-        }
         let mut span = Span::client(|| format!("GET {}", call.route));
-        if let Some(context) = RequestContext::current() {
-            span.within(context).inject(headers);
-        }
+        let context = RequestContext::current().map(|context| span.within(context));
+        let tell = |headers: &mut HeaderMap| {
+            headers.insert(EXPECTED_TIMEOUT, HeaderValue::from(patience.as_millis() as u64));
+            if let Some(token) = &self.token {
+                headers.insert(header::AUTHORIZATION, token.header());
+            }
+            if let Some(context) = &context {
+                context.inject(headers);
+            }
+        };
 
-        let aggregate = |theirs: &[u8]| (call.aggregate)(theirs, &self.version);
-        let exchange = exchange(request, extensions, next, aggregate);
+        let exchange = async {
+            let url = request.url().clone();
+            let conditional = request.headers().contains_key(header::IF_NONE_MATCH);
+            let answer = self.exchange(request, extensions, next, tell).await?;
+            let ours =
+                judge(&answer, conditional, |theirs| (call.aggregate)(theirs, &self.version))?;
+            Ok(answer.with(ours, url))
+        };
         let result = match timeout(patience, exchange).await {
             Ok(result) => result,
             Err(_) => Err(Failure::TimedOut(patience)),
@@ -238,77 +251,175 @@ impl Attempt {
     }
 }
 
-/// Sends the request and reads the answer to its end: an answer that breaks off, stalls or makes no
-/// sense must fail here, where the breaker sees it and a retry can help, and not in front of the
-/// client.
-async fn exchange(
-    request: Request,
-    extensions: &mut Extensions,
-    next: Next<'_>,
+/// What aux-service answered, whole.
+struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    /// `None` if it is too large.
+    body: Option<Bytes>,
+}
+
+impl Answer {
+    /// The response as the layers above want it, with ours in the place of the body.
+    fn with(self, ours: Option<Body>, url: Url) -> Response {
+        // Without a URL, reqwest would parse one that it makes up.
+        let response = http::Response::builder().status(self.status).url(url);
+        let response = match ours {
+            Some(ours) => response.extension(ours),
+            None => response,
+        };
+        let mut response =
+            Response::from(response.body(Bytes::new()).expect("every part of it is one already"));
+        *response.headers_mut() = self.headers;
+        response
+    }
+}
+
+impl Attempt {
+    /// Sends the request and reads the answer to its end: an answer that breaks off or stalls must
+    /// fail here, where the breaker sees it and a retry can help, and not in front of the client.
+    /// `tell` adds what every request says.
+    async fn exchange(
+        &self,
+        mut request: Request,
+        extensions: &mut Extensions,
+        next: Next<'_>,
+        tell: impl Fn(&mut HeaderMap),
+    ) -> std::result::Result<Answer, Failure> {
+        if let Some(answer) = self.exchange_over_kept(&request, &tell).await? {
+            return Ok(answer);
+        }
+        tell(request.headers_mut());
+        let response = next
+            .run(request, extensions)
+            .await
+            .map_err(|error| Failure::Unreachable(error.without_url()))?;
+        let (head, body) = http::Response::<reqwest::Body>::from(response).into_parts();
+        let body = read(body)
+            .await
+            .map_err(|error| Failure::Unreachable(Error::Reqwest(error.without_url())))?;
+        Ok(Answer { status: head.status, headers: head.headers, body })
+    }
+
+    /// The same over a connection that is kept; `None` if none is at hand.
+    async fn exchange_over_kept(
+        &self,
+        request: &Request,
+        tell: impl Fn(&mut HeaderMap),
+    ) -> std::result::Result<Option<Answer>, Failure> {
+        let broken = |error| Failure::Unreachable(Error::middleware(error));
+        if request.method() != Method::GET || request.body().is_some() {
+            return Ok(None);
+        }
+        let Ok(path) = PathAndQuery::try_from(&request.url()[Position::BeforePath..]) else {
+            return Ok(None);
+        };
+        while let Some(mut connection) = self.kept.take() {
+            let request = self.kept.request(path.clone(), |headers| {
+                headers.extend(request.headers().clone());
+                tell(headers);
+            });
+            let response = match connection.send(request).await {
+                Ok(response) => response,
+                // It was closed while nobody used it, and nothing was sent.
+                Err(error) if error.is_canceled() => continue,
+                // Its close and the request have met, or so it seems: aux-service has always
+                // answered here. That is no failure of the attempt, since every connection has to be
+                // closed some time, and to ask again does no harm (RFC 9112, 9.3.1).
+                Err(error) if error.is_incomplete_message() && connection.used => break,
+                Err(error) => return Err(broken(error)),
+            };
+            let (head, body) = response.into_parts();
+            let body =
+                read(Arriving { connection: &mut connection, body }).await.map_err(broken)?;
+            if body.is_some() {
+                self.kept.give_back(connection);
+            }
+            return Ok(Some(Answer { status: head.status, headers: head.headers, body }));
+        }
+        self.kept.open();
+        Ok(None)
+    }
+}
+
+/// Makes ours of the answer, where it has something to make it of: all but an answer that changes
+/// nothing. What makes no sense must fail here as well.
+fn judge(
+    answer: &Answer,
+    conditional: bool,
     aggregate: impl Fn(&[u8]) -> Option<Body>,
-) -> std::result::Result<Response, Failure> {
-    let conditional = request.headers().contains_key(header::IF_NONE_MATCH);
-    let mut response = next
-        .run(request, extensions)
-        .await
-        .map_err(|error| Failure::Unreachable(error.without_url()))?;
-    let status = response.status();
+) -> std::result::Result<Option<Body>, Failure> {
+    let Answer { status, ref headers, ref body } = *answer;
     let nonsense = |what| Failure::Nonsense { status, what };
     if status == StatusCode::NOT_MODIFIED && conditional {
-        return Ok(response);
+        return Ok(None);
     }
-    let body = read(&mut response).await?.ok_or_else(|| nonsense("a body that is too large"))?;
-    let media_type = media_type(&response);
+    let body = body.as_ref().ok_or_else(|| nonsense("a body that is too large"))?;
+    let is_of = |media_type| self::media_type(headers).eq_ignore_ascii_case(media_type);
     if status == StatusCode::OK {
-        if media_type != "application/json" {
+        if !is_of("application/json") {
             return Err(nonsense("a body that is not JSON"));
         }
-        let ours = aggregate(&body).ok_or_else(|| nonsense("a body of another kind"))?;
-        response.extensions_mut().insert(ours);
-        return Ok(response);
+        let ours = aggregate(body).ok_or_else(|| nonsense("a body of another kind"))?;
+        return Ok(Some(ours));
     }
-    if media_type != "application/problem+json" {
+    if !is_of("application/problem+json") {
         return Err(nonsense("a body that is no problem"));
     }
-    match serde_json::from_slice::<Problem>(&body) {
+    match serde_json::from_slice::<Problem>(body) {
         // Where aux-service refuses our token, nothing is wrong with the client's.
         Ok(problem) if problem.status != status.as_u16() || status == StatusCode::UNAUTHORIZED => {
             Err(nonsense("a problem that is not the client's"))
         }
-        Ok(problem) => Err(Failure::Problem(Box::new(problem.with_headers(response.headers())))),
+        Ok(problem) => Err(Failure::Problem(Box::new(problem.with_headers(headers)))),
         Err(_) => Err(nonsense("a problem that cannot be read")),
     }
 }
 
 /// The whole body, or nothing if it is too large.
-async fn read(response: &mut Response) -> std::result::Result<Option<Bytes>, Failure> {
-    let announced = response.content_length().unwrap_or(0);
+async fn read<B>(mut body: B) -> std::result::Result<Option<Bytes>, B::Error>
+where
+    B: HttpBody<Data = Bytes> + Unpin,
+{
+    let announced = body.size_hint().exact().unwrap_or(0);
     if announced > LARGEST_BODY as u64 {
         return Ok(None);
     }
-    let broken = |error: reqwest::Error| Failure::Unreachable(Error::Reqwest(error.without_url()));
-    let mut chunk = response.chunk().await.map_err(broken)?;
+    let mut piece = next_piece(&mut body).await?;
     // Most come in one piece.
-    if chunk.as_ref().is_some_and(|chunk| chunk.len() as u64 == announced) {
-        return Ok(chunk);
+    if piece.as_ref().is_some_and(|piece| piece.len() as u64 == announced) {
+        return Ok(piece);
     }
     // aux-service announces its length, so that the buffer never moves and leaves a copy behind.
-    let mut body = Zeroizing::new(Vec::with_capacity(announced as usize));
-    while let Some(part) = chunk {
-        if body.len() + part.len() > LARGEST_BODY {
+    let mut whole = Zeroizing::new(Vec::with_capacity(announced as usize));
+    while let Some(part) = piece {
+        if whole.len() + part.len() > LARGEST_BODY {
             return Ok(None);
         }
-        body.extend_from_slice(&part);
-        chunk = response.chunk().await.map_err(broken)?;
+        whole.extend_from_slice(&part);
+        piece = next_piece(&mut body).await?;
     }
-    Ok(Some(Bytes::from_owner(body)))
+    Ok(Some(Bytes::from_owner(whole)))
+}
+
+/// What comes next of a body, and `None` at its end. Trailers tell nothing that we want to know.
+async fn next_piece<B>(body: &mut B) -> std::result::Result<Option<Bytes>, B::Error>
+where
+    B: HttpBody<Data = Bytes> + Unpin,
+{
+    while let Some(frame) = body.frame().await {
+        if let Ok(piece) = frame?.into_data() {
+            return Ok(Some(piece));
+        }
+    }
+    Ok(None)
 }
 
 /// Without its parameters, and empty where there is none.
-fn media_type(response: &Response) -> String {
-    let value = response.headers().get(header::CONTENT_TYPE);
+fn media_type(headers: &HeaderMap) -> &str {
+    let value = headers.get(header::CONTENT_TYPE);
     let text = value.and_then(|value| value.to_str().ok()).unwrap_or_default();
-    text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+    text.split(';').next().unwrap_or_default().trim()
 }
 
 /// Records an attempt when it ends, however it ends.

@@ -27,21 +27,25 @@ use crate::{
     breaker::{self, Breaker},
     config::Config,
     error::Error,
+    kept::Kept,
     retry::{self, Retry},
 };
 
 /// A host that does not even shake hands within this time is gone; another replica may be there.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Shorter than the two minutes after which aux-service closes a connection that nobody uses:
 /// a request must not meet that close half-way.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// An abandoned attempt counts as a failure from this part of its timeout on.
 const SLOW_PART: u32 = 4;
 
 /// Who asks how things are wants to know now that aux-service does not answer.
 const STATUS_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Nearly all paths below that of the base are shorter, in bytes.
+const USUAL_PATH: usize = 128;
 
 const NO_CACHE: HeaderValue = HeaderValue::from_static("no-cache");
 
@@ -53,6 +57,7 @@ struct Parts {
     client: ClientWithMiddleware,
     base: Url,
     breaker: Breaker,
+    kept: Kept,
     cache: Cache<Error>,
     /// What a load may take; `None` while the cache is off, where each call is its caller's alone.
     load_timeout: Option<Duration>,
@@ -137,8 +142,10 @@ impl Upstream {
             budget: config.retry_budget,
         });
         let routes = Route::ALL.map(Route::template);
+        let kept = Kept::to(&config.aux_url);
         let attempt = Attempt {
             breaker: breaker.clone(),
+            kept: kept.clone(),
             timeout: config.attempt_timeout,
             token: config.aux_token_file.as_ref().map(Token::follow),
             version: config.main_version.clone(),
@@ -157,6 +164,7 @@ impl Upstream {
             client: ClientBuilder::new(client).with(retry).with(attempt).build(),
             base: config.aux_url.clone(),
             breaker,
+            kept,
             cache,
             load_timeout: caching.then_some(config.request_timeout),
             trusts_clients: config.common.auth_token_file.is_some(),
@@ -272,16 +280,19 @@ impl Upstream {
         })
     }
 
-    /// To be called before each scrape.
+    /// To be called before each scrape, and every few seconds.
     pub fn refresh_metrics(&self) {
         self.0.breaker.publish();
+        self.0.kept.sweep();
         self.0.cache.sync();
     }
 
     /// The path is made of segments, so that no name can lead out of its route.
     fn url(&self, route: Route, name: Option<&str>) -> Url {
         // `Url::path_segments_mut` would drop tabs and line ends, and so ask for another name.
-        let mut path = self.0.base.path().trim_end_matches('/').to_owned();
+        let base = self.0.base.path().trim_end_matches('/');
+        let mut path = String::with_capacity(base.len() + USUAL_PATH);
+        path.push_str(base);
         for segment in std::iter::once(route.segment()).chain(name) {
             path.push('/');
             path.extend(utf8_percent_encode(segment, NON_ALPHANUMERIC));

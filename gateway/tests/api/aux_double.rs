@@ -1,11 +1,19 @@
 //! A stand-in for aux-service that misbehaves on cue, byte by byte, on a real socket.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use parking_lot::Mutex;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
+    sync::watch,
     task::JoinSet,
     time::{Instant, sleep},
 };
@@ -16,12 +24,14 @@ pub(crate) struct Seen {
     pub(crate) path: String,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) at: Instant,
+    /// On which connection, in the order in which they were accepted, from 0.
+    pub(crate) connection: usize,
 }
 
 impl Seen {
     /// One that never travelled.
     pub(crate) fn of(path: &str) -> Self {
-        Self { path: path.to_owned(), headers: Vec::new(), at: Instant::now() }
+        Self { path: path.to_owned(), headers: Vec::new(), at: Instant::now(), connection: 0 }
     }
 
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
@@ -49,6 +59,9 @@ type Behaviour = Box<dyn FnMut(&Seen) -> Reply + Send>;
 struct Shared {
     behaviour: Mutex<Behaviour>,
     seen: Mutex<Vec<Seen>>,
+    accepted: AtomicUsize,
+    open: AtomicUsize,
+    hang_up: watch::Sender<()>,
 }
 
 pub(crate) struct Aux {
@@ -71,6 +84,9 @@ impl Aux {
         let shared = Arc::new(Shared {
             behaviour: Mutex::new(Box::new(behaviour)),
             seen: Mutex::new(Vec::new()),
+            accepted: AtomicUsize::new(0),
+            open: AtomicUsize::new(0),
+            hang_up: watch::Sender::new(()),
         });
         let listener = tokio::spawn(accept(listener, Arc::clone(&shared)));
         Self { addr, shared, listener }
@@ -90,6 +106,21 @@ impl Aux {
         self.shared.seen.lock().len()
     }
 
+    /// How many connections there have been.
+    pub(crate) fn accepted(&self) -> usize {
+        self.shared.accepted.load(Relaxed)
+    }
+
+    /// How many connections there are.
+    pub(crate) fn open(&self) -> usize {
+        self.shared.open.load(Relaxed)
+    }
+
+    /// Closes every connection that waits for a request.
+    pub(crate) fn hang_up(&self) {
+        self.shared.hang_up.send_replace(());
+    }
+
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.addr)
     }
@@ -107,13 +138,25 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     let mut connections = JoinSet::new();
     loop {
         let (stream, _) = listener.accept().await.expect("accepting works");
-        connections.spawn(converse(stream, Arc::clone(&shared)));
+        let connection = shared.accepted.fetch_add(1, Relaxed);
+        shared.open.fetch_add(1, Relaxed);
+        let shared = Arc::clone(&shared);
+        connections.spawn(async move {
+            converse(stream, connection, &shared).await;
+            shared.open.fetch_sub(1, Relaxed);
+        });
     }
 }
 
-async fn converse(mut stream: TcpStream, shared: Arc<Shared>) {
+async fn converse(mut stream: TcpStream, connection: usize, shared: &Shared) {
     stream.set_nodelay(true).expect("an option of a socket");
-    while let Some(seen) = read_request(&mut stream).await {
+    let mut hang_up = shared.hang_up.subscribe();
+    loop {
+        let seen = tokio::select! {
+            seen = read_request(&mut stream) => seen,
+            _ = hang_up.changed() => return,
+        };
+        let Some(seen) = seen.map(|seen| Seen { connection, ..seen }) else { return };
         shared.seen.lock().push(seen.clone());
         let reply = (shared.behaviour.lock())(&seen);
         for act in reply {
@@ -138,12 +181,12 @@ async fn read_request(stream: &mut TcpStream) -> Option<Seen> {
     }
     let head = String::from_utf8(head).expect("a head is text");
     let mut lines = head.lines();
-    let path = lines.next()?.split(' ').nth(1)?.to_owned();
+    let path = lines.next()?.split(' ').nth(1)?;
     let headers = lines
         .filter_map(|line| line.split_once(": "))
         .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
         .collect();
-    Some(Seen { path, headers, at: Instant::now() })
+    Some(Seen { headers, ..Seen::of(path) })
 }
 
 /// A whole response.

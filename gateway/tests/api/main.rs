@@ -5,6 +5,7 @@ mod aux_double;
 mod gateway;
 mod process;
 mod faults;
+mod kept;
 mod propagation;
 mod outage;
 mod inventory;
