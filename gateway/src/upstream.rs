@@ -287,20 +287,34 @@ impl Upstream {
         self.0.cache.sync();
     }
 
-    /// The path is made of segments, so that no name can lead out of its route.
+    /// No name can lead out of its route: one in which anything could have a meaning goes as a single
+    /// segment.
     fn url(&self, route: Route, name: Option<&str>) -> Url {
         // `Url::path_segments_mut` would drop tabs and line ends, and so ask for another name.
         let base = self.0.base.path().trim_end_matches('/');
         let mut path = String::with_capacity(base.len() + USUAL_PATH);
-        path.push_str(base);
-        for segment in std::iter::once(route.segment()).chain(name) {
-            path.push('/');
-            path.extend(utf8_percent_encode(segment, NON_ALPHANUMERIC));
+        path.extend([base, "/", route.segment()]);
+        match name {
+            // As the client has most likely written it, so that aux-service finds it at once.
+            Some(name) if is_plain(name) => path.push_str(name),
+            Some(name) => {
+                path.push('/');
+                path.extend(utf8_percent_encode(name, NON_ALPHANUMERIC));
+            }
+            None => {}
         }
         let mut url = self.0.base.clone();
         url.set_path(&path);
         url
     }
+}
+
+/// Whether a name is segments of harmless characters, each with its slash before it.
+fn is_plain(name: &str) -> bool {
+    let harmless = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.".contains(byte);
+    let plain = |part: &[u8]| !matches!(part, b"" | b"." | b"..") && part.iter().all(harmless);
+    name.strip_prefix('/')
+        .is_some_and(|name| name.as_bytes().split(|&byte| byte == b'/').all(plain))
 }
 
 /// What the attempt has made of a 200.

@@ -101,7 +101,7 @@ async fn each_name_has_an_answer_of_its_own() {
     for name in ["a", "a/b", "b"] {
         let answer = gateway.get(&format!("/param/{name}")).await;
         let value = answer.body["value"].as_str().expect("a value").to_owned();
-        assert!(value.ends_with(&format!("%2F{}", name.replace('/', "%2F"))), "{name}: {value}");
+        assert!(value.ends_with(&format!("/param/{name}")), "{name}: {value}");
     }
     assert_eq!(aux.calls(), 3);
     gateway.get("/param//a").await;
