@@ -3,9 +3,7 @@
 use std::{error::Error as _, sync::OnceLock, time::Duration};
 
 use bytes::Bytes;
-use http::{Extensions, HeaderMap, HeaderValue, Method, StatusCode, header, uri::PathAndQuery};
-use http_body_util::BodyExt;
-use hyper::body::Body as HttpBody;
+use http::{Extensions, HeaderMap, HeaderValue, Method, StatusCode, header};
 use metrics::{Counter, Histogram, Unit, counter, describe_counter, describe_histogram, histogram};
 use reqwest::{Request, Response, ResponseBuilderExt};
 use reqwest_middleware::{Error, Middleware, Next, Result};
@@ -20,12 +18,15 @@ use zeroize::Zeroizing;
 use crate::{
     aggregate::{Aggregate, Body},
     breaker::{Breaker, Refused, Verdict},
-    kept::{Arriving, Kept},
+    kept::{Came, Kept},
 };
 
 /// A larger answer than this is not read to its end: no list or set of values of a sane account
 /// comes near it, and a broken upstream must not fill our memory.
-const LARGEST_BODY: usize = 16 * 1024 * 1024;
+pub(crate) const LARGEST_BODY: usize = 16 * 1024 * 1024;
+
+/// As many headers as we send, without growing.
+const HEADERS: usize = 8;
 
 const REQUESTS: &str = "upstream_requests_total";
 const DURATION: &str = "upstream_request_duration_seconds";
@@ -189,7 +190,7 @@ impl Middleware for Attempt {
 impl Attempt {
     async fn run(
         &self,
-        request: Request,
+        mut request: Request,
         extensions: &mut Extensions,
         next: Next<'_>,
     ) -> std::result::Result<Response, Failure> {
@@ -207,21 +208,20 @@ impl Attempt {
         let remaining = call.deadline.saturating_duration_since(measured.started);
         let patience = self.timeout.min(remaining);
         let mut span = Span::client(|| format!("GET {}", call.route));
-        let context = RequestContext::current().map(|context| span.within(context));
-        let tell = |headers: &mut HeaderMap| {
-            headers.insert(EXPECTED_TIMEOUT, HeaderValue::from(patience.as_millis() as u64));
-            if let Some(token) = &self.token {
-                headers.insert(header::AUTHORIZATION, token.header());
-            }
-            if let Some(context) = &context {
-                context.inject(headers);
-            }
-        };
+        let headers = request.headers_mut();
+        headers.reserve(HEADERS);
+        headers.insert(EXPECTED_TIMEOUT, HeaderValue::from(patience.as_millis() as u64));
+        if let Some(token) = &self.token {
+            headers.insert(header::AUTHORIZATION, token.header());
+        }
+        if let Some(context) = RequestContext::current() {
+            span.within(context).inject(headers);
+        }
 
         let exchange = async {
             let url = request.url().clone();
             let conditional = request.headers().contains_key(header::IF_NONE_MATCH);
-            let answer = self.exchange(request, extensions, next, tell).await?;
+            let answer = self.exchange(request, extensions, next).await?;
             let ours =
                 judge(&answer, conditional, |theirs| (call.aggregate)(theirs, &self.version))?;
             Ok(answer.with(ours, url))
@@ -252,11 +252,11 @@ impl Attempt {
 }
 
 /// What aux-service answered, whole.
-struct Answer {
-    status: StatusCode,
-    headers: HeaderMap,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
     /// `None` if it is too large.
-    body: Option<Bytes>,
+    pub(crate) body: Option<Bytes>,
 }
 
 impl Answer {
@@ -278,67 +278,50 @@ impl Answer {
 impl Attempt {
     /// Sends the request and reads the answer to its end: an answer that breaks off or stalls must
     /// fail here, where the breaker sees it and a retry can help, and not in front of the client.
-    /// `tell` adds what every request says.
     async fn exchange(
         &self,
-        mut request: Request,
+        request: Request,
         extensions: &mut Extensions,
         next: Next<'_>,
-        tell: impl Fn(&mut HeaderMap),
     ) -> std::result::Result<Answer, Failure> {
-        if let Some(answer) = self.exchange_over_kept(&request, &tell).await? {
+        if let Some(answer) = self.exchange_over_kept(&request).await? {
             return Ok(answer);
         }
-        tell(request.headers_mut());
-        let response = next
-            .run(request, extensions)
-            .await
-            .map_err(|error| Failure::Unreachable(error.without_url()))?;
-        let (head, body) = http::Response::<reqwest::Body>::from(response).into_parts();
-        let body = read(body)
-            .await
-            .map_err(|error| Failure::Unreachable(Error::Reqwest(error.without_url())))?;
-        Ok(Answer { status: head.status, headers: head.headers, body })
+        let broken = |error: Error| Failure::Unreachable(error.without_url());
+        let mut response = next.run(request, extensions).await.map_err(broken)?;
+        let body = read(&mut response).await.map_err(|error| broken(error.into()))?;
+        let headers = std::mem::take(response.headers_mut());
+        Ok(Answer { status: response.status(), headers, body })
     }
 
-    /// The same over a connection that is kept; `None` if none is at hand.
+    /// The same over a connection that is kept; `None` if reqwest has to ask.
     async fn exchange_over_kept(
         &self,
         request: &Request,
-        tell: impl Fn(&mut HeaderMap),
     ) -> std::result::Result<Option<Answer>, Failure> {
         let broken = |error| Failure::Unreachable(Error::middleware(error));
         if request.method() != Method::GET || request.body().is_some() {
             return Ok(None);
         }
-        let Ok(path) = PathAndQuery::try_from(&request.url()[Position::BeforePath..]) else {
-            return Ok(None);
-        };
-        while let Some(mut connection) = self.kept.take() {
-            let request = self.kept.request(path.clone(), |headers| {
-                headers.extend(request.headers().clone());
-                tell(headers);
-            });
-            let response = match connection.send(request).await {
-                Ok(response) => response,
-                // It was closed while nobody used it, and nothing was sent.
-                Err(error) if error.is_canceled() => continue,
-                // Its close and the request have met, or so it seems: aux-service has always
-                // answered here. That is no failure of the attempt, since every connection has to be
-                // closed some time, and to ask again does no harm (RFC 9112, 9.3.1).
-                Err(error) if error.is_incomplete_message() && connection.used => break,
-                Err(error) => return Err(broken(error)),
-            };
-            let (head, body) = response.into_parts();
-            let body =
-                read(Arriving { connection: &mut connection, body }).await.map_err(broken)?;
-            if body.is_some() {
+        let Some(mut connection) = self.kept.take() else { return Ok(None) };
+        let path = &request.url()[Position::BeforePath..];
+        let request = self.kept.request(path, request.headers());
+        match connection.ask(&request).await.map_err(broken)? {
+            Came::Answer(answer) => {
                 self.kept.give_back(connection);
+                Ok(Some(answer))
             }
-            return Ok(Some(Answer { status: head.status, headers: head.headers, body }));
+            // Its close and the request have met, or so it seems: aux-service has always answered
+            // here. That is no failure of the attempt, since every connection has to be closed some
+            // time, and to ask again does no harm (RFC 9112, 9.3.1).
+            Came::Nothing if connection.used => Ok(None),
+            Came::Nothing => Err(broken(std::io::ErrorKind::UnexpectedEof.into())),
+            Came::Unclear => {
+                tracing::debug!("an answer is not plain, so all are read by reqwest for a while");
+                self.kept.rest();
+                Ok(None)
+            }
         }
-        self.kept.open();
-        Ok(None)
     }
 }
 
@@ -377,15 +360,12 @@ fn judge(
 }
 
 /// The whole body, or nothing if it is too large.
-async fn read<B>(mut body: B) -> std::result::Result<Option<Bytes>, B::Error>
-where
-    B: HttpBody<Data = Bytes> + Unpin,
-{
-    let announced = body.size_hint().exact().unwrap_or(0);
+async fn read(response: &mut Response) -> reqwest::Result<Option<Bytes>> {
+    let announced = response.content_length().unwrap_or(0);
     if announced > LARGEST_BODY as u64 {
         return Ok(None);
     }
-    let mut piece = next_piece(&mut body).await?;
+    let mut piece = response.chunk().await?;
     // Most come in one piece.
     if piece.as_ref().is_some_and(|piece| piece.len() as u64 == announced) {
         return Ok(piece);
@@ -397,22 +377,9 @@ where
             return Ok(None);
         }
         whole.extend_from_slice(&part);
-        piece = next_piece(&mut body).await?;
+        piece = response.chunk().await?;
     }
     Ok(Some(Bytes::from_owner(whole)))
-}
-
-/// What comes next of a body, and `None` at its end. Trailers tell nothing that we want to know.
-async fn next_piece<B>(body: &mut B) -> std::result::Result<Option<Bytes>, B::Error>
-where
-    B: HttpBody<Data = Bytes> + Unpin,
-{
-    while let Some(frame) = body.frame().await {
-        if let Ok(piece) = frame?.into_data() {
-            return Ok(Some(piece));
-        }
-    }
-    Ok(None)
 }
 
 /// Without its parameters, and empty where there is none.

@@ -1,50 +1,60 @@
 //! Connections to aux-service that are kept open: the fast way to ask it.
 //!
-//! reqwest runs each connection in a task of its own, which a call wakes and is woken by. A
-//! connection that is kept here is driven by the task that uses it, so that nobody has to be woken.
-//! reqwest is the general way still: a call that finds no connection goes by it, and has one opened
-//! for those that follow, so that steady load soon finds as many as it uses.
+//! reqwest runs each connection in a task of its own, and makes structures of whatever comes; both
+//! cost more than the exchange itself. A connection that is kept here is read and written by the
+//! task that uses it, and what comes over it is looked at where it lies. reqwest is the general way
+//! still: it asks when no connection is at hand, which then makes for one, so that steady load soon
+//! finds as many as it uses, and it asks again for what is [not plain](crate::head).
 
 use std::{
-    future::{Future, poll_fn},
-    pin::{Pin, pin},
+    cell::RefCell,
+    io,
+    pin::Pin,
     sync::Arc,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Response, Uri, header, uri::PathAndQuery};
-use http_body_util::Empty;
-use hyper::{
-    body::{Body, Frame, Incoming, SizeHint},
-    client::conn::http1::{self, SendRequest},
-};
-use hyper_util::rt::TokioIo;
+use http::HeaderMap;
 use parking_lot::Mutex;
 use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
     sync::{OwnedSemaphorePermit, Semaphore},
-    task::unconstrained,
     time::{Instant, timeout},
 };
 use url::{Host, Url};
+use zeroize::Zeroizing;
 
-use crate::upstream::{CONNECT_TIMEOUT, IDLE_TIMEOUT};
+use crate::{
+    attempt::{Answer, LARGEST_BODY},
+    head::{Head, Plain},
+    upstream::{CONNECT_TIMEOUT, IDLE_TIMEOUT},
+};
 
-/// At most this many connections are open or opening. With a millisecond for each exchange they
-/// carry more calls than a process makes; and where aux-service takes longer than that, which way a
-/// call goes is not what it costs.
+/// At most this many connections are open or opening. They are a fraction of what aux-service
+/// takes, even from several replicas of ours, and a process that has more calls under way than
+/// this waits for other things than the fast way.
 const MOST: usize = 256;
 
 /// aux-service closes a connection that brings no request within ten seconds of its begin.
 const UNUSED_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Ours, those of a conditional call and what a trace brings, without growing.
-const HEADERS: usize = 12;
+/// How long all calls go by reqwest after an answer that is not plain: each of them would be asked
+/// twice.
+const REST: Duration = Duration::from_secs(60);
 
-/// What reqwest says for whoever says nothing.
-const ANYTHING: HeaderValue = HeaderValue::from_static("*/*");
+/// The longest head of an answer, in bytes.
+const LONGEST_HEAD: usize = 16 << 10;
+
+/// Nearly all requests are shorter, in bytes.
+const USUAL_REQUEST: usize = 512;
+
+thread_local! {
+    /// Of the worker and not of the connection, since most connections do nothing at most times.
+    static INPUT: RefCell<Box<[u8]>> = RefCell::new(vec![0; LONGEST_HEAD].into_boxed_slice());
+}
 
 /// The connections that nobody uses at the moment. Cloning is shallow.
 #[derive(Clone)]
@@ -54,24 +64,32 @@ struct Parts {
     host: String,
     port: u16,
     /// What `Host` says.
-    authority: HeaderValue,
+    authority: String,
+    idle: Mutex<Idle>,
+    places: Arc<Semaphore>,
+}
+
+#[derive(Default)]
+struct Idle {
     /// The one that was used last is at the end, and is used next, so that those that the load
     /// does not need grow old.
-    idle: Mutex<Vec<Connection>>,
-    places: Arc<Semaphore>,
+    connections: Vec<Connection>,
+    /// When a call last found none.
+    missed: Option<Instant>,
+    /// Until when none is used.
+    rests_until: Option<Instant>,
 }
 
 impl Kept {
     /// None yet. The address is that of plain HTTP, which is all that the configuration allows.
     pub(crate) fn to(base: &Url) -> Self {
         let host = base.host().expect("the URL of a service has a host");
-        let authority = match base.port() {
-            Some(port) => format!("{host}:{port}"),
-            None => host.to_string(),
-        };
         Self(Arc::new(Parts {
             port: base.port_or_known_default().expect("http has one"),
-            authority: authority.try_into().expect("the host of a URL is a header value"),
+            authority: match base.port() {
+                Some(port) => format!("{host}:{port}"),
+                None => host.to_string(),
+            },
             host: match host {
                 Host::Domain(name) => name.to_owned(),
                 Host::Ipv4(address) => address.to_string(),
@@ -83,50 +101,67 @@ impl Kept {
         }))
     }
 
-    /// A `GET` as reqwest would send it: the headers that `tell` adds are followed by the same two.
-    pub(crate) fn request(
-        &self,
-        path: PathAndQuery,
-        tell: impl FnOnce(&mut HeaderMap),
-    ) -> Request<Empty<Bytes>> {
-        let mut headers = HeaderMap::with_capacity(HEADERS);
-        tell(&mut headers);
-        headers.insert(header::ACCEPT, ANYTHING);
-        headers.insert(header::HOST, self.0.authority.clone());
-        let mut request = Request::new(Empty::new());
-        *request.uri_mut() = Uri::from(path);
-        *request.headers_mut() = headers;
+    /// A `GET` as reqwest sends it: the headers are followed by the same two.
+    pub(crate) fn request(&self, path: &str, headers: &HeaderMap) -> Vec<u8> {
+        let mut request = Vec::with_capacity(USUAL_REQUEST);
+        for part in ["GET ", path, " HTTP/1.1\r\n"] {
+            request.extend_from_slice(part.as_bytes());
+        }
+        for (name, value) in headers {
+            request.extend_from_slice(name.as_str().as_bytes());
+            request.extend_from_slice(b": ");
+            request.extend_from_slice(value.as_bytes());
+            request.extend_from_slice(b"\r\n");
+        }
+        for part in ["accept: */*\r\nhost: ", &self.0.authority, "\r\n\r\n"] {
+            request.extend_from_slice(part.as_bytes());
+        }
         request
     }
 
-    /// A connection that is idle. Its peer may have closed it, which the first call on it finds out
-    /// before it sends anything. Whoever drops a connection closes it.
+    /// A connection that is idle. Where there is none, another one is opened, in the background:
+    /// if this has happened before, just now, since one that nobody uses would be closed again.
     pub(crate) fn take(&self) -> Option<Connection> {
-        loop {
-            let connection = self.0.idle.lock().pop()?;
-            if Instant::now() < connection.good_until {
+        let now = Instant::now();
+        let mut idle = self.0.idle.lock();
+        if idle.rests_until.is_some_and(|until| now < until) {
+            return None;
+        }
+        while let Some(connection) = idle.connections.pop() {
+            if now < connection.good_until && connection.is_idle() {
                 return Some(connection);
             }
         }
+        let missed = idle.missed.replace(now);
+        drop(idle);
+        if missed.is_some_and(|missed| now < missed + UNUSED_TIMEOUT) {
+            self.open();
+        }
+        None
     }
 
-    /// Keeps a connection for the next call, if the answer to the last one was read to its end and
-    /// its peer lets it live.
+    /// Keeps a connection for the next call, if it is fit for one.
     pub(crate) fn give_back(&self, mut connection: Connection) {
+        if connection.last {
+            return;
+        }
         connection.used = true;
         connection.good_until = Instant::now() + IDLE_TIMEOUT;
-        if connection.is_idle() {
-            self.0.idle.lock().push(connection);
-        }
+        self.0.idle.lock().connections.push(connection);
+    }
+
+    /// Leaves calls to reqwest for a while.
+    pub(crate) fn rest(&self) {
+        self.0.idle.lock().rests_until = Some(Instant::now() + REST);
     }
 
     /// Opens another connection in the background, unless there are [enough](MOST).
-    pub(crate) fn open(&self) {
+    fn open(&self) {
         let Ok(place) = Arc::clone(&self.0.places).try_acquire_owned() else { return };
         let kept = self.clone();
         tokio::spawn(async move {
             match timeout(CONNECT_TIMEOUT, kept.connect(place)).await {
-                Ok(Ok(connection)) => kept.0.idle.lock().push(connection),
+                Ok(Ok(connection)) => kept.0.idle.lock().connections.push(connection),
                 // The call that would have used it hears of this by reqwest.
                 Ok(Err(error)) => tracing::debug!(%error, "a connection to keep was not opened"),
                 Err(_) => tracing::debug!("a connection to keep was not opened in time"),
@@ -134,19 +169,11 @@ impl Kept {
         });
     }
 
-    async fn connect(&self, place: OwnedSemaphorePermit) -> anyhow::Result<Connection> {
+    async fn connect(&self, place: OwnedSemaphorePermit) -> io::Result<Connection> {
         let stream = TcpStream::connect((&*self.0.host, self.0.port)).await?;
         stream.set_nodelay(true)?;
-        // There is only ever one piece to write, which takes the kernel less time than a list of one.
-        let (sender, driver) =
-            http1::Builder::new().writev(false).handshake(TokioIo::new(stream)).await?;
-        Ok(Connection {
-            sender,
-            driver: Some(Box::new(driver)),
-            used: false,
-            good_until: Instant::now() + UNUSED_TIMEOUT,
-            _place: place,
-        })
+        let good_until = Instant::now() + UNUSED_TIMEOUT;
+        Ok(Connection { stream, used: false, last: false, good_until, _place: place })
     }
 
     /// Closes what is idle for too long, or was closed by its peer. To be called every few seconds.
@@ -154,97 +181,152 @@ impl Kept {
         let now = Instant::now();
         let over =
             |connection: &mut Connection| now >= connection.good_until || !connection.is_idle();
-        let over: Vec<_> = self.0.idle.lock().extract_if(.., over).collect();
+        let over: Vec<_> = self.0.idle.lock().connections.extract_if(.., over).collect();
         // Only now, without the lock, are they closed.
         drop(over);
     }
 }
 
-/// A connection, which does nothing but while it is used.
+/// A connection, which does nothing but while it is used. Dropped, it is closed.
 pub(crate) struct Connection {
-    sender: SendRequest<Empty<Bytes>>,
-    /// hyper's side of it, which reads and writes; `None` once it has ended.
-    driver: Option<Box<http1::Connection<TokioIo<TcpStream>, Empty<Bytes>>>>,
+    stream: TcpStream,
     /// Whether it has brought an answer.
     pub(crate) used: bool,
+    /// Whether it has brought its last one.
+    last: bool,
     /// When to close it if nobody uses it.
     good_until: Instant,
     _place: OwnedSemaphorePermit,
 }
 
+/// What came for a request.
+pub(crate) enum Came {
+    Answer(Answer),
+    /// The end of the connection, before a single byte.
+    Nothing,
+    /// HTTP that is not plain.
+    Unclear,
+}
+
+/// An answer up to where its body has come.
+struct Begun {
+    head: Plain,
+    body: Begin,
+}
+
+enum Begin {
+    Whole(Bytes),
+    /// So many bytes of a buffer with room for all of them. aux-service announces its length, so
+    /// that the buffer never moves and leaves a copy behind.
+    Part(Zeroizing<Vec<u8>>, usize),
+    TooLarge,
+}
+
 impl Connection {
-    /// Sends a request and waits for the head of its answer. A request that was not sent, since the
-    /// connection is closed, is an [error that says so](hyper::Error::is_canceled).
-    pub(crate) async fn send(
-        &mut self,
-        request: Request<Empty<Bytes>>,
-    ) -> hyper::Result<Response<Incoming>> {
-        // The head comes from the driver and from nowhere else, so nobody has to be woken for it;
-        // but tokio's budget would be such another place.
-        let mut response = pin!(unconstrained(self.sender.send_request(request)));
-        poll_fn(|cx| {
-            drive(&mut self.driver, cx);
-            response.as_mut().poll(&mut nobody())
-        })
-        .await
-    }
-
-    /// Whether another request may be sent.
-    fn is_idle(&mut self) -> bool {
-        // This also makes it forget the task that has used it last, which would be woken by the next
-        // request, and is kept in memory until then.
-        drive(&mut self.driver, &mut nobody());
-        self.driver.is_some() && self.sender.is_ready()
-    }
-}
-
-/// The body of an answer, as it comes in over its connection.
-pub(crate) struct Arriving<'a> {
-    pub(crate) connection: &'a mut Connection,
-    pub(crate) body: Incoming,
-}
-
-impl Body for Arriving<'_> {
-    type Data = Bytes;
-    type Error = hyper::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
-        // Most bodies came together with their heads.
-        let frame = Pin::new(&mut self.body).poll_frame(&mut nobody());
-        if frame.is_ready() {
-            return frame;
+    /// Sends a request, and reads the answer to its end.
+    pub(crate) async fn ask(&mut self, request: &[u8]) -> io::Result<Came> {
+        // Whatever ends this early, the connection is not fit for another call.
+        self.last = true;
+        let mut rest = request;
+        while !rest.is_empty() {
+            let write = |cx: &mut Context<'_>| Pin::new(&mut self.stream).poll_write(cx, rest);
+            match std::future::poll_fn(write).await? {
+                0 => return Err(io::ErrorKind::WriteZero.into()),
+                sent => rest = &rest[sent..],
+            }
         }
-        drive(&mut self.connection.driver, cx);
-        Pin::new(&mut self.body).poll_frame(&mut nobody())
+        let mut held = Vec::new();
+        let Begun { head, body } =
+            match std::future::poll_fn(|cx| self.poll_begin(cx, &mut held)).await? {
+                Ok(begun) => begun,
+                Err(came) => return Ok(came),
+            };
+        let body = match body {
+            Begin::Whole(body) => Some(body),
+            Begin::TooLarge => None,
+            Begin::Part(mut body, mut length) => {
+                while length < body.len() {
+                    let read = |cx: &mut Context<'_>| self.poll_read(cx, &mut body[length..]);
+                    match std::future::poll_fn(read).await? {
+                        0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                        more => length += more,
+                    }
+                }
+                self.last = head.last;
+                Some(Bytes::from_owner(body))
+            }
+        };
+        Ok(Came::Answer(Answer { status: head.status, headers: head.headers, body }))
     }
 
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+    /// Reads until the head has come; what it is not plain is an answer already.
+    fn poll_begin(
+        &mut self,
+        cx: &mut Context<'_>,
+        held: &mut Vec<u8>,
+    ) -> Poll<io::Result<Result<Begun, Came>>> {
+        INPUT.with_borrow_mut(|input| {
+            loop {
+                let length = ready!(self.poll_read(cx, input))?;
+                let mut come = &input[..length];
+                if come.is_empty() {
+                    return Poll::Ready(if held.is_empty() {
+                        Ok(Err(Came::Nothing))
+                    } else {
+                        Err(io::ErrorKind::UnexpectedEof.into())
+                    });
+                }
+                if !held.is_empty() {
+                    held.extend_from_slice(come);
+                    come = held;
+                }
+                let begun = match Head::of(come) {
+                    Head::Plain(head, length) => Ok(self.begin(head, &come[length..])),
+                    Head::Incomplete if come.len() < LONGEST_HEAD => {
+                        if held.is_empty() {
+                            held.extend_from_slice(&input[..length]);
+                        }
+                        continue;
+                    }
+                    Head::Incomplete | Head::Unclear => Err(Came::Unclear),
+                    Head::NoHttp => return Poll::Ready(Err(io::ErrorKind::InvalidData.into())),
+                };
+                return Poll::Ready(Ok(begun));
+            }
+        })
     }
 
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+    fn begin(&mut self, head: Plain, come: &[u8]) -> Begun {
+        let body = if head.body > LARGEST_BODY {
+            Begin::TooLarge
+        } else if let Some(body) = come.get(..head.body) {
+            // What nobody has asked for is nobody's answer.
+            self.last = head.last || come.len() > head.body;
+            Begin::Whole(Bytes::copy_from_slice(body))
+        } else {
+            let mut body = Zeroizing::new(vec![0; head.body]);
+            body[..come.len()].copy_from_slice(come);
+            Begin::Part(body, come.len())
+        };
+        Begun { head, body }
     }
-}
 
-/// Reads and writes what can be, and has the task woken when more can be. A driver at its end is
-/// dropped, which ends whatever waits for it.
-fn drive(driver: &mut Option<Box<impl Future + Unpin>>, cx: &mut Context<'_>) {
-    if driver.as_mut().is_some_and(|driver| Pin::new(driver).poll(cx).is_ready()) {
-        *driver = None;
+    /// How many bytes there were; none at the end.
+    fn poll_read(&mut self, cx: &mut Context<'_>, space: &mut [u8]) -> Poll<io::Result<usize>> {
+        let mut space = ReadBuf::new(space);
+        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut space))?;
+        Poll::Ready(Ok(space.filled().len()))
     }
-}
 
-fn nobody() -> Context<'static> {
-    Context::from_waker(Waker::noop())
+    /// Whether nothing has come since the last answer: no word, and no end.
+    fn is_idle(&self) -> bool {
+        let read = self.stream.try_read(&mut [0]);
+        read.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use http_body_util::BodyExt;
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
         net::TcpListener,
@@ -279,20 +361,19 @@ mod tests {
 
         /// A call over a connection, up to the point where that would be given back.
         async fn use_once(&self, connection: &mut Connection, stream: &mut TcpStream) {
-            let path = PathAndQuery::from_static("/");
-            let answer = async {
+            let answers = async {
                 assert!(stream.read(&mut [0; 1000]).await.expect("a request") > 0);
                 let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
                 stream.write_all(answer).await.expect("it is taken");
             };
-            let (response, ()) =
-                tokio::join!(connection.send(self.kept.request(path, |_| {})), answer);
-            let body = Arriving { connection, body: response.expect("an answer").into_body() };
-            assert_eq!(body.collect().await.expect("a body").to_bytes(), "{}");
+            let request = self.kept.request("/", &HeaderMap::new());
+            let (came, ()) = tokio::join!(connection.ask(&request), answers);
+            let Came::Answer(answer) = came.expect("an answer") else { panic!("it is plain") };
+            assert_eq!(answer.body.expect("a body"), "{}");
         }
 
         fn idle(&self) -> usize {
-            self.kept.0.idle.lock().len()
+            self.kept.0.idle.lock().connections.len()
         }
     }
 
@@ -358,17 +439,52 @@ mod tests {
     async fn what_says_something_unasked_is_not_asked() {
         let peer = Peer::start().await;
         let mut stream = peer.open().await;
-        stream
-            .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
-            .await
-            .expect("it is sent");
-        let mut connection = peer.kept.take().expect("it looks idle");
-        let request = peer.kept.request(PathAndQuery::from_static("/"), |_| {});
-        // The runtime has to hear of it first.
-        tokio::task::yield_now().await;
-        let error = connection.send(request).await.expect_err("it is no answer");
-        assert!(error.is_canceled(), "{error:?}");
-        assert!(is_closed(&mut stream).await, "and no request was sent");
+        let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+        stream.write_all(answer).await.expect("it is sent");
+        let limit = Instant::now() + Duration::from_secs(5);
+        while peer.idle() == 1 && Instant::now() < limit {
+            tokio::task::yield_now().await;
+            peer.kept.sweep();
+        }
+        assert!(peer.kept.take().is_none());
+        assert!(is_closed(&mut stream).await);
+    }
+
+    #[tokio::test]
+    async fn what_says_more_than_it_was_asked_carries_no_other_call() {
+        let peer = Peer::start().await;
+        for more in ["", "x"] {
+            let mut stream = peer.open().await;
+            let mut connection = peer.kept.take().expect("it is idle");
+            let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{{}}{more}");
+            stream.write_all(answer.as_bytes()).await.expect("it is sent");
+            assert!(connection.ask(b"a request").await.is_ok());
+            peer.kept.give_back(connection);
+            assert_eq!(peer.kept.take().is_some(), more.is_empty());
+        }
+    }
+
+    #[tokio::test]
+    async fn after_an_answer_that_is_not_plain_there_is_a_rest() {
+        let peer = Peer::start().await;
+        let _stream = peer.open().await;
+        peer.kept.rest();
+        assert!(peer.kept.take().is_none());
+        let connection = peer.kept.0.idle.lock().connections.pop().expect("it is still open");
+        pass(REST).await;
+        peer.kept.give_back(Connection { last: false, ..connection });
+        assert!(peer.kept.take().is_some());
+    }
+
+    #[tokio::test]
+    async fn a_connection_is_opened_where_two_calls_found_none_within_its_life() {
+        let peer = Peer::start().await;
+        assert!(peer.kept.take().is_none());
+        pass(UNUSED_TIMEOUT).await;
+        assert!(peer.kept.take().is_none());
+        assert_eq!(peer.kept.0.places.available_permits(), MOST);
+        assert!(peer.kept.take().is_none());
+        assert_eq!(peer.kept.0.places.available_permits(), MOST - 1);
     }
 
     #[tokio::test]

@@ -11,6 +11,7 @@ pub mod upstream;
 pub mod retry;
 mod attempt;
 mod kept;
+mod head;
 mod aggregate;
 pub mod breaker;
 mod window;
