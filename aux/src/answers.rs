@@ -9,7 +9,6 @@ use shared::{
     config::Switch,
     http_cache::{Freshness, forces_revalidation},
     problem::Problem,
-    telemetry::RequestContext,
     wire::{Buckets, Parameters, Value, Values, Versioned},
 };
 use tokio::time::Instant;
@@ -155,10 +154,8 @@ impl Answers {
         let revalidate = self.trusts_clients && forces_revalidation(request);
         let mode = if revalidate { Mode::Revalidate } else { Mode::Normal };
         let source = Arc::clone(&self.source);
-        let context = RequestContext::current();
-        let load = move |attempt: shared::cache::Attempt| {
-            let load = async move { source.load(&question, attempt.urgency).await };
-            RequestContext::scope_if(context, load)
+        let load = move |attempt: shared::cache::Attempt| async move {
+            source.load(&question, attempt.urgency).await
         };
         Ok(self.cache.get(&key, mode, load).await?)
     }

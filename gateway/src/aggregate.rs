@@ -98,8 +98,8 @@ struct TheirValues<'a> {
 /// What our envelope has around our build and before theirs.
 const ENVELOPE: usize = r#""main_version":"","aux_"#.len();
 
-/// A character of a string takes at most this many bytes: `\u0000`.
-const LONGEST_ESCAPE: usize = 6;
+/// A character of a string that needs it takes at most so many bytes more: `\u0000`.
+const ESCAPE: usize = 5;
 
 /// `open` takes what is inside out of their envelope, and the build that it tells.
 fn aggregate<'a, T: Deserialize<'a>, B: Serialize>(
@@ -116,10 +116,17 @@ fn aggregate<'a, T: Deserialize<'a>, B: Serialize>(
     let ours = Aggregated { main_version: version.to_owned(), aux_version, body };
     // No JSON is shorter than ours of the same, so there is room for all of it: a buffer that grows
     // leaves the outgrown one, with what it held, in freed memory.
-    let room = theirs.len() + ENVELOPE + LONGEST_ESCAPE * version.len();
+    let room = theirs.len() + room_for(version);
     let mut body = Zeroizing::new(Vec::with_capacity(room));
     serde_json::to_writer(&mut *body, &ours).ok()?;
     Some(body)
+}
+
+/// Exactly what our envelope adds for nearly every build, so that nothing has to be trimmed.
+fn room_for(version: &str) -> usize {
+    let escaped = |byte: &u8| byte.is_ascii_control() || matches!(byte, b'"' | b'\\');
+    let escapes = version.bytes().filter(|byte| escaped(byte)).count();
+    ENVELOPE + version.len() + ESCAPE * escapes
 }
 
 #[cfg(test)]
@@ -192,7 +199,7 @@ mod tests {
             let body = Values { path: version.clone(), values, omitted: vec![version.clone()] };
             let theirs = serde_json::to_vec(&Versioned { version: version.clone(), body }).expect("JSON");
             let ours = Route::Values.aggregate()(&theirs, &version).expect("it is what the route answers");
-            let most = theirs.len() + ENVELOPE + LONGEST_ESCAPE * version.len();
+            let most = theirs.len() + room_for(&version);
             prop_assert_eq!(ours.capacity(), most, "it never grew");
             let read: Aggregated<Values> = serde_json::from_slice(&ours).expect("ours");
             let sent: Versioned<Values> = serde_json::from_slice(&theirs).expect("theirs");

@@ -221,10 +221,12 @@ impl Attempt {
         let exchange = async {
             let url = request.url().clone();
             let conditional = request.headers().contains_key(header::IF_NONE_MATCH);
-            let answer = self.exchange(request, extensions, next).await?;
-            let ours =
-                judge(&answer, conditional, |theirs| (call.aggregate)(theirs, &self.version))?;
-            Ok(answer.with(ours, url))
+            let answer = self.exchange(request, &mut *extensions, next).await?;
+            let aggregate = |theirs: &[u8]| (call.aggregate)(theirs, &self.version);
+            if let Some(ours) = judge(&answer, conditional, aggregate)? {
+                extensions.insert(ours);
+            }
+            Ok(answer.without_body(url))
         };
         let result = match timeout(patience, exchange).await {
             Ok(result) => result,
@@ -260,16 +262,12 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    /// The response as the layers above want it, with ours in the place of the body.
-    fn with(self, ours: Option<Body>, url: Url) -> Response {
+    /// The response as the layers above want it.
+    fn without_body(self, url: Url) -> Response {
         // Without a URL, reqwest would parse one that it makes up.
         let response = http::Response::builder().status(self.status).url(url);
-        let response = match ours {
-            Some(ours) => response.extension(ours),
-            None => response,
-        };
-        let mut response =
-            Response::from(response.body(Bytes::new()).expect("every part of it is one already"));
+        let response = response.body(Bytes::new()).expect("every part of it is one already");
+        let mut response = Response::from(response);
         *response.headers_mut() = self.headers;
         response
     }

@@ -3,6 +3,9 @@
 use main_api::{config::Config, routes, upstream::Upstream};
 use shared::{config, metrics::Exporter, server, telemetry, trace};
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let config: Config = config::load();

@@ -4,9 +4,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use http::{Extensions, HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::{Extensions, HeaderMap, HeaderValue, Method, header};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use reqwest::{Request, Response};
+use reqwest::Request;
 use reqwest_middleware::{ClientBuilder, ClientWithMiddleware};
 use serde_json::Value as JsonValue;
 use shared::{
@@ -14,9 +14,9 @@ use shared::{
     cache::{self, Answer, Cache, Loaded, Mode, Previous, Served},
     config::Switch,
     http::Deadline,
-    http_cache::{Freshness, forces_revalidation},
+    http_cache::{EntityTag, Freshness, forces_revalidation},
+    metrics::REVISION,
     problem::Problem,
-    telemetry::RequestContext,
 };
 use tokio::time::Instant;
 use url::Url;
@@ -59,6 +59,8 @@ struct Parts {
     breaker: Breaker,
     kept: Kept,
     cache: Cache<Error>,
+    /// Of this process: of two builds, one may write the same answer in another way.
+    build: String,
     /// What a load may take; `None` while the cache is off, where each call is its caller's alone.
     load_timeout: Option<Duration>,
     /// Whether a client may have aux-service asked anew: only one that is known.
@@ -107,12 +109,6 @@ struct Question<'a> {
     name: Option<&'a str>,
     /// Whether what aux-service keeps will not do.
     revalidate: bool,
-}
-
-/// A header value in memory of its own: as it comes, it is a part of the connection's buffer, and one
-/// that is kept would keep all of that.
-fn own(value: &HeaderValue) -> HeaderValue {
-    HeaderValue::from_bytes(value.as_bytes()).expect("it is one already")
 }
 
 impl Upstream {
@@ -166,6 +162,7 @@ impl Upstream {
             breaker,
             kept,
             cache,
+            build: format!("{} {REVISION}", config.main_version),
             load_timeout: caching.then_some(config.request_timeout),
             trusts_clients: config.common.auth_token_file.is_some(),
         })))
@@ -189,16 +186,11 @@ impl Upstream {
         let mode = if revalidate { Mode::Revalidate } else { Mode::Normal };
         let upstream = self.clone();
         let name = name.map(str::to_owned);
-        let context = RequestContext::current();
-        let load = move |attempt: cache::Attempt| {
+        let load = async move |attempt: cache::Attempt| {
             let deadline =
                 upstream.0.load_timeout.map_or(deadline, |timeout| Instant::now() + timeout);
-            let load = async move {
-                let question = Question { route, name: name.as_deref(), revalidate };
-                upstream.load(question, attempt.previous, deadline).await
-            };
-            // The state of a load is large, and moved from hand to hand until it runs.
-            Box::pin(RequestContext::scope_if(context, load))
+            let question = Question { route, name: name.as_deref(), revalidate };
+            upstream.load(question, attempt.previous, deadline).await
         };
         Ok(self.0.cache.get(&key, mode, load).await?)
     }
@@ -213,8 +205,9 @@ impl Upstream {
     pub async fn status(&self, Deadline(deadline): Deadline) -> Result<JsonValue, Error> {
         let question = Question { route: Route::Status, name: None, revalidate: false };
         let deadline = deadline.min(Instant::now() + STATUS_TIMEOUT);
-        let mut response = self.fetch(question, None, deadline).await?;
-        Ok(serde_json::from_slice(&take_body(&mut response)).expect("the attempt has parsed it"))
+        let (_, body) = self.fetch(question, None, deadline).await?;
+        Ok(serde_json::from_slice(&body.expect("a 200 has one"))
+            .expect("the attempt has parsed it"))
     }
 
     /// One answer of aux-service, made into one of ours.
@@ -226,16 +219,22 @@ impl Upstream {
     ) -> Result<Loaded, Error> {
         let asked = Instant::now();
         let validator = previous.as_ref().and_then(|previous| previous.validator.clone());
-        let mut response = self.fetch(question, validator, deadline).await?;
-        let headers = std::mem::take(response.headers_mut());
+        let (headers, body) = self.fetch(question, validator, deadline).await?;
         let freshness = Freshness::read(&headers, asked.elapsed());
         let storable = freshness.is_some();
-        let answer = match previous {
-            Some(previous) if response.status() == StatusCode::NOT_MODIFIED => previous.answer,
-            _ => {
-                let mut body = take_body(&mut response);
+        let answer = match (body, previous) {
+            (None, previous) => previous.expect("only its validator has a 304").answer,
+            (Some(mut body), _) => {
                 if storable {
-                    Answer::new(Answer::JSON, std::mem::take(&mut *body))
+                    let body = std::mem::take(&mut *body);
+                    match headers.get(header::ETAG) {
+                        // Ours is made of theirs and our build, and of nothing else.
+                        Some(theirs) if theirs.as_bytes().starts_with(b"\"") => {
+                            let source = [theirs.as_bytes(), self.0.build.as_bytes()];
+                            Answer::tagged(Answer::JSON, body, EntityTag::of_source(&source))
+                        }
+                        _ => Answer::new(Answer::JSON, body),
+                    }
                 } else {
                     Answer::secret(Answer::JSON, body)
                 }
@@ -245,22 +244,25 @@ impl Upstream {
             answer,
             freshness: freshness.unwrap_or_default(),
             storable,
-            validator: headers.get(header::ETAG).map(own),
-            cache_status: headers.get(header::CACHE_STATUS).map(own),
+            validator: headers.get(header::ETAG).map(|tag| tag.as_bytes().into()),
+            cache_status: headers
+                .get(header::CACHE_STATUS)
+                .and_then(|status| Some(status.to_str().ok()?.into())),
         })
     }
 
-    /// Asks aux-service: a 200 with the body of our answer to it, or a 304 to a `validator`.
+    /// Asks aux-service: the headers of a 200 with the body of our answer to it, or those of a 304 to
+    /// a `validator`.
     async fn fetch(
         &self,
         Question { route, name, revalidate }: Question<'_>,
-        validator: Option<HeaderValue>,
+        validator: Option<Box<[u8]>>,
         deadline: Instant,
-    ) -> Result<Response, Error> {
+    ) -> Result<(HeaderMap, Option<Body>), Error> {
         let mut call = Extensions::new();
         call.insert(Call { route: route.template(), deadline, aggregate: route.aggregate() });
         let mut request = Request::new(Method::GET, self.url(route, name));
-        if let Some(validator) = validator {
+        if let Some(validator) = validator.and_then(|tag| HeaderValue::from_bytes(&tag).ok()) {
             request.headers_mut().insert(header::IF_NONE_MATCH, validator);
         }
         if revalidate {
@@ -269,7 +271,8 @@ impl Upstream {
         }
         // No attempt and no pause before one outlasts the deadline of its call.
         let response = self.0.client.execute_with_extensions(request, &mut call).await;
-        Ok(response.map_err(Failure::from)?)
+        let mut response = response.map_err(Failure::from)?;
+        Ok((std::mem::take(response.headers_mut()), call.remove()))
     }
 
     /// What `/readyz` tells of aux-service.
@@ -315,26 +318,4 @@ fn is_plain(name: &str) -> bool {
     let plain = |part: &[u8]| !matches!(part, b"" | b"." | b"..") && part.iter().all(harmless);
     name.strip_prefix('/')
         .is_some_and(|name| name.as_bytes().split(|&byte| byte == b'/').all(plain))
-}
-
-/// What the attempt has made of a 200.
-fn take_body(response: &mut Response) -> Body {
-    let body = response.extensions_mut().remove();
-    body.expect("the attempt has made ours of the body of a 200")
-}
-
-#[cfg(test)]
-mod tests {
-    use bytes::Bytes;
-
-    use super::*;
-
-    #[test]
-    fn a_header_value_that_is_kept_holds_no_more_than_itself() {
-        let buffer = Bytes::from_static(b"etag: \"abc\"\r\n");
-        let value = HeaderValue::from_maybe_shared(buffer.slice(6..11)).expect("a value");
-        assert_eq!(value.as_bytes().as_ptr(), buffer[6..].as_ptr(), "it is a part of the buffer");
-        assert_eq!(own(&value), value);
-        assert!(!buffer.as_ptr_range().contains(&own(&value).as_bytes().as_ptr()));
-    }
 }

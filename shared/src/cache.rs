@@ -42,7 +42,7 @@
 //!     None => cache
 //!         .get("/app/name", Mode::Normal, |attempt| async move {
 //!             // This runs in a task of its own, which outlives the caller and inherits nothing
-//!             // from it: scope or instrument this future to give its log lines a request id.
+//!             // from it but its request id.
 //!             // `attempt.urgency` is what a quota decides by.
 //!             let answer = Answer::json(&"what the source says").expect("a string is JSON");
 //!             let minute = Duration::from_secs(60);
@@ -90,7 +90,10 @@ use flight::Landed;
 use metrics::{Evictions, Metrics};
 use spaces::{Boarding, Look, Spaces};
 
-use crate::http_cache::{Forward, Handling};
+use crate::{
+    http_cache::{Forward, Handling},
+    telemetry::RequestContext,
+};
 
 pub use answer::Answer;
 pub use load::{Attempt, CacheableError, Disposition, Loaded, Previous, Urgency};
@@ -317,8 +320,9 @@ where
     F: FnOnce(Attempt) -> Fut + Send + 'static,
     Fut: Future<Output = Result<Loaded, E>> + Send + 'static,
 {
-    tokio::spawn(async move {
+    let load = async move {
         let result = load(landing.attempt()).await;
         landing.land(result);
-    });
+    };
+    tokio::spawn(RequestContext::scope_if(RequestContext::current(), load));
 }

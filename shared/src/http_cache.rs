@@ -13,7 +13,7 @@ use axum::{body::Body, response::Response};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
-pub use conditional::{entity_tag, is_current};
+pub use conditional::{EntityTag, is_current};
 pub use freshness::{Freshness, State, forces_revalidation};
 pub use status::{Forward, Handling};
 
@@ -30,10 +30,10 @@ pub struct Head<'a> {
     /// What `Cache-Control` tells; `None` for what nobody may keep. It is written for each answer:
     /// kept, the header would take a tenth of what a small answer does.
     pub freshness: Option<&'a Freshness>,
-    /// A strong entity tag; `None` for what must not be told apart or kept by anyone.
-    pub etag: Option<&'a HeaderValue>,
+    /// `None` for what must not be told apart or kept by anyone.
+    pub etag: Option<EntityTag>,
     /// The `Cache-Status` of the hops between the origin and here.
-    pub upstream: Option<&'a HeaderValue>,
+    pub upstream: Option<&'a str>,
 }
 
 /// What is true of one response only.
@@ -59,7 +59,7 @@ impl Head<'_> {
         headers.insert(header::AGE, HeaderValue::from(telling.age));
         headers.insert(header::CACHE_STATUS, telling.cache_status(self.upstream));
         if let Some(etag) = self.etag {
-            headers.insert(header::ETAG, etag.clone());
+            headers.insert(header::ETAG, etag.header());
             if is_current(request, etag) {
                 let mut response = Response::new(Body::empty());
                 *response.status_mut() = StatusCode::NOT_MODIFIED;
@@ -100,7 +100,7 @@ impl Head<'_> {
         }
         if let Some(etag) = self.etag {
             out.extend_from_slice(b"\r\netag: ");
-            out.extend_from_slice(etag.as_bytes());
+            out.extend_from_slice(&etag.text());
         }
         out.extend_from_slice(b"\r\nage: ");
         out.extend_from_slice(itoa::Buffer::new().format(telling.age).as_bytes());
@@ -128,7 +128,7 @@ mod tests {
         let head = Head {
             content_type: &HeaderValue::from_static("application/json"),
             freshness: Some(&freshness),
-            etag: Some(&entity_tag(b"{}")),
+            etag: Some(EntityTag::of(b"{}")),
             upstream: None,
         };
         let telling = Telling { hop: "aux-service", handling: Handling::Hit, age: 48, ttl: 12 };
@@ -145,13 +145,13 @@ mod tests {
         assert_eq!(headers[header::CACHE_CONTROL], told);
         assert_eq!(headers[header::AGE], "48");
         assert_eq!(headers[header::CACHE_STATUS], "aux-service; hit; ttl=12");
-        assert_eq!(headers[header::ETAG], entity_tag(b"{}"));
+        assert_eq!(headers[header::ETAG], EntityTag::of(b"{}").header());
     }
 
     #[tokio::test]
     async fn a_304_has_no_body_and_the_headers_that_rfc_9110_wants() {
         let mut request = HeaderMap::new();
-        request.insert(header::IF_NONE_MATCH, entity_tag(b"{}"));
+        request.insert(header::IF_NONE_MATCH, EntityTag::of(b"{}").header());
         let response = answered(&request);
         assert_eq!(response.status(), StatusCode::NOT_MODIFIED);
         for name in [header::ETAG, header::CACHE_CONTROL, header::AGE, header::CACHE_STATUS] {

@@ -27,6 +27,12 @@ const BUCKETS: [f64; 17] = [
 pub const REQUESTS_SHED: &str = "requests_shed_total";
 const BUILD_INFO: &str = "build_info";
 
+/// Of the sources that this was built from.
+pub const REVISION: &str = match option_env!("GIT_SHA") {
+    Some(revision) => revision,
+    None => "unknown",
+};
+
 /// The label `endpoint` of a path that no route has.
 const UNMATCHED: &str = "unmatched";
 
@@ -132,8 +138,7 @@ impl Exporter {
         metrics::describe_counter!(REQUESTS_SHED, "Requests refused because too many were open");
         metrics::counter!(REQUESTS_SHED).absolute(0);
         metrics::describe_gauge!(BUILD_INFO, "Always 1; the labels say what is running");
-        let revision = option_env!("GIT_SHA").unwrap_or("unknown");
-        metrics::gauge!(BUILD_INFO, "service" => service, "version" => version.to_owned(), "revision" => revision).set(1.0);
+        metrics::gauge!(BUILD_INFO, "service" => service, "version" => version.to_owned(), "revision" => REVISION).set(1.0);
         Ok(exporter)
     }
 

@@ -34,7 +34,7 @@ impl Filled {
     fn known(keys: usize, bytes: usize) -> Self {
         let mut filled = Self::new(keys, bytes);
         let served = filled.cache.ready(&filled.keys[0], Instant::now()).expect("it is kept");
-        let tag = served.answer().etag().expect("a tag").clone();
+        let tag = served.answer().etag().expect("a tag").header();
         filled.request.insert(header::IF_NONE_MATCH, tag);
         filled
     }

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use http::HeaderValue;
 use shared::{
     cache::{Answer, Cache, CacheableError, Disposition, Loaded, Mode, Settings},
     http_cache::Freshness,
@@ -42,7 +41,7 @@ pub(crate) fn keys(number: usize) -> Vec<String> {
 pub(crate) fn loaded(bytes: usize) -> Loaded {
     let answer = Answer::json(&"x".repeat(bytes)).expect("a string is JSON");
     let mut loaded = Loaded::new(answer, Freshness::new(HOUR, HOUR, HOUR));
-    loaded.cache_status = Some(HeaderValue::from_static("aux-service; fwd=miss; stored"));
+    loaded.cache_status = Some("aux-service; fwd=miss; stored".into());
     loaded
 }
 

@@ -7,7 +7,7 @@ use http::HeaderValue;
 use serde::Serialize;
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::http_cache::entity_tag;
+use crate::http_cache::EntityTag;
 
 /// A body as it goes over the wire. Cloning it copies nothing.
 #[derive(Clone)]
@@ -15,7 +15,7 @@ pub struct Answer {
     body: Bytes,
     content_type: HeaderValue,
     /// `None` for a secret: equal tags would tell that two secrets are equal.
-    etag: Option<HeaderValue>,
+    etag: Option<EntityTag>,
 }
 
 impl Answer {
@@ -27,8 +27,13 @@ impl Answer {
     /// It is taken by value and trimmed: a slice of something larger would hold more memory
     /// than the cache accounts for.
     pub fn new(content_type: HeaderValue, body: Vec<u8>) -> Self {
-        let etag = Some(entity_tag(&body));
-        Self { body: body.into_boxed_slice().into(), content_type, etag }
+        let etag = EntityTag::of(&body);
+        Self::tagged(content_type, body, etag)
+    }
+
+    /// [`Answer::new`] where the tag is known.
+    pub fn tagged(content_type: HeaderValue, body: Vec<u8>, etag: EntityTag) -> Self {
+        Self { body: body.into_boxed_slice().into(), content_type, etag: Some(etag) }
     }
 
     /// A body that only the caller may see: it goes out with `no-store` and without an `ETag`,
@@ -58,8 +63,8 @@ impl Answer {
         &self.content_type
     }
 
-    pub fn etag(&self) -> Option<&HeaderValue> {
-        self.etag.as_ref()
+    pub fn etag(&self) -> Option<EntityTag> {
+        self.etag
     }
 
     pub fn is_secret(&self) -> bool {
@@ -122,7 +127,7 @@ mod tests {
     #[test]
     fn only_a_secret_has_no_tag() {
         let open = Answer::json(&"a").expect("JSON");
-        assert_eq!(open.etag(), Some(&entity_tag(b"\"a\"")));
+        assert_eq!(open.etag(), Some(EntityTag::of(b"\"a\"")));
         assert_eq!(Answer::secret_json(&"a").expect("JSON").etag(), None);
     }
 }

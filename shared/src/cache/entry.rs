@@ -2,7 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use http::HeaderValue;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -50,7 +49,7 @@ impl Entry {
             content_type: self.answer().content_type(),
             freshness: told.then_some(self.freshness()),
             etag: self.answer().etag(),
-            upstream: self.loaded.cache_status.as_ref(),
+            upstream: self.loaded.cache_status.as_deref(),
         }
     }
 
@@ -97,12 +96,11 @@ impl Held for Entry {
     }
 
     fn held_bytes(&self) -> usize {
-        let length = |value: &Option<HeaderValue>| value.as_ref().map_or(0, HeaderValue::len);
         OVERHEAD
             + self.key.len()
             + self.answer().body().len()
-            + length(&self.loaded.validator)
-            + length(&self.loaded.cache_status)
+            + self.loaded.validator.as_deref().map_or(0, <[u8]>::len)
+            + self.loaded.cache_status.as_deref().map_or(0, str::len)
     }
 
     fn kept_for(&self) -> Duration {

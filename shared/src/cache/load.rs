@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use http::HeaderValue;
-
 use super::Answer;
 use crate::http_cache::Freshness;
 
@@ -32,7 +30,7 @@ pub enum Urgency {
 pub struct Previous {
     pub answer: Answer,
     /// What [`Loaded::validator`] was.
-    pub validator: Option<HeaderValue>,
+    pub validator: Option<Box<[u8]>>,
 }
 
 /// What a load yields when the source has answered.
@@ -42,10 +40,11 @@ pub struct Loaded {
     pub freshness: Freshness,
     /// `false` keeps it out of the cache, and out of those behind us too.
     pub storable: bool,
-    /// The source's own `ETag`, given back to the next load of this key.
-    pub validator: Option<HeaderValue>,
+    /// The source's own `ETag`, given back to the next load of this key. Like what follows in memory
+    /// of its own: a header value is a part of a connection's buffer, and would keep all of that.
+    pub validator: Option<Box<[u8]>>,
     /// The `Cache-Status` that it came with.
-    pub cache_status: Option<HeaderValue>,
+    pub cache_status: Option<Box<str>>,
 }
 
 impl Loaded {

@@ -37,6 +37,12 @@ impl<'a> Iterator for Members<'a> {
         if self.rest.is_empty() {
             return None;
         }
+        // Nearly all members are no more than words.
+        let special = self.rest.iter().position(|byte| matches!(byte, b',' | b'"'));
+        match special {
+            Some(at) if self.rest[at] == b'"' => {}
+            at => return Some(self.split(at)),
+        }
         let (mut quoted, mut escaped) = (false, false);
         let comma = self.rest.iter().position(|&byte| {
             if escaped {
@@ -48,12 +54,18 @@ impl<'a> Iterator for Members<'a> {
             }
             byte == b',' && !quoted
         });
+        Some(self.split(comma))
+    }
+}
+
+impl<'a> Members<'a> {
+    fn split(&mut self, comma: Option<usize>) -> &'a [u8] {
         let (member, rest) = match comma {
             Some(at) => (&self.rest[..at], &self.rest[at + 1..]),
             None => (self.rest, &[][..]),
         };
         self.rest = rest;
-        Some(member)
+        member
     }
 }
 

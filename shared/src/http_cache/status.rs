@@ -31,16 +31,17 @@ pub enum Handling {
 
 impl Telling<'_> {
     /// The members of the hops behind, then ours.
-    pub fn cache_status(&self, upstream: Option<&HeaderValue>) -> HeaderValue {
-        let mut text = Vec::with_capacity(96 + upstream.map_or(0, HeaderValue::len));
+    pub fn cache_status(&self, upstream: Option<&str>) -> HeaderValue {
+        let mut text = Vec::with_capacity(96 + upstream.map_or(0, str::len));
         self.write(upstream, &mut text);
         HeaderValue::try_from(text).expect("a hop's name is a token")
     }
 
     /// [`cache_status`](Self::cache_status) into a buffer. Not with `write!`, which takes longer than
     /// finding the answer does.
-    pub(super) fn write(&self, upstream: Option<&HeaderValue>, out: &mut Vec<u8>) {
-        if let Some(upstream) = upstream.filter(|upstream| upstream.to_str().is_ok()) {
+    pub(super) fn write(&self, upstream: Option<&str>, out: &mut Vec<u8>) {
+        let is_value = |text: &&str| text.bytes().all(|byte| matches!(byte, b'\t' | b' '..=b'~'));
+        if let Some(upstream) = upstream.filter(is_value) {
             out.extend_from_slice(upstream.as_bytes());
             out.extend_from_slice(b", ");
         }
@@ -113,10 +114,12 @@ mod tests {
     #[test]
     fn the_nearest_hop_is_the_last_member() {
         let here = Telling { hop: "main-api", handling: Handling::Hit, age: 48, ttl: 12 };
-        let behind = HeaderValue::from_static("aux-service; fwd=miss; stored");
+        let behind = "aux-service; fwd=miss; stored";
         assert_eq!(
-            here.cache_status(Some(&behind)),
+            here.cache_status(Some(behind)),
             "aux-service; fwd=miss; stored, main-api; hit; ttl=12"
         );
+        let injected = "aux-service\r\nset-cookie: a=b";
+        assert_eq!(here.cache_status(Some(injected)), "main-api; hit; ttl=12");
     }
 }

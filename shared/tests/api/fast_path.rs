@@ -233,7 +233,7 @@ fn lasting(line: &str) -> String {
 
 /// Requests that the fast path answers, if what they want is kept.
 fn plain() -> Vec<String> {
-    let etag = shared::http_cache::entity_tag(b"\"a\"");
+    let etag = shared::http_cache::EntityTag::of(b"\"a\"").header();
     let etag = etag.to_str().unwrap();
     let with = |header: &str| format!("GET /kept/small HTTP/1.1\r\n{header}\r\n\r\n");
     vec![

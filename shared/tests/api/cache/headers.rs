@@ -113,7 +113,7 @@ async fn across_two_hops_the_age_is_the_true_one_and_the_bound_holds() {
             let response = served.response(&HeaderMap::new());
             let headers = response.headers();
             Ok(Loaded {
-                cache_status: headers.get(header::CACHE_STATUS).cloned(),
+                cache_status: Some(headers[header::CACHE_STATUS].to_str().unwrap().into()),
                 ..Loaded::new(
                     served.answer().clone(),
                     Freshness::read(headers, Duration::ZERO).unwrap(),

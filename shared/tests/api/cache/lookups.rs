@@ -155,12 +155,12 @@ async fn what_must_not_be_kept_is_not_and_replaces_what_was() {
 #[tokio::test(start_paused = true)]
 async fn a_load_may_renew_what_is_kept() {
     let (cache, source) = (cache(), Source::default());
-    let first = Loaded { validator: Some("\"v1\"".parse().unwrap()), ..loaded("a") };
+    let first = Loaded { validator: Some(b"\"v1\"".as_slice().into()), ..loaded("a") };
     cache.get("key", Mode::Normal, source.says(Ok(first))).await.unwrap();
     sleep(FRESH_FOR + STALE_FOR).await;
     let renew = |attempt: Attempt| async {
         let previous = attempt.previous.ok_or(Error::Down)?;
-        assert_eq!(previous.validator.unwrap(), "\"v1\"");
+        assert_eq!(&*previous.validator.unwrap(), b"\"v1\"");
         Ok(Loaded::new(previous.answer, freshness()))
     };
     let renewed = cache.get("key", Mode::Normal, renew).await;
