@@ -73,10 +73,11 @@ pub fn app(config: &Config, inventory: Arc<dyn Inventory>, exporter: &Exporter) 
                 move |path, now| answers.ready(path, now)
             }),
             ask: Box::new(move |path, _| {
-                let (service, question) = (service.clone(), service.question(path));
-                Box::pin(
-                    async move { service.0.answers.answer(question?, &HeaderMap::new()).await },
-                )
+                let (service, path) = (service.clone(), path.to_owned());
+                Box::pin(async move {
+                    let question = service.question(&path)?;
+                    service.0.answers.answer(question, &HeaderMap::new()).await
+                })
             }),
         }),
     };

@@ -56,7 +56,10 @@ struct Text<'a>(&'a RawValue);
 impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let json: &RawValue = Deserialize::deserialize(deserializer)?;
-        if json.get().starts_with('"') {
+        // Of escapes it has only the digits looked at, which may be half of a character.
+        let text = |json| serde_json::from_str::<Zeroizing<String>>(json);
+        if json.get().starts_with('"') && (!json.get().contains("\\u") || text(json.get()).is_ok())
+        {
             Ok(Self(json))
         } else {
             Err(D::Error::custom("a value is a text"))
@@ -167,6 +170,7 @@ mod tests {
             r#"{"version":"1","value":"v","value":"w"}"#,
             r#"{"version":"1","value":"\x"}"#,
             r#"{"version":"1","value":"\u12"}"#,
+            r#"{"version":"1","value":"\ud800"}"#,
             r#"{"version":"1","value":"v}"#,
             r#"{"version":"1","value":"v"} and more"#,
             r#"["1","v"]"#,

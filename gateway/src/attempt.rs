@@ -230,7 +230,10 @@ impl Attempt {
         };
         let result = match timeout(patience, exchange).await {
             Ok(result) => result,
-            Err(_) => Err(Failure::TimedOut(patience)),
+            Err(_) => {
+                self.kept.forget();
+                Err(Failure::TimedOut(patience))
+            }
         };
 
         measured.outcome = result.as_ref().map_or_else(Failure::outcome, |_| OK);
@@ -346,6 +349,9 @@ fn judge(
     }
     if !is_of("application/problem+json") {
         return Err(nonsense("a body that is no problem"));
+    }
+    if !status.is_client_error() && !status.is_server_error() {
+        return Err(nonsense("a problem where none can be"));
     }
     match serde_json::from_slice::<Problem>(body) {
         // Where aux-service refuses our token, nothing is wrong with the client's.

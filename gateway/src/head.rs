@@ -7,6 +7,7 @@ use std::mem::MaybeUninit;
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use httparse::{Error, Header, ParserConfig, Response, Status};
+use shared::http_cache::NO_STORE;
 
 /// An answer with more headers than this is not plain.
 const MOST_HEADERS: usize = 64;
@@ -31,6 +32,13 @@ pub(crate) struct Plain {
     pub(crate) body: usize,
     /// The connection carries no other answer.
     pub(crate) last: bool,
+}
+
+impl Plain {
+    /// Whether nobody may keep it, as aux-service says of secrets.
+    pub(crate) fn is_secret(&self) -> bool {
+        self.headers.get_all(header::CACHE_CONTROL).iter().any(|told| *told == NO_STORE)
+    }
 }
 
 /// As many as nearly all answers have of the headers that we read.

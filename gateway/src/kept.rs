@@ -25,7 +25,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 use url::{Host, Url};
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::{
     attempt::{Answer, LARGEST_BODY},
@@ -150,6 +150,13 @@ impl Kept {
         self.0.idle.lock().connections.push(connection);
     }
 
+    /// Closes what is idle: it may lead to the same place as one that has gone dead.
+    pub(crate) fn forget(&self) {
+        let idle = std::mem::take(&mut self.0.idle.lock().connections);
+        // Only now, without the lock, are they closed.
+        drop(idle);
+    }
+
     /// Leaves calls to reqwest for a while.
     pub(crate) fn rest(&self) {
         self.0.idle.lock().rests_until = Some(Instant::now() + REST);
@@ -235,7 +242,7 @@ impl Connection {
                 sent => rest = &rest[sent..],
             }
         }
-        let mut held = Vec::new();
+        let mut held = Zeroizing::default();
         let Begun { head, body } =
             match std::future::poll_fn(|cx| self.poll_begin(cx, &mut held)).await? {
                 Ok(begun) => begun,
@@ -263,27 +270,32 @@ impl Connection {
     fn poll_begin(
         &mut self,
         cx: &mut Context<'_>,
-        held: &mut Vec<u8>,
+        held: &mut Zeroizing<Vec<u8>>,
     ) -> Poll<io::Result<Result<Begun, Came>>> {
         INPUT.with_borrow_mut(|input| {
             loop {
-                let length = ready!(self.poll_read(cx, input))?;
+                let length = match ready!(self.poll_read(cx, input)) {
+                    Ok(0) if held.is_empty() => return Poll::Ready(Ok(Err(Came::Nothing))),
+                    Ok(0) => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
+                    read => read?,
+                };
                 let mut come = &input[..length];
-                if come.is_empty() {
-                    return Poll::Ready(if held.is_empty() {
-                        Ok(Err(Came::Nothing))
-                    } else {
-                        Err(io::ErrorKind::UnexpectedEof.into())
-                    });
-                }
                 if !held.is_empty() {
                     held.extend_from_slice(come);
                     come = held;
                 }
                 let begun = match Head::of(come) {
-                    Head::Plain(head, length) => Ok(self.begin(head, &come[length..])),
+                    Head::Plain(head, head_length) => {
+                        let begun = self.begin(head, &come[head_length..]);
+                        if begun.head.is_secret() {
+                            input[..length].zeroize();
+                        }
+                        Ok(begun)
+                    }
                     Head::Incomplete if come.len() < LONGEST_HEAD => {
                         if held.is_empty() {
+                            // It never moves, and so leaves no copy behind.
+                            held.reserve_exact(2 * LONGEST_HEAD);
                             held.extend_from_slice(&input[..length]);
                         }
                         continue;
@@ -302,7 +314,11 @@ impl Connection {
         } else if let Some(body) = come.get(..head.body) {
             // What nobody has asked for is nobody's answer.
             self.last = head.last || come.len() > head.body;
-            Begin::Whole(Bytes::copy_from_slice(body))
+            Begin::Whole(if head.is_secret() {
+                Bytes::from_owner(Zeroizing::new(body.to_vec()))
+            } else {
+                Bytes::copy_from_slice(body)
+            })
         } else {
             let mut body = Zeroizing::new(vec![0; head.body]);
             body[..come.len()].copy_from_slice(come);

@@ -216,8 +216,8 @@ async fn an_answer_that_breaks_off_is_a_failure_and_the_end_of_its_connection() 
     let half = Act::Send(bytes(200, &[JSON], 1000, "{"));
     for (what, fault) in [
         ("a body that ends too soon", vec![half.clone(), Act::Close]),
-        ("a reset in the body", vec![half, Act::Wait(Duration::from_millis(20)), Act::Reset]),
         ("a reset", vec![Act::Reset]),
+        ("a reset in the body", vec![half, Act::Wait(Duration::from_millis(20)), Act::Reset]),
         ("no HTTP", vec![Act::Send(b"\x16\x03\x01 hello\r\n\r\n".to_vec()), Act::Close]),
     ] {
         let kept = warm_up(&gateway, &aux).await;

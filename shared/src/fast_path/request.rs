@@ -119,7 +119,10 @@ impl<'a> Front<'a> {
 /// Whether the path can be a key of the cache as it is.
 fn is_plain(path: &str) -> bool {
     let bytes = path.as_bytes();
-    let plain = |byte: &u8| byte.is_ascii_graphic() && !matches!(byte, b'%' | b'?' | b'#');
+    // The last three are for hyper to refuse.
+    let plain = |byte: &u8| {
+        byte.is_ascii_graphic() && !matches!(byte, b'%' | b'?' | b'#' | b'<' | b'>' | b'`')
+    };
     bytes.starts_with(b"/")
         && bytes.iter().all(plain)
         && !bytes.windows(2).any(|pair| pair == b"//")
@@ -202,6 +205,9 @@ mod tests {
             "GET /a%62 HTTP/1.1\r\n\r\n",
             "GET /a#b HTTP/1.1\r\n\r\n",
             "GET //a HTTP/1.1\r\n\r\n",
+            "GET /<a HTTP/1.1\r\n\r\n",
+            "GET /a> HTTP/1.1\r\n\r\n",
+            "GET /`a HTTP/1.1\r\n\r\n",
             "GET /a//b HTTP/1.1\r\n\r\n",
             "GET http://host/a HTTP/1.1\r\n\r\n",
             "GET * HTTP/1.1\r\n\r\n",
