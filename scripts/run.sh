@@ -20,8 +20,9 @@ done
 
 trap 'trap - EXIT; kill $(jobs -p) 2>/dev/null; wait' EXIT
 trap 'echo; exit 0' INT TERM
-LISTEN_ADDR=$aux BACKEND=embedded target/debug/aux-service &
-LISTEN_ADDR=$main AUX_URL=http://$aux target/debug/main-api &
+binaries=${CARGO_TARGET_DIR:-target}/debug
+LISTEN_ADDR=$aux BACKEND=embedded "$binaries/aux-service" &
+LISTEN_ADDR=$main AUX_URL=http://$aux "$binaries/main-api" &
 
 ready() {
     for _ in $(seq 100); do
