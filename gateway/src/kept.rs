@@ -8,6 +8,7 @@
 
 use std::{
     cell::RefCell,
+    future::poll_fn,
     io,
     pin::Pin,
     sync::Arc,
@@ -215,13 +216,8 @@ pub(crate) enum Came {
     Unclear,
 }
 
-/// An answer up to where its body has come.
-struct Begun {
-    head: Plain,
-    body: Begin,
-}
-
-enum Begin {
+/// A body up to where it has come together with its head.
+enum Begun {
     Whole(Bytes),
     /// So many bytes of a buffer with room for all of them. aux-service announces its length, so
     /// that the buffer never moves and leaves a copy behind.
@@ -237,24 +233,23 @@ impl Connection {
         let mut rest = request;
         while !rest.is_empty() {
             let write = |cx: &mut Context<'_>| Pin::new(&mut self.stream).poll_write(cx, rest);
-            match std::future::poll_fn(write).await? {
+            match poll_fn(write).await? {
                 0 => return Err(io::ErrorKind::WriteZero.into()),
                 sent => rest = &rest[sent..],
             }
         }
         let mut held = Zeroizing::default();
-        let Begun { head, body } =
-            match std::future::poll_fn(|cx| self.poll_begin(cx, &mut held)).await? {
-                Ok(begun) => begun,
-                Err(came) => return Ok(came),
-            };
+        let (head, body) = match poll_fn(|cx| self.poll_begin(cx, &mut held)).await? {
+            Ok(begun) => begun,
+            Err(came) => return Ok(came),
+        };
         let body = match body {
-            Begin::Whole(body) => Some(body),
-            Begin::TooLarge => None,
-            Begin::Part(mut body, mut length) => {
+            Begun::Whole(body) => Some(body),
+            Begun::TooLarge => None,
+            Begun::Part(mut body, mut length) => {
                 while length < body.len() {
                     let read = |cx: &mut Context<'_>| self.poll_read(cx, &mut body[length..]);
-                    match std::future::poll_fn(read).await? {
+                    match poll_fn(read).await? {
                         0 => return Err(io::ErrorKind::UnexpectedEof.into()),
                         more => length += more,
                     }
@@ -266,12 +261,12 @@ impl Connection {
         Ok(Came::Answer(Answer { status: head.status, headers: head.headers, body }))
     }
 
-    /// Reads until the head has come; what it is not plain is an answer already.
+    /// Reads until the head has come, or something else.
     fn poll_begin(
         &mut self,
         cx: &mut Context<'_>,
         held: &mut Zeroizing<Vec<u8>>,
-    ) -> Poll<io::Result<Result<Begun, Came>>> {
+    ) -> Poll<io::Result<Result<(Plain, Begun), Came>>> {
         INPUT.with_borrow_mut(|input| {
             loop {
                 let length = match ready!(self.poll_read(cx, input)) {
@@ -286,11 +281,12 @@ impl Connection {
                 }
                 let begun = match Head::of(come) {
                     Head::Plain(head, head_length) => {
-                        let begun = self.begin(head, &come[head_length..]);
-                        if begun.head.is_secret() {
+                        let secret = head.is_secret();
+                        let body = self.begin(&head, secret, &come[head_length..]);
+                        if secret {
                             input[..length].zeroize();
                         }
-                        Ok(begun)
+                        Ok((head, body))
                     }
                     Head::Incomplete if come.len() < LONGEST_HEAD => {
                         if held.is_empty() {
@@ -308,13 +304,13 @@ impl Connection {
         })
     }
 
-    fn begin(&mut self, head: Plain, come: &[u8]) -> Begun {
-        let body = if head.body > LARGEST_BODY {
-            Begin::TooLarge
+    fn begin(&mut self, head: &Plain, secret: bool, come: &[u8]) -> Begun {
+        if head.body > LARGEST_BODY {
+            Begun::TooLarge
         } else if let Some(body) = come.get(..head.body) {
             // What nobody has asked for is nobody's answer.
             self.last = head.last || come.len() > head.body;
-            Begin::Whole(if head.is_secret() {
+            Begun::Whole(if secret {
                 Bytes::from_owner(Zeroizing::new(body.to_vec()))
             } else {
                 Bytes::copy_from_slice(body)
@@ -322,9 +318,8 @@ impl Connection {
         } else {
             let mut body = Zeroizing::new(vec![0; head.body]);
             body[..come.len()].copy_from_slice(come);
-            Begin::Part(body, come.len())
-        };
-        Begun { head, body }
+            Begun::Part(body, come.len())
+        }
     }
 
     /// How many bytes there were; none at the end.

@@ -79,9 +79,10 @@ pub fn app(config: &Config, upstream: Upstream, exporter: &Exporter) -> App {
             ask: Box::new({
                 let gateway = gateway.clone();
                 move |path, deadline| {
-                    let (gateway, path) = (gateway.clone(), path.to_owned());
+                    let gateway = gateway.clone();
+                    let (route, name) = plain(path);
+                    let name = name.map(str::to_owned);
                     Box::pin(async move {
-                        let (route, name) = plain(&path);
                         gateway.0.upstream.answer(route, name, deadline, &HeaderMap::new()).await
                     })
                 }
@@ -121,7 +122,7 @@ async fn param(
     name: MaybeText,
     request: Request,
 ) -> Answered {
-    gateway.answer(Route::Param, Some(&rooted(name)?), *deadline, request.headers()).await
+    gateway.answer(Route::Param, Some(rooted(name)?), *deadline, request.headers()).await
 }
 
 async fn values(
@@ -130,7 +131,7 @@ async fn values(
     path: MaybeText,
     request: Request,
 ) -> Answered {
-    gateway.answer(Route::Values, Some(&rooted(path)?), *deadline, request.headers()).await
+    gateway.answer(Route::Values, Some(rooted(path)?), *deadline, request.headers()).await
 }
 
 /// Both lists at the same time, each with its own outcome, under one deadline.
@@ -206,7 +207,7 @@ impl Gateway {
     async fn answer(
         &self,
         route: Route,
-        name: Option<&str>,
+        name: Option<String>,
         deadline: Deadline,
         request: &HeaderMap,
     ) -> Answered {

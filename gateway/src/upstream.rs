@@ -177,15 +177,14 @@ impl Upstream {
     pub async fn answer(
         &self,
         route: Route,
-        name: Option<&str>,
+        name: Option<String>,
         Deadline(deadline): Deadline,
         request: &HeaderMap,
     ) -> Result<Served, Problem> {
-        let key = format!("/{}{}", route.segment(), name.unwrap_or_default());
+        let key = format!("/{}{}", route.segment(), name.as_deref().unwrap_or_default());
         let revalidate = self.0.trusts_clients && forces_revalidation(request);
         let mode = if revalidate { Mode::Revalidate } else { Mode::Normal };
         let upstream = self.clone();
-        let name = name.map(str::to_owned);
         let load = async move |attempt: cache::Attempt| {
             let deadline =
                 upstream.0.load_timeout.map_or(deadline, |timeout| Instant::now() + timeout);

@@ -324,5 +324,5 @@ where
         let result = load(landing.attempt()).await;
         landing.land(result);
     };
-    tokio::spawn(RequestContext::scope_if(RequestContext::current(), load));
+    tokio::spawn(RequestContext::inherit(load));
 }

@@ -72,20 +72,23 @@ impl RequestContext {
     }
 
     /// Runs a future as part of this request: its log lines and calls carry the ids.
-    /// For work that outlives the request too, in a task of its own.
     pub fn scope<F: Future>(self, future: F) -> impl Future<Output = F::Output> {
         CONTEXT.scope(self, future)
     }
 
-    /// The same, where there may be no request.
-    pub async fn scope_if<F: Future>(context: Option<Self>, future: F) -> F::Output {
-        match context {
-            Some(context) => context.scope(future).await,
-            None => future.await,
+    /// Makes a future a part of the current request, if there is one, for a task of its own that may
+    /// outlive the request.
+    pub(crate) fn inherit<F: Future>(future: F) -> impl Future<Output = F::Output> {
+        let context = Self::current();
+        async move {
+            match context {
+                Some(context) => context.scope(future).await,
+                None => future.await,
+            }
         }
     }
 
-    /// The same for a moment without waiting.
+    /// [`scope`](Self::scope) for a moment without waiting.
     pub fn enter<R>(self, act: impl FnOnce() -> R) -> R {
         CONTEXT.sync_scope(self, act)
     }

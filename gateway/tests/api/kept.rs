@@ -164,6 +164,17 @@ async fn a_connection_that_aux_service_wants_closed_carries_no_other_call() {
     eventually("they are closed by us", async || aux.open() <= 1).await;
 }
 
+/// Asks for something else until the late answer must have come to the kept connection.
+async fn is_never_answered_to_others(gateway: &Gateway, aux: &Aux, kept: usize) {
+    assert_eq!(latest(aux), kept, "it went over the kept one");
+    let until = Instant::now() + Duration::from_millis(100);
+    while Instant::now() < until {
+        let answer = gateway.get("/param/other").await;
+        assert_eq!(answer.body["value"], "/param/other");
+        assert_ne!(latest(aux), kept);
+    }
+}
+
 /// Late answers are what they are: one that is taken for that of the next call would show a secret
 /// to whoever asked for another.
 #[tokio::test]
@@ -179,13 +190,7 @@ async fn the_answer_to_a_call_that_timed_out_is_nobody_elses() {
             _ => echo(seen),
         });
         gateway.get("/param/late").await.assert_problem(504, "upstream-timeout");
-        assert_eq!(latest(&aux), kept, "it went over the kept one");
-        let until = Instant::now() + Duration::from_millis(100);
-        while Instant::now() < until {
-            let answer = gateway.get("/param/other").await;
-            assert_eq!(answer.body["value"], "/param/other");
-            assert_ne!(latest(&aux), kept);
-        }
+        is_never_answered_to_others(&gateway, &aux, kept).await;
     }
 }
 
@@ -200,13 +205,7 @@ async fn the_answer_to_a_call_whose_caller_left_is_nobody_elses() {
     });
     let left = timeout(Duration::from_millis(50), gateway.get("/param/late")).await;
     assert!(left.is_err(), "the caller leaves first");
-    assert_eq!(latest(&aux), kept, "it went over the kept one");
-    let until = Instant::now() + Duration::from_millis(100);
-    while Instant::now() < until {
-        let answer = gateway.get("/param/other").await;
-        assert_eq!(answer.body["value"], "/param/other");
-        assert_ne!(latest(&aux), kept);
-    }
+    is_never_answered_to_others(&gateway, &aux, kept).await;
 }
 
 #[tokio::test]

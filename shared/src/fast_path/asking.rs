@@ -8,7 +8,7 @@ use std::{
     task::Poll,
 };
 
-use axum::http::{HeaderMap, HeaderValue, Method, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use bytes::Bytes;
 use metrics::Gauge;
 use tokio::time::{Instant, timeout_at};
@@ -102,7 +102,7 @@ impl Outcome {
                 problem.address(&context);
                 let status = problem.status();
                 let (headers, body) = problem.render();
-                write_head(&problem, &headers, body.len(), out);
+                write_head(status, &headers, body.len(), out);
                 end(&context, last, date, out);
                 out.extend_from_slice(&body);
                 (status, Some(problem), Bytes::new())
@@ -114,8 +114,7 @@ impl Outcome {
     }
 }
 
-fn write_head(problem: &Problem, headers: &HeaderMap, length: usize, out: &mut Vec<u8>) {
-    let status = problem.status();
+fn write_head(status: StatusCode, headers: &HeaderMap, length: usize, out: &mut Vec<u8>) {
     out.extend_from_slice(b"HTTP/1.1 ");
     out.extend_from_slice(status.as_str().as_bytes());
     out.push(b' ');

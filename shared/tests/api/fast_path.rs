@@ -231,11 +231,15 @@ fn lasting(line: &str) -> String {
     }
 }
 
+fn with(path: &str, header: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\n{header}\r\n\r\n")
+}
+
 /// Requests that the fast path answers, if what they want is kept.
 fn plain() -> Vec<String> {
     let etag = shared::http_cache::EntityTag::of(b"\"a\"").header();
     let etag = etag.to_str().unwrap();
-    let with = |header: &str| format!("GET /kept/small HTTP/1.1\r\n{header}\r\n\r\n");
+    let with = |header| with("/kept/small", header);
     vec![
         keeping("/kept/small"),
         keeping("/kept/large"),
@@ -256,7 +260,7 @@ fn plain() -> Vec<String> {
 
 /// Requests that the fast path asks for, since what they want is not kept.
 fn unready() -> Vec<String> {
-    let late = |header: &str| format!("GET /kept/late HTTP/1.1\r\n{header}\r\n\r\n");
+    let late = |header| with("/kept/late", header);
     vec![
         keeping("/kept/nothing"),
         keeping("/kept/broken"),
@@ -276,7 +280,7 @@ fn unready() -> Vec<String> {
 
 /// Requests that it leaves to the layers.
 fn other() -> Vec<String> {
-    let with = |header: &str| format!("GET /kept/small HTTP/1.1\r\n{header}\r\n\r\n");
+    let with = |header| with("/kept/small", header);
     vec![
         keeping("/slow"),
         keeping("/hello"),
