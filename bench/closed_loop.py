@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 
 import source
@@ -45,9 +44,9 @@ def measure(questions: Questions, options: Options, stage: Stage, result: Result
             headers = asked_with(questions, server)
             expected = right_answer(questions, server, headers, truth)
             before = source.requests(stage.source.address)
-            elsewhere, begin = stage.elsewhere_seconds(), time.monotonic()
+            elsewhere = stage.elsewhere()
             load = closed_loop(server, expected, questions.path, headers, options.seconds, questions.script, *questions.arguments)
-            disturbed = max(0.0, stage.elsewhere_seconds() - elsewhere) / (time.monotonic() - begin)
+            disturbed = stage.disturbed(elsewhere)
             check_source(server, load.requests, source.requests(stage.source.address) - before)
             result.add(
                 server.subject,

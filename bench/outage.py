@@ -42,10 +42,10 @@ def measure(options: Options, stage: Stage, result: Result) -> None:
     for number in range(1, options.rounds + 1):
         for server in servers:
             expected = right_answer(QUESTIONS, server, AUTHORIZATION, truth)
-            cpu, elsewhere, begin = server.process.cpu_seconds(), stage.elsewhere_seconds(), time.monotonic()
+            cpu, elsewhere = server.process.cpu_seconds(), stage.elsewhere()
             told = open_loop(server, expected, QUESTIONS.path, AUTHORIZATION, options.seconds, rate)
             cpu = server.process.cpu_seconds() - cpu
-            disturbed = max(0.0, stage.elsewhere_seconds() - elsewhere) / (time.monotonic() - begin)
+            disturbed = stage.disturbed(elsewhere)
             result.add(
                 server.subject,
                 rate=told["rate"],

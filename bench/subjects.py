@@ -56,8 +56,15 @@ class Stage:
     def source(self) -> Server:
         return self.servers["aux-service"]
 
-    def elsewhere_seconds(self) -> float:
-        return elsewhere_seconds(server.process for server in self.servers.values())
+    def elsewhere(self) -> tuple[float, float]:
+        """To be given to `disturbed` later."""
+        return elsewhere_seconds(server.process for server in self.servers.values()), time.monotonic()
+
+    def disturbed(self, since: tuple[float, float]) -> float:
+        """The part of a core that others took meanwhile. Those that have ended meanwhile are not counted, which would make
+        it less than nothing."""
+        seconds, now = self.elsewhere()
+        return max(0.0, seconds - since[0]) / (now - since[1])
 
     def start(self, subject: Subject) -> Server:
         """Starts it, unless it runs already, and waits until it answers."""
