@@ -12,6 +12,9 @@ say "rustdoc"
 RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items --quiet
 cargo_tool cargo-deny 0.20.2
 say "cargo deny: licences, bans, sources"
+# cargo deny reads the manifest of every dependency, those of other platforms included, and --offline
+# cannot download what no build has needed yet.
+cargo fetch --locked
 cargo deny --offline --log-level error check licenses bans sources
 cargo_tool cargo-machete 0.9.2
 say "cargo machete: dependencies that nothing uses"

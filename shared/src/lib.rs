@@ -6,6 +6,7 @@
 
 pub mod wire;
 pub mod problem;
+pub mod routes;
 pub mod cache;
 pub mod http_cache;
 pub mod config;
