@@ -2,12 +2,11 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use axum::http::HeaderMap;
 use serde::Serialize;
 use shared::{
     cache::{Answer, Cache, CacheableError, Disposition, Loaded, Mode, Served, Settings, Urgency},
     config::Switch,
-    http_cache::{Freshness, forces_revalidation},
+    http_cache::Freshness,
     problem::Problem,
     wire::{Buckets, Parameters, Value, Values, Versioned},
 };
@@ -47,8 +46,6 @@ impl Question {
 pub struct Answers {
     cache: Cache<Failure>,
     source: Arc<Source>,
-    /// Whether a client may have the source asked anew: only one that is known.
-    trusts_clients: bool,
 }
 
 struct Source {
@@ -141,18 +138,12 @@ impl Answers {
                 Switch::Off => Duration::ZERO,
             },
         };
-        Self {
-            cache,
-            source: Arc::new(source),
-            trusts_clients: config.common.auth_token_file.is_some(),
-        }
+        Self { cache, source: Arc::new(source) }
     }
 
-    /// Answers from the cache, or asks the source: once for all who ask at the same time.
-    pub async fn answer(&self, question: Question, request: &HeaderMap) -> Result<Served, Problem> {
+    /// Returns the entry of the cache, or loads it: once for all requests that need it at a time.
+    pub async fn answer(&self, question: Question, mode: Mode) -> Result<Served, Problem> {
         let key = question.key();
-        let revalidate = self.trusts_clients && forces_revalidation(request);
-        let mode = if revalidate { Mode::Revalidate } else { Mode::Normal };
         let source = Arc::clone(&self.source);
         let load = move |attempt: shared::cache::Attempt| async move {
             source.load(&question, attempt.urgency).await
@@ -160,9 +151,9 @@ impl Answers {
         Ok(self.cache.get(&key, mode, load).await?)
     }
 
-    /// The answer that is kept for a path, if nothing has to be asked or waited for.
-    pub fn ready(&self, path: &str, now: Instant) -> Option<Served> {
-        self.cache.ready(path, now)
+    /// Looks up a cache key without waiting and without a call.
+    pub fn lookup(&self, key: &str, now: Instant) -> Option<Result<Served, Problem>> {
+        Some(self.cache.lookup(key, now)?.map_err(Problem::from))
     }
 
     /// Brings the gauges up to date.

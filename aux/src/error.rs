@@ -40,9 +40,11 @@ pub enum Error {
 impl Error {
     pub fn problem(&self) -> Problem {
         match self {
-            Self::InvalidParameterName(reason) => invalid_name(reason.to_string()),
+            Self::InvalidParameterName(reason) => {
+                Problem::invalid_parameter_name(reason.to_string())
+            }
             Self::RefusedParameterName(cause) => {
-                invalid_name("AWS does not accept this name for a parameter.")
+                Problem::invalid_parameter_name("AWS does not accept this name for a parameter.")
                     .caused_by(cause.clone())
             }
             Self::ParameterNotAllowed => Problem::new(
@@ -108,15 +110,6 @@ impl Error {
             }
         }
     }
-}
-
-fn invalid_name(detail: impl Into<String>) -> Problem {
-    Problem::new(
-        StatusCode::BAD_REQUEST,
-        "invalid-parameter-name",
-        "Invalid parameter name",
-        detail,
-    )
 }
 
 fn with_cause(problem: Problem, cause: Option<&Cause>) -> Problem {

@@ -3,8 +3,11 @@
 use aux_service::{config::Config, inventory, routes};
 use shared::{config, metrics::Exporter, server, telemetry, trace};
 
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
+fn main() -> anyhow::Result<()> {
+    server::block_on(run())
+}
+
+async fn run() -> anyhow::Result<()> {
     let config: Config = config::load();
     telemetry::init(config.common.log_format)
         .unwrap_or_else(|reason| config::refuse::<Config>(reason));
@@ -13,7 +16,5 @@ async fn main() -> anyhow::Result<()> {
     let exporter = Exporter::install("aux-service", &config.aux_version)?;
     let inventory = inventory::connect(&config).await;
     let app = routes::app(&config, inventory, &exporter);
-    server::run(&config.common, config.listen_addr, app, exporter).await?;
-    trace::flush().await;
-    Ok(())
+    server::run(&config.common, config.listen_addr, app, exporter).await
 }

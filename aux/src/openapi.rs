@@ -5,8 +5,9 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use serde::Serialize;
 use serde_json::{Value as Json, json};
 use shared::{
-    docs::{Docs, Route},
+    docs::Docs,
     problem::{Cause, Problem},
+    routes::RouteId,
     status,
     wire::{Buckets, Parameters, Value, Values, Versioned},
 };
@@ -40,50 +41,22 @@ pub fn document(version: &str) -> Json {
          Every error is `application/problem+json`: branch on its `code`, and try again where `retryable` is true.",
     )
     .route::<Buckets, _>(
-        &Route {
-            path: "/buckets",
-            id: "buckets",
-            summary: "The names of all S3 buckets",
-            description: "Every page of them, in the order of AWS.",
-            parameter: None,
-            cacheable: true,
-        },
+        RouteId::Buckets,
         &versioned(version, Buckets { buckets: vec!["kantox-challenge-bucket".to_owned()] }),
         &list,
     )
     .route::<Parameters, _>(
-        &Route {
-            path: "/params",
-            id: "params",
-            summary: "The names of all SSM parameters",
-            description: "Every page of them, in the order of AWS, as far as `PARAMETER_PREFIXES` allows.",
-            parameter: None,
-            cacheable: true,
-        },
+        RouteId::Params,
         &versioned(version, Parameters { parameters: vec!["/challenge/kantox".to_owned()] }),
         &list,
     )
     .route::<Value, _>(
-        &Route {
-            path: "/param/{name}",
-            id: "param",
-            summary: "The value of one parameter",
-            description: "The name may hold slashes, and gets a leading one if it has none. A version or a label may follow a colon.",
-            parameter: Some(("The name of the parameter", "challenge/kantox")),
-            cacheable: true,
-        },
+        RouteId::Param,
         &versioned(version, Value { value: "cloud-engineer".to_owned() }),
         &value,
     )
     .route::<Values, _>(
-        &Route {
-            path: "/values/{path}",
-            id: "values",
-            summary: "Every parameter below a path",
-            description: "Recursively. SecureStrings are named in `omitted` while `ALLOW_SECURE_STRINGS` is false.",
-            parameter: Some(("The path above the parameters", "challenge")),
-            cacheable: true,
-        },
+        RouteId::Values,
         &versioned(
             version,
             Values {

@@ -9,7 +9,7 @@ use reqwest::{Request, Response, ResponseBuilderExt};
 use reqwest_middleware::{Error, Middleware, Next, Result};
 use reqwest_retry::RetryError;
 use shared::{
-    auth::Token, http::EXPECTED_TIMEOUT, problem::Problem, telemetry::RequestContext, trace::Span,
+    auth::Token, problem::Problem, server::EXPECTED_TIMEOUT, telemetry::RequestContext, trace::Span,
 };
 use tokio::time::{Instant, timeout};
 use url::{Position, Url};

@@ -13,8 +13,6 @@ use crate::{attempt::Failure, breaker::Refused};
 /// Variants by what the caller can do about it.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
-    #[error("the name is no UTF-8")]
-    UndecodableName,
     /// aux-service told what is wrong, so the caller is told the same.
     #[error("aux-service answered with a problem")]
     Problem(Box<Problem>),
@@ -29,12 +27,6 @@ pub enum Error {
 impl Error {
     pub fn problem(&self) -> Problem {
         match self {
-            Self::UndecodableName => Problem::new(
-                StatusCode::BAD_REQUEST,
-                "invalid-parameter-name",
-                "Invalid parameter name",
-                "A parameter's name holds only letters, digits and _ . - / of ASCII.",
-            ),
             Self::Problem(problem) => (**problem).clone(),
             Self::UpstreamUnavailable(cause) => Problem::new(
                 StatusCode::BAD_GATEWAY,
@@ -94,8 +86,7 @@ impl CacheableError for Error {
             Self::Problem(_)
             | Self::UpstreamUnavailable(_)
             | Self::UpstreamTimeout
-            | Self::CircuitOpen(_)
-            | Self::UndecodableName => Disposition::Transient,
+            | Self::CircuitOpen(_) => Disposition::Transient,
         }
     }
 

@@ -6,8 +6,11 @@ use shared::{config, metrics::Exporter, server, telemetry, trace};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
+fn main() -> anyhow::Result<()> {
+    server::block_on(run())
+}
+
+async fn run() -> anyhow::Result<()> {
     let config: Config = config::load();
     telemetry::init(config.common.log_format)
         .unwrap_or_else(|reason| config::refuse::<Config>(reason));
@@ -16,7 +19,5 @@ async fn main() -> anyhow::Result<()> {
     let exporter = Exporter::install("main-api", &config.main_version)?;
     let upstream = Upstream::new(&config)?;
     let app = routes::app(&config, upstream, &exporter);
-    server::run(&config.common, config.listen_addr, app, exporter).await?;
-    trace::flush().await;
-    Ok(())
+    server::run(&config.common, config.listen_addr, app, exporter).await
 }

@@ -5,8 +5,9 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use axum::http::StatusCode;
 use serde_json::{Value as Json, json};
 use shared::{
-    docs::{Docs, Route},
+    docs::Docs,
     problem::Problem,
+    routes::RouteId,
     status,
     wire::{Aggregated, Buckets, Inventory, Parameters, Value, Values},
 };
@@ -67,50 +68,22 @@ pub fn document(version: &str) -> Json {
          A problem of aux-service comes as it was sent.",
     )
     .route::<Buckets, _>(
-        &Route {
-            path: "/buckets",
-            id: "buckets",
-            summary: "The names of all S3 buckets",
-            description: "Every page of them, in the order of AWS.",
-            parameter: None,
-            cacheable: true,
-        },
+        RouteId::Buckets,
         &aggregated(version, Buckets { buckets: vec!["kantox-challenge-bucket".to_owned()] }),
         &list,
     )
     .route::<Parameters, _>(
-        &Route {
-            path: "/params",
-            id: "params",
-            summary: "The names of all SSM parameters",
-            description: "Every page of them, in the order of AWS, as far as aux-service may show them.",
-            parameter: None,
-            cacheable: true,
-        },
+        RouteId::Params,
         &aggregated(version, Parameters { parameters: vec!["/challenge/kantox".to_owned()] }),
         &list,
     )
     .route::<Value, _>(
-        &Route {
-            path: "/param/{name}",
-            id: "param",
-            summary: "The value of one parameter",
-            description: "The name may hold slashes, and gets a leading one if it has none. A version or a label may follow a colon.",
-            parameter: Some(("The name of the parameter", "challenge/kantox")),
-            cacheable: true,
-        },
+        RouteId::Param,
         &aggregated(version, Value { value: "cloud-engineer".to_owned() }),
         &value,
     )
     .route::<Values, _>(
-        &Route {
-            path: "/values/{path}",
-            id: "values",
-            summary: "Every parameter below a path",
-            description: "Recursively. SecureStrings that aux-service may not show are named in `omitted`.",
-            parameter: Some(("The path above the parameters", "challenge")),
-            cacheable: true,
-        },
+        RouteId::Values,
         &aggregated(
             version,
             Values {
@@ -122,15 +95,7 @@ pub fn document(version: &str) -> Json {
         &values,
     )
     .route::<Inventory, _>(
-        &Route {
-            path: "/inventory",
-            id: "inventory",
-            summary: "Buckets and parameters at once",
-            description: "Both are fetched at the same time. A part that failed is `null`, and has its problem in `errors`; \
-                          the status is 200 while at least one part came, else that of the worst problem.",
-            parameter: None,
-            cacheable: false,
-        },
+        RouteId::Inventory,
         &aggregated(
             version,
             Inventory {

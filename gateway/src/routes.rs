@@ -3,40 +3,29 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
-    Extension, Json, Router,
-    extract::{Path, Request, State, rejection::PathRejection},
+    Extension, Json,
+    extract::State,
     http::{HeaderMap, header},
     response::{IntoResponse, Response},
     routing::get,
 };
 use serde::de::DeserializeOwned;
 use shared::{
-    cache::Served,
-    docs, fast_path,
-    http::{Deadline, Stack, stack},
+    cache::{Mode, Served},
+    docs,
     http_cache::NO_STORE,
     metrics::Exporter,
     page::page,
     problem::Problem,
-    server::App,
+    routes::{RouteId, Routes},
+    server::{App, CachedRoutes, Deadline, LoadFuture, PublicApi, Query, StackConfig, stack},
     status::Reporter,
     telemetry,
     wire::{Aggregated, Buckets, Inventory, Parameters},
 };
 use tokio::time::{Instant, timeout_at};
 
-use crate::{
-    config::Config,
-    error::Error,
-    openapi,
-    status::Status,
-    upstream::{Route, Upstream},
-};
-
-type Answered = Result<Response, Problem>;
-
-/// What follows the route's own segment: nothing, a text, or bytes that are none.
-type MaybeText = Result<Option<Path<String>>, PathRejection>;
+use crate::{config::Config, error::Error, openapi, status::Status, upstream::Upstream};
 
 /// Cloning is shallow.
 #[derive(Clone)]
@@ -46,107 +35,87 @@ struct Parts {
     version: String,
     upstream: Upstream,
     reporter: Reporter,
+    /// See [`Mode::of_request`].
+    trusts_clients: bool,
 }
+
+/// The public routes of main-api, those with the most requests first.
+pub const ROUTES: Routes = Routes(&[
+    RouteId::Param,
+    RouteId::Values,
+    RouteId::Params,
+    RouteId::Buckets,
+    RouteId::Inventory,
+    RouteId::Status,
+    RouteId::Page,
+    RouteId::Docs,
+    RouteId::OpenApi,
+]);
 
 /// The public API above aux-service.
-pub fn app(config: &Config, upstream: Upstream, exporter: &Exporter) -> App {
+pub fn app(
+    config: &Config,
+    upstream: Upstream,
+    exporter: &Exporter,
+) -> App<impl PublicApi + use<>> {
+    exporter.before_scrape({
+        let upstream = upstream.clone();
+        move || upstream.refresh_metrics()
+    });
     let gateway = Gateway(Arc::new(Parts {
         version: config.main_version.clone(),
-        upstream,
+        upstream: upstream.clone(),
         reporter: Reporter::new("main-api", &config.main_version, &config.common, exporter),
+        trusts_clients: config.common.trusts_clients(),
     }));
-    let routes = Router::new()
-        .route("/buckets", get(buckets))
-        .route("/params", get(params))
-        .route("/param/", get(param))
-        .route("/param/{*name}", get(param))
-        .route("/values/", get(values))
-        .route("/values/{*path}", get(values))
-        .route("/inventory", get(inventory))
-        .route("/status", get(status))
-        .with_state(gateway.clone())
-        .route("/", get(async || page(include_str!("status.html"))))
-        .merge(docs::routes(&openapi::document(&config.main_version)));
-    let limits = Stack {
-        request_timeout: config.request_timeout,
-        too_slow: || Error::UpstreamTimeout.problem(),
-        fast_path: Some(fast_path::Answers {
-            routes: &["/param/{*name}", "/values/{*path}", "/buckets", "/params"],
-            ready: Box::new({
-                let gateway = gateway.clone();
-                move |path, now| gateway.0.upstream.ready(path, now)
-            }),
-            ask: Box::new({
-                let gateway = gateway.clone();
-                move |path, deadline| {
-                    let gateway = gateway.clone();
-                    let (route, name) = plain(path);
-                    let name = name.map(str::to_owned);
-                    Box::pin(async move {
-                        gateway.0.upstream.answer(route, name, deadline, &HeaderMap::new()).await
-                    })
-                }
-            }),
-        }),
-    };
-    let public = stack(routes, &config.common, exporter, limits);
-    exporter.before_scrape({
-        let gateway = gateway.clone();
-        move || gateway.0.upstream.refresh_metrics()
+    let (document, docs_page) = docs::handlers(&openapi::document(&config.main_version));
+    let others = ROUTES.router(|route| match route {
+        RouteId::Inventory => get(inventory).with_state(gateway.clone()),
+        RouteId::Status => get(status).with_state(gateway.clone()),
+        RouteId::Page => get(async || page(include_str!("status.html"))),
+        RouteId::OpenApi => document.clone(),
+        RouteId::Docs => docs_page.clone(),
+        _ => unreachable!("main-api has no other route that is not cacheable"),
     });
-    App { public, dependencies: Arc::new(move || gateway.0.upstream.health()) }
+    let config_of_stack = StackConfig {
+        routes: ROUTES,
+        endpoint: |path| ROUTES.endpoint(path).to_owned(),
+        cached: Arc::new(upstream.clone()),
+        others,
+        request_timeout: config.request_timeout,
+        timed_out: || Error::UpstreamTimeout.problem(),
+    };
+    let api = stack(config_of_stack, &config.common, exporter);
+    App { api, dependencies: Arc::new(move || upstream.health()) }
 }
 
-// The routes take the whole request: an extractor of headers would copy them.
+/// aux-service knows the rules for names, so it judges even a missing one.
+impl CachedRoutes for Upstream {
+    fn lookup(&self, key: &str, now: Instant) -> Option<Result<Served, Problem>> {
+        Upstream::lookup(self, key, now)
+    }
 
-async fn buckets(
-    State(gateway): State<Gateway>,
-    deadline: Extension<Deadline>,
-    request: Request,
-) -> Answered {
-    gateway.answer(Route::Buckets, None, *deadline, request.headers()).await
-}
-
-async fn params(
-    State(gateway): State<Gateway>,
-    deadline: Extension<Deadline>,
-    request: Request,
-) -> Answered {
-    gateway.answer(Route::Params, None, *deadline, request.headers()).await
-}
-
-/// aux-service knows what a name may be, so even one that is missing is its to judge.
-async fn param(
-    State(gateway): State<Gateway>,
-    deadline: Extension<Deadline>,
-    name: MaybeText,
-    request: Request,
-) -> Answered {
-    gateway.answer(Route::Param, Some(rooted(name)?), *deadline, request.headers()).await
-}
-
-async fn values(
-    State(gateway): State<Gateway>,
-    deadline: Extension<Deadline>,
-    path: MaybeText,
-    request: Request,
-) -> Answered {
-    gateway.answer(Route::Values, Some(rooted(path)?), *deadline, request.headers()).await
+    fn load(&self, query: Query) -> LoadFuture {
+        let upstream = self.clone();
+        Box::pin(async move { upstream.answer(query).await })
+    }
 }
 
 /// Both lists at the same time, each with its own outcome, under one deadline.
 async fn inventory(
     State(gateway): State<Gateway>,
     Extension(Deadline(deadline)): Extension<Deadline>,
-    request: Request,
-) -> Answered {
-    let Parts { version, upstream, .. } = &*gateway.0;
+    request: HeaderMap,
+) -> Result<Response, Problem> {
+    let Parts { version, upstream, trusts_clients, .. } = &*gateway.0;
     let remaining = deadline.saturating_duration_since(Instant::now());
     let deadline = Deadline(deadline - remaining / TO_ASSEMBLE);
-    let (buckets, parameters) = tokio::join!(
-        by(deadline, upstream.answer(Route::Buckets, None, deadline, request.headers())),
-        by(deadline, upstream.answer(Route::Params, None, deadline, request.headers())),
-    );
+    let mode = Mode::of_request(&request, *trusts_clients);
+    let list = |route: RouteId| {
+        let query = Query { route, key: route.path().to_owned(), mode, deadline };
+        by(deadline, upstream.answer(query))
+    };
+    let (buckets, parameters) = tokio::join!(list(RouteId::Buckets), list(RouteId::Params));
     let buckets = buckets.map(|served| parse::<Buckets>(&served));
     let parameters = parameters.map(|served| parse::<Parameters>(&served));
     let versions = [
@@ -203,44 +172,9 @@ async fn status(State(gateway): State<Gateway>, deadline: Extension<Deadline>) -
     Json(Status::of(reporter, upstream.health(), aux_service))
 }
 
-impl Gateway {
-    async fn answer(
-        &self,
-        route: Route,
-        name: Option<String>,
-        deadline: Deadline,
-        request: &HeaderMap,
-    ) -> Answered {
-        Ok(self.0.upstream.answer(route, name, deadline, request).await?.response(request))
-    }
-}
-
-/// What a plain path of one of these routes asks for.
-fn plain(path: &str) -> (Route, Option<&str>) {
-    match path {
-        "/buckets" => (Route::Buckets, None),
-        "/params" => (Route::Params, None),
-        _ => match path.strip_prefix("/param") {
-            Some(name) => (Route::Param, Some(name)),
-            None => (Route::Values, path.strip_prefix("/values")),
-        },
-    }
-}
-
 /// Of several errors the one with the highest status, and of equals the first.
 fn worst(errors: impl Iterator<Item = Problem>) -> Problem {
     errors
         .reduce(|worst, other| if other.status > worst.status { other } else { worst })
         .expect("without an answer there is an error")
-}
-
-/// A name or path with its leading slash, to be sent as a single segment: `..` has no meaning in
-/// it.
-fn rooted(text: MaybeText) -> Result<String, Error> {
-    match text {
-        Ok(None) => Ok("/".to_owned()),
-        Ok(Some(Path(text))) if text.starts_with('/') => Ok(text),
-        Ok(Some(Path(text))) => Ok(format!("/{text}")),
-        Err(_) => Err(Error::UndecodableName),
-    }
 }

@@ -13,10 +13,10 @@ use shared::{
     auth::Token,
     cache::{self, Answer, Cache, Loaded, Mode, Previous, Served},
     config::Switch,
-    http::Deadline,
-    http_cache::{EntityTag, Freshness, forces_revalidation},
+    http_cache::{EntityTag, Freshness},
     metrics::REVISION,
     problem::Problem,
+    server::{Deadline, Query},
 };
 use tokio::time::Instant;
 use url::Url;
@@ -63,8 +63,6 @@ struct Parts {
     build: String,
     /// What a load may take; `None` while the cache is off, where each call is its caller's alone.
     load_timeout: Option<Duration>,
-    /// Whether a client may have aux-service asked anew: only one that is known.
-    trusts_clients: bool,
 }
 
 /// What aux-service can be asked.
@@ -78,6 +76,15 @@ pub enum Route {
 }
 
 impl Route {
+    fn of(id: shared::routes::RouteId) -> Self {
+        match id {
+            shared::routes::RouteId::Buckets => Self::Buckets,
+            shared::routes::RouteId::Params => Self::Params,
+            shared::routes::RouteId::Values => Self::Values,
+            _ => Self::Param,
+        }
+    }
+
     const ALL: [Self; 5] = [Self::Buckets, Self::Params, Self::Param, Self::Values, Self::Status];
 
     /// The label `route` of metrics.
@@ -164,7 +171,6 @@ impl Upstream {
             cache,
             build: format!("{} {REVISION}", config.main_version),
             load_timeout: caching.then_some(config.request_timeout),
-            trusts_clients: config.common.auth_token_file.is_some(),
         })))
     }
 
@@ -174,30 +180,23 @@ impl Upstream {
     /// A load that others may wait for too has the whole of `REQUEST_TIMEOUT`, however little time
     /// the caller gave that began it. To wait no longer than until its own deadline is up to each
     /// caller; the layer above the routes sees to that of the request.
-    pub async fn answer(
-        &self,
-        route: Route,
-        name: Option<String>,
-        Deadline(deadline): Deadline,
-        request: &HeaderMap,
-    ) -> Result<Served, Problem> {
-        let key = format!("/{}{}", route.segment(), name.as_deref().unwrap_or_default());
-        let revalidate = self.0.trusts_clients && forces_revalidation(request);
-        let mode = if revalidate { Mode::Revalidate } else { Mode::Normal };
-        let upstream = self.clone();
+    pub async fn answer(&self, query: Query) -> Result<Served, Problem> {
+        let Query { route, mode, deadline: Deadline(deadline), .. } = query;
+        let revalidate = mode == Mode::Revalidate;
+        let (upstream, name) = (self.clone(), query.parameter().map(str::to_owned));
         let load = async move |attempt: cache::Attempt| {
             let deadline =
                 upstream.0.load_timeout.map_or(deadline, |timeout| Instant::now() + timeout);
+            let route = Route::of(route);
             let question = Question { route, name: name.as_deref(), revalidate };
             upstream.load(question, attempt.previous, deadline).await
         };
-        Ok(self.0.cache.get(&key, mode, load).await?)
+        Ok(self.0.cache.get(&query.key, mode, load).await?)
     }
 
-    /// The answer that is kept for a path, if nothing has to be asked or waited for.
-    pub fn ready(&self, path: &str, now: Instant) -> Option<Served> {
-        // Keys are paths: the route's segment, a slash and the name as it is.
-        self.0.cache.ready(path, now)
+    /// Looks up a cache key without waiting and without a call.
+    pub fn lookup(&self, key: &str, now: Instant) -> Option<Result<Served, Problem>> {
+        Some(self.0.cache.lookup(key, now)?.map_err(Problem::from))
     }
 
     /// aux-service's own status, as it is at this moment.

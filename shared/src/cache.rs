@@ -36,9 +36,9 @@
 //! });
 //! let request = http::HeaderMap::new();
 //!
-//! // The way of nearly every request: no task, no waiting.
-//! let served = match cache.ready("/app/name", tokio::time::Instant::now()) {
-//!     Some(served) => served,
+//! // Nearly every request ends here, without a task and without waiting.
+//! let found = match cache.lookup("/app/name", tokio::time::Instant::now()) {
+//!     Some(found) => found,
 //!     None => cache
 //!         .get("/app/name", Mode::Normal, |attempt| async move {
 //!             // This runs in a task of its own, which outlives the caller and inherits nothing
@@ -48,11 +48,10 @@
 //!             let minute = Duration::from_secs(60);
 //!             Ok(Loaded::new(answer, Freshness::new(minute, minute, 60 * minute).jittered(0.1)))
 //!         })
-//!         .await
-//!         .expect("the source answers"),
+//!         .await,
 //! };
 //!
-//! let response = served.response(&request);
+//! let response = found.expect("the source answers").response(&request);
 //! assert_eq!(response.headers()["cache-status"], "aux-service; fwd=miss; stored");
 //! # });
 //! ```
@@ -83,6 +82,7 @@ mod served;
 mod spaces;
 mod store;
 
+use http::HeaderMap;
 use tokio::time::Instant;
 
 use entry::Entry;
@@ -91,7 +91,7 @@ use metrics::{Evictions, Metrics};
 use spaces::{Boarding, Look, Spaces};
 
 use crate::{
-    http_cache::{Forward, Handling},
+    http_cache::{Forward, Handling, forces_revalidation},
     telemetry::RequestContext,
 };
 
@@ -121,12 +121,19 @@ pub struct Settings {
     pub max_bytes: u64,
 }
 
-/// Whether what is kept will do.
+/// Whether an entry of the cache is good enough for a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     Normal,
-    /// The source is asked even if what is kept is fresh. If it fails, what is kept is answered.
+    /// A load is made even if the entry is fresh. If the load fails, the entry is served.
     Revalidate,
+}
+
+impl Mode {
+    /// The mode that a request's `Cache-Control` demands of a cache that trusts its client.
+    pub fn of_request(request: &HeaderMap, trusted: bool) -> Self {
+        if trusted && forces_revalidation(request) { Self::Revalidate } else { Self::Normal }
+    }
 }
 
 /// What is kept.
@@ -150,12 +157,14 @@ impl<E: CacheableError> Cache<E> {
         Self { hop: settings.hop, metrics, spaces: None }
     }
 
-    /// What is kept, if nothing has to be asked or waited for: a fresh answer, or an older one while
-    /// its source is left in peace. What else there may be is for [`get`](Self::get).
-    pub fn ready(&self, key: &str, now: Instant) -> Option<Served> {
-        let served = self.spaces.as_ref()?.ready(key, now)?;
-        self.metrics.served(served.outcome(), served.age());
-        Some(served)
+    /// Looks up a key without waiting and without a load: a fresh entry, a negative entry, or a stale
+    /// entry while its refresh backs off. `None`: the response is for [`get`](Self::get) to give.
+    ///
+    /// The outcome is counted, so the caller must send the result.
+    pub fn lookup(&self, key: &str, now: Instant) -> Option<Result<Served, Failed<E>>> {
+        let found = self.spaces.as_ref()?.ready(key, now)?;
+        self.count(&found);
+        Some(found)
     }
 
     /// Answers from what is kept, or loads it: once for all who ask at the same time.
@@ -171,11 +180,15 @@ impl<E: CacheableError> Cache<E> {
             Some(spaces) => self.read_through(spaces, key, mode, load).await,
             None => self.bypass(key, load).await,
         };
-        match &result {
+        self.count(&result);
+        result
+    }
+
+    fn count(&self, result: &Result<Served, Failed<E>>) {
+        match result {
             Ok(served) => self.metrics.served(served.outcome(), served.age()),
             Err(failed) => self.metrics.count(failed.outcome()),
         }
-        result
     }
 
     /// Drops what is kept under a key. A load that is under way still answers those who wait
@@ -217,7 +230,7 @@ impl<E: CacheableError> Cache<E> {
         Fut: Future<Output = Result<Loaded, E>> + Send + 'static,
     {
         // First without the lock, which most requests do not need.
-        match spaces.look(key, mode) {
+        match spaces.look(key, mode, Instant::now()) {
             Look::Answer(served) => return Ok(served),
             Look::NoSuchThing(failed) => return Err(failed),
             Look::Refresh(_) | Look::Load { .. } => {}

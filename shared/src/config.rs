@@ -52,6 +52,10 @@ pub struct Common {
     #[arg(long, env = "MAX_IN_FLIGHT", value_name = "N", default_value_t = 1024, value_parser = at_least_one)]
     pub max_in_flight: usize,
 
+    /// The first response after this age of its connection closes it, so that clients spread over new replicas; shortened by up to a fifth at random; 0s means never
+    #[arg(long, env = "MAX_CONNECTION_AGE", value_name = "DURATION", default_value = "30s", value_parser = duration)]
+    pub max_connection_age: Duration,
+
     /// After SIGTERM: how long to keep serving while load balancers take notice
     #[arg(long, env = "SHUTDOWN_DELAY", value_name = "DURATION", default_value = "0s", value_parser = duration)]
     pub shutdown_delay: Duration,
@@ -93,6 +97,12 @@ pub enum AccessLog {
 }
 
 impl Common {
+    /// Whether clients are known by their tokens. Only then may they demand a revalidation: from an
+    /// open service anybody could use up the quota of AWS that way.
+    pub fn trusts_clients(&self) -> bool {
+        self.auth_token_file.is_some()
+    }
+
     /// The part of [`Checked::check`] that every service has.
     pub fn check(&self, listen_addr: SocketAddr) -> Result<(), String> {
         if let Some(admin_addr) = self.admin_addr

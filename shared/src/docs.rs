@@ -5,7 +5,10 @@
 
 use std::collections::BTreeMap;
 
-use axum::{Router, http::header, routing::get};
+use axum::{
+    http::header,
+    routing::{MethodRouter, get},
+};
 use bytes::Bytes;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -16,9 +19,10 @@ use utoipa::{
 
 use crate::{
     auth::Refused,
-    http::overloaded,
     page::page,
     problem::{CONTENT_TYPE, Problem},
+    routes::{RouteId, Tag},
+    server::{draining, overloaded},
 };
 
 const PAGE: &str = include_str!("docs.html");
@@ -33,18 +37,6 @@ pub struct Docs {
     schemas: BTreeMap<String, Value>,
 }
 
-/// A route that answers with JSON.
-pub struct Route {
-    pub path: &'static str,
-    pub id: &'static str,
-    pub summary: &'static str,
-    pub description: &'static str,
-    /// What the path's last segment means, with an example.
-    pub parameter: Option<(&'static str, &'static str)>,
-    /// Whether the answer says how long it holds, and has a validator.
-    pub cacheable: bool,
-}
-
 impl Docs {
     /// Begins with what every service has: probes, figures, and this description itself.
     pub fn new(title: &str, version: &str, description: &str) -> Self {
@@ -56,15 +48,10 @@ impl Docs {
         });
         let mut docs = Self { info, paths: Map::new(), schemas: BTreeMap::new() };
         docs.schema::<Problem>();
-        for path in ["/healthz", "/livez"] {
-            docs.operation(
-                path,
-                &path[1..],
-                "Whether the process runs",
-                "Whatever happens outside of it.",
-                "Probes",
-                &json!({ "200": json_answer("It runs", &json!({ "type": "object" }), &json!({ "status": "ok" })) }),
-            );
+        for id in [RouteId::Healthz, RouteId::Livez] {
+            let example = json!({ "status": "ok" });
+            let runs = json_answer("It runs", &json!({ "type": "object" }), &example);
+            docs.operation(id, &json!({ "200": runs }));
         }
         docs
     }
@@ -73,10 +60,11 @@ impl Docs {
     /// the envelope `E`: types that are generic do not tell their names apart by themselves.
     pub fn route<B: ToSchema, E: ToSchema + Serialize>(
         mut self,
-        route: &Route,
+        id: RouteId,
         answer: &E,
         problems: &[Problem],
     ) -> Self {
+        let route = id.route();
         self.schema::<B>();
         let schema = self.named_schema::<E>(&format!("{}{}", E::name(), B::name()));
         let mut responses = Map::new();
@@ -93,21 +81,14 @@ impl Docs {
         for (status, problems) in by_status(problems.iter().chain(&everywhere)) {
             responses.insert(status, problem_answer(&problems));
         }
-        self.operation(
-            route.path,
-            route.id,
-            route.summary,
-            route.description,
-            "API",
-            &Value::Object(responses),
-        );
+        self.operation(id, &Value::Object(responses));
         let operation = &mut self.paths[route.path]["get"];
         let mut parameters = Vec::new();
-        if let Some((description, example)) = route.parameter {
+        if let Some(parameter) = &route.parameter {
             let name = route.path.split(['{', '}']).nth(1).expect("the path has a parameter");
             parameters.push(json!({
-                "name": name, "in": "path", "required": true, "description": description,
-                "schema": { "type": "string" }, "example": example,
+                "name": name, "in": "path", "required": true, "description": parameter.description,
+                "schema": { "type": "string" }, "example": parameter.example,
             }));
         }
         if route.cacheable {
@@ -121,42 +102,25 @@ impl Docs {
         self
     }
 
-    /// What tells of the service instead of doing its work.
+    /// Operational routes: `/status` and `/metrics`.
     pub fn status<T: ToSchema + Serialize>(mut self, example: &T) -> Self {
         let schema = self.schema::<T>();
-        self.operation(
-            "/status",
-            "status",
-            "Figures for people",
-            "Version, uptime, cache and more, as the page shows them. Counts are since the start of the process.",
-            "Figures",
-            &json!({ "200": json_answer("The figures", &schema, &json!(example)) }),
-        );
-        self.operation(
-            "/metrics",
-            "metrics",
-            "Figures for Prometheus",
-            "The text exposition format, version 0.0.4. With `ADMIN_ADDR` set it is on that port, and so are the probes.",
-            "Figures",
-            &json!({ "200": { "description": "The metrics", "content": { "text/plain": { "schema": { "type": "string" } } } } }),
-        );
+        let figures = json_answer("The figures", &schema, &json!(example));
+        self.operation(RouteId::Status, &json!({ "200": figures }));
+        let text = json!({ "text/plain": { "schema": { "type": "string" } } });
+        let metrics = json!({ "description": "The metrics", "content": text });
+        self.operation(RouteId::Metrics, &json!({ "200": metrics }));
         self
     }
 
-    /// `/readyz`, with what this service depends on.
+    /// `/readyz`, with the dependencies of this service.
     pub fn ready(mut self, dependencies: &Value) -> Self {
         let example = json!({ "status": "ready", "dependencies": dependencies });
-        self.operation(
-            "/readyz",
-            "readyz",
-            "Whether the process takes traffic",
-            "An outage of a dependency is told, and is no reason to take no traffic.",
-            "Probes",
-            &json!({
-                "200": json_answer("It does", &json!({ "type": "object" }), &example),
-                "503": problem_answer(&[&crate::server::draining()]),
-            }),
-        );
+        let responses = json!({
+            "200": json_answer("It does", &json!({ "type": "object" }), &example),
+            "503": problem_answer(&[&draining()]),
+        });
+        self.operation(RouteId::Readyz, &responses);
         self
     }
 
@@ -184,20 +148,18 @@ impl Docs {
         })
     }
 
-    fn operation(
-        &mut self,
-        path: &str,
-        id: &str,
-        summary: &str,
-        description: &str,
-        tag: &str,
-        responses: &Value,
-    ) {
+    fn operation(&mut self, id: RouteId, responses: &Value) {
+        let route = id.route();
+        let tag = match route.tag {
+            Tag::Api => "API",
+            Tag::Figures => "Figures",
+            Tag::Probes | Tag::Pages => "Probes",
+        };
         let operation = json!({
-            "operationId": id, "summary": summary, "description": description, "tags": [tag],
-            "responses": responses,
+            "operationId": route.operation, "summary": route.summary,
+            "description": route.description, "tags": [tag], "responses": responses,
         });
-        self.paths.insert(path.to_owned(), json!({ "get": operation }));
+        self.paths.insert(route.path.to_owned(), json!({ "get": operation }));
     }
 
     fn schema<T: ToSchema>(&mut self) -> Value {
@@ -215,13 +177,11 @@ impl Docs {
     }
 }
 
-/// Serves a document, and the page that shows it.
-pub fn routes(document: &Value) -> Router {
+/// The handlers of a document: `/openapi.json`, and `/docs`, the page that shows it.
+pub fn handlers(document: &Value) -> (MethodRouter, MethodRouter) {
     let json = Bytes::from(document.to_string());
     let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-cache")];
-    Router::new()
-        .route("/openapi.json", get(async move || (headers, json)))
-        .route("/docs", get(async || page(PAGE)))
+    (get(async move || (headers, json)), get(async || page(PAGE)))
 }
 
 fn json_answer(description: &str, schema: &Value, example: &Value) -> Value {

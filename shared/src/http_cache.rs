@@ -72,43 +72,6 @@ impl Head<'_> {
         *response.headers_mut() = headers;
         response
     }
-
-    /// The same response as it goes over the wire, up to the headers that are not the cache's.
-    pub(crate) fn write(
-        &self,
-        telling: Telling<'_>,
-        body: &Bytes,
-        if_none_match: Option<&[u8]>,
-        out: &mut Vec<u8>,
-    ) -> StatusCode {
-        let current = |etag| if_none_match.is_some_and(|line| conditional::names(line, etag));
-        let status = if self.etag.is_some_and(current) {
-            out.extend_from_slice(b"HTTP/1.1 304 Not Modified\r\n");
-            StatusCode::NOT_MODIFIED
-        } else {
-            out.extend_from_slice(b"HTTP/1.1 200 OK\r\ncontent-length: ");
-            out.extend_from_slice(itoa::Buffer::new().format(body.len()).as_bytes());
-            out.extend_from_slice(b"\r\ncontent-type: ");
-            out.extend_from_slice(self.content_type.as_bytes());
-            out.extend_from_slice(b"\r\n");
-            StatusCode::OK
-        };
-        out.extend_from_slice(b"cache-control: ");
-        match self.freshness {
-            Some(freshness) => freshness.write(out),
-            None => out.extend_from_slice(NO_STORE.as_bytes()),
-        }
-        if let Some(etag) = self.etag {
-            out.extend_from_slice(b"\r\netag: ");
-            out.extend_from_slice(&etag.text());
-        }
-        out.extend_from_slice(b"\r\nage: ");
-        out.extend_from_slice(itoa::Buffer::new().format(telling.age).as_bytes());
-        out.extend_from_slice(b"\r\ncache-status: ");
-        telling.write(self.upstream, out);
-        out.extend_from_slice(b"\r\n");
-        status
-    }
 }
 
 #[cfg(test)]

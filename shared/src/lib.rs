@@ -1,8 +1,7 @@
 //! What both services must agree on, or must do in the same way.
 //!
-//! Read in this order: [`wire`] and [`problem`] are the contract on the network,
-//! [`cache`] and [`http_cache`] are what remembers, [`auth`] and [`http`] are the way in,
-//! [`server`] is the life of the process.
+//! Read in this order: [`wire`], [`problem`] and [`routes`] are the contract on the network,
+//! [`cache`] and [`http_cache`] hold responses, [`auth`] and [`server`] bring requests to them.
 
 pub mod wire;
 pub mod problem;
@@ -14,10 +13,7 @@ pub mod telemetry;
 pub mod trace;
 pub mod metrics;
 pub mod auth;
-pub mod http;
-mod connections;
 mod hex;
-pub mod fast_path;
 pub mod server;
 pub mod status;
 pub mod docs;

@@ -33,24 +33,13 @@ pub const REVISION: &str = match option_env!("GIT_SHA") {
     None => "unknown",
 };
 
-/// The label `endpoint` of a path that no route has.
-const UNMATCHED: &str = "unmatched";
+/// Connections of clients that are open.
+pub(crate) const CONNECTIONS_OPEN: &str = "http_connections_open";
 
-/// The template of a request's route, as metrics, logs and traces name it. Never the path: one
-/// scanner would fill Prometheus.
-pub fn endpoint(route: Option<&str>) -> String {
-    named(route.unwrap_or(UNMATCHED))
-}
-
-/// axum marks a parameter that may hold slashes with a star, and nobody else does.
-fn named(text: &str) -> String {
-    text.replace("{*", "{")
-}
-
-/// Counts a request whose client left before the answer, as nginx does: with the status 499.
-/// The layer of axum-prometheus counts answers, and there is none.
-pub fn count_abandoned(method: &Method, route: Option<&str>, elapsed: Duration) {
-    // The labels that the layer gives, the one of methods that HTTP does not know included.
+/// Counts a request whose client left before the response, as nginx does: with the status 499.
+/// axum-prometheus counts responses, and there is none.
+pub fn count_abandoned(method: &Method, endpoint: &str, elapsed: Duration) {
+    // The labels of axum-prometheus, the empty one of methods that HTTP does not know included.
     let known = matches!(
         *method,
         Method::GET
@@ -64,17 +53,16 @@ pub fn count_abandoned(method: &Method, route: Option<&str>, elapsed: Duration) 
             | Method::PATCH
     );
     let method = if known { method.as_str() } else { "" };
-    Answered::new(method, "499", route.unwrap_or(UNMATCHED)).count(elapsed);
+    RequestSeries::new(method, "499", endpoint).count(elapsed);
 }
 
-/// What the layer counts for an answer: for those that do not come by it.
-pub(crate) struct Answered {
+/// The series of axum-prometheus for one kind of response.
+pub(crate) struct RequestSeries {
     requests: Counter,
     duration: Histogram,
 }
 
-impl Answered {
-    /// `endpoint` is the template as the router has it, or there would be two series of one name.
+impl RequestSeries {
     pub(crate) fn new(method: &str, status: &str, endpoint: &str) -> Self {
         let labels = [
             ("method", method.to_owned()),
@@ -93,7 +81,7 @@ impl Answered {
     }
 }
 
-/// The gauge of requests under way, as the layer has it: for those that do not come by it.
+/// The gauge of axum-prometheus for requests under way.
 pub(crate) fn pending(method: &str, endpoint: &str) -> Gauge {
     let labels = [("method", method.to_owned()), ("endpoint", endpoint.to_owned())];
     metrics::gauge!(utils::requests_pending_name(), &labels)
@@ -137,6 +125,7 @@ impl Exporter {
         process.describe();
         metrics::describe_counter!(REQUESTS_SHED, "Requests refused because too many were open");
         metrics::counter!(REQUESTS_SHED).absolute(0);
+        metrics::describe_gauge!(CONNECTIONS_OPEN, "Connections of clients that are open");
         metrics::describe_gauge!(BUILD_INFO, "Always 1; the labels say what is running");
         metrics::gauge!(BUILD_INFO, "service" => service, "version" => version.to_owned(), "revision" => REVISION).set(1.0);
         Ok(exporter)
@@ -172,18 +161,14 @@ impl Exporter {
             1,
         );
         self.histograms.render(&mut text);
-        // Renamed here and not in the layer, which would pay for it with each request.
-        let text = named(&text);
         ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
     }
 
-    /// The layer that counts answers. A path that no route has gives no label, or one scanner
-    /// would fill Prometheus.
-    pub fn layer(&self) -> PrometheusMetricLayer<'static> {
+    /// The layer that counts responses. `endpoint` gives the label of a path.
+    pub(crate) fn layer(&self, endpoint: fn(&str) -> String) -> PrometheusMetricLayer<'static> {
         let handle = self.handle.clone();
-        let unmatched: for<'a> fn(&'a str) -> String = |_| UNMATCHED.to_owned();
         let (layer, _) = PrometheusMetricLayerBuilder::new()
-            .with_endpoint_label_type(EndpointLabel::MatchedPathWithFallbackFn(unmatched))
+            .with_endpoint_label_type(EndpointLabel::MatchedPathWithFallbackFn(endpoint))
             .with_metrics_from_fn(|| handle)
             .build_pair();
         layer

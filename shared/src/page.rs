@@ -5,10 +5,6 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-/// Pages and descriptions. They hold no data, and a browser that opens one has no token to show yet,
-/// so nobody has to.
-pub(crate) const OPEN: [&str; 3] = ["/", "/docs", "/openapi.json"];
-
 /// A page may run what it brings along and talk to the service that it came from, and no more.
 /// It holds no data of its own, so there is nothing in it that a stranger could have written.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; \

@@ -16,7 +16,7 @@ use utoipa::ToSchema;
 
 use crate::{
     http_cache::{Freshness, NO_STORE},
-    telemetry::RequestContext,
+    telemetry,
 };
 
 /// The media type of every error body.
@@ -130,6 +130,16 @@ impl Problem {
         StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
+    /// SSM could never hold a parameter of this name.
+    pub fn invalid_parameter_name(detail: impl Into<String>) -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "invalid-parameter-name",
+            "Invalid parameter name",
+            detail,
+        )
+    }
+
     /// A handler panicked, or something else that cannot happen did.
     pub fn internal() -> Self {
         Self::from(StatusCode::INTERNAL_SERVER_ERROR)
@@ -154,11 +164,6 @@ impl Problem {
         }
         let body = serde_json::to_vec(self).expect("a problem is strings and numbers");
         (headers, body)
-    }
-
-    /// Tells it to who made this request.
-    pub(crate) fn address(&mut self, context: &RequestContext) {
-        context.request_id().to_str().unwrap_or_default().clone_into(&mut self.request_id);
     }
 }
 
@@ -199,20 +204,20 @@ impl IntoResponse for Problem {
     }
 }
 
-/// Turns every error into a problem, with the id of its request.
-pub(crate) fn rescue(response: &mut Response, context: &RequestContext) {
+/// Turns an error into a problem with the id of the current request.
+pub(crate) fn rescue(response: &mut Response) {
     let status = response.status();
     if !status.is_client_error() && !status.is_server_error() {
         return;
     }
     let mut problem =
         response.extensions_mut().remove::<Problem>().unwrap_or_else(|| Problem::from(status));
-    problem.address(context);
+    problem.request_id = telemetry::request_id();
     let (headers, body) = problem.render();
     response.headers_mut().remove(header::CONTENT_LENGTH);
     response.headers_mut().extend(headers);
     *response.body_mut() = Body::from(body);
-    // It goes on to the access log, the one place where a failure is told.
+    // For the access log, the one place where a failure is logged.
     response.extensions_mut().insert(problem);
 }
 

@@ -50,9 +50,21 @@ pub struct Route {
     /// Whether dispatch serves the route from the cache. Such a response says how
     /// long it is fresh, and it has a validator.
     pub cacheable: bool,
-    /// Whether the route needs no token. Pages and descriptions hold no data, and a browser that
-    /// opens one has no token to send yet.
-    pub unauthenticated: bool,
+    pub tag: Tag,
+}
+
+/// The group of a route, as the OpenAPI document shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tag {
+    /// The work of the service.
+    Api,
+    /// Figures about the service.
+    Figures,
+    /// For Kubernetes.
+    Probes,
+    /// Pages and descriptions. They hold no data, and a browser that opens one has no token to send
+    /// yet, so they need none.
+    Pages,
 }
 
 /// The parameter of a path.
@@ -70,7 +82,7 @@ const PLAIN: Route = Route {
     description: "",
     parameter: None,
     cacheable: false,
-    unauthenticated: false,
+    tag: Tag::Api,
 };
 
 static TABLE: [Route; 13] = [
@@ -133,15 +145,16 @@ static TABLE: [Route; 13] = [
         operation: "status",
         summary: "Figures for people",
         description: "Version, uptime, cache and more, as the page shows them. Counts are since the start of the process.",
+        tag: Tag::Figures,
         ..PLAIN
     },
-    Route { id: RouteId::Page, path: "/", operation: "page", unauthenticated: true, ..PLAIN },
-    Route { id: RouteId::Docs, path: "/docs", operation: "docs", unauthenticated: true, ..PLAIN },
+    Route { id: RouteId::Page, path: "/", operation: "page", tag: Tag::Pages, ..PLAIN },
+    Route { id: RouteId::Docs, path: "/docs", operation: "docs", tag: Tag::Pages, ..PLAIN },
     Route {
         id: RouteId::OpenApi,
         path: "/openapi.json",
         operation: "openapi",
-        unauthenticated: true,
+        tag: Tag::Pages,
         ..PLAIN
     },
     Route {
@@ -150,7 +163,7 @@ static TABLE: [Route; 13] = [
         operation: "healthz",
         summary: "Whether the process runs",
         description: "200 while the process runs, whatever happens outside of it.",
-        unauthenticated: true,
+        tag: Tag::Probes,
         ..PLAIN
     },
     Route {
@@ -159,7 +172,7 @@ static TABLE: [Route; 13] = [
         operation: "livez",
         summary: "Whether the process runs",
         description: "The same as `/healthz`.",
-        unauthenticated: true,
+        tag: Tag::Probes,
         ..PLAIN
     },
     Route {
@@ -168,7 +181,7 @@ static TABLE: [Route; 13] = [
         operation: "readyz",
         summary: "Whether the process takes traffic",
         description: "503 from the moment the process drains. An outage of a dependency is reported as `degraded`, with 200.",
-        unauthenticated: true,
+        tag: Tag::Probes,
         ..PLAIN
     },
     Route {
@@ -177,7 +190,7 @@ static TABLE: [Route; 13] = [
         operation: "metrics",
         summary: "Figures for Prometheus",
         description: "The text exposition format, version 0.0.4. With `ADMIN_ADDR` set it is on that port, and so are the probes.",
-        unauthenticated: true,
+        tag: Tag::Figures,
         ..PLAIN
     },
 ];
@@ -247,6 +260,12 @@ impl RouteId {
     }
 }
 
+/// Whether requests with this label `endpoint` are the work of the service: those of the API, and those
+/// that no route has. Pages and figures about the service are not.
+pub fn is_work(endpoint: &str) -> bool {
+    TABLE.iter().find(|route| route.path == endpoint).is_none_or(|route| route.tag == Tag::Api)
+}
+
 /// The parameter of a path holds bytes that are not UTF-8.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotUtf8;
@@ -254,6 +273,11 @@ pub struct NotUtf8;
 /// The public routes of one service, those with the most requests first.
 #[derive(Clone, Copy, Debug)]
 pub struct Routes(pub &'static [RouteId]);
+
+/// The probes and `/metrics`: the same for both services, and outside shedding, authentication and
+/// counting.
+pub const PROBES: Routes =
+    Routes(&[RouteId::Healthz, RouteId::Livez, RouteId::Readyz, RouteId::Metrics]);
 
 impl Routes {
     /// The route of a path, as axum's Router finds it. A method that the route does not take is for

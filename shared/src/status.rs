@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 use crate::{
     config::{Common, Switch},
     metrics::Exporter,
-    page::OPEN,
+    routes::is_work,
 };
 
 /// What does not change while the process runs.
@@ -146,11 +146,8 @@ impl Figures {
 
     fn requests(&self) -> Requests {
         let mut requests = Requests::default();
-        // What only tells of the service is not its work.
-        let work = |sample: &&Sample| {
-            let endpoint = sample.labels.get("endpoint").map_or("", String::as_str);
-            endpoint != "/status" && !OPEN.contains(&endpoint)
-        };
+        let work =
+            |sample: &&Sample| sample.labels.get("endpoint").is_none_or(|label| is_work(label));
         for sample in self.named("axum_http_requests_total").filter(work) {
             let status = sample.labels.get("status").map_or("", String::as_str);
             requests.total += sample.count();

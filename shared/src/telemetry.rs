@@ -3,6 +3,7 @@
 use std::{fmt, future::Future, io::IsTerminal, sync::Arc};
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use tokio::task::futures::TaskLocalFuture;
 use tracing::{
     Event, Level, Subscriber,
     field::{Field, Visit},
@@ -72,7 +73,7 @@ impl RequestContext {
     }
 
     /// Runs a future as part of this request: its log lines and calls carry the ids.
-    pub fn scope<F: Future>(self, future: F) -> impl Future<Output = F::Output> {
+    pub fn scope<F: Future>(self, future: F) -> TaskLocalFuture<Self, F> {
         CONTEXT.scope(self, future)
     }
 
@@ -88,9 +89,9 @@ impl RequestContext {
         }
     }
 
-    /// [`scope`](Self::scope) for a moment without waiting.
-    pub fn enter<R>(self, act: impl FnOnce() -> R) -> R {
-        CONTEXT.sync_scope(self, act)
+    /// Runs a function as part of this request.
+    pub fn enter<R>(&self, act: impl FnOnce() -> R) -> R {
+        CONTEXT.sync_scope(self.clone(), act)
     }
 
     /// The request that the current task works for, if there is one.
@@ -118,18 +119,9 @@ fn is_request_id(bytes: &[u8]) -> bool {
     (1..=LONGEST_REQUEST_ID).contains(&bytes.len()) && bytes.iter().all(harmless)
 }
 
-/// Appends the id that an answer tells: what the caller sent, or a new one. For requests that make no
-/// call and leave no line.
-pub(crate) fn write_request_id(received: Option<&[u8]>, out: &mut Vec<u8>) {
-    match received.filter(|id| is_request_id(id)) {
-        Some(id) => out.extend_from_slice(id),
-        None => hex::write(&fastrand::u128(..).to_be_bytes(), out),
-    }
-}
-
 fn new_request_id() -> HeaderValue {
     let mut id = Vec::with_capacity(32);
-    write_request_id(None, &mut id);
+    hex::write(&fastrand::u128(..).to_be_bytes(), &mut id);
     HeaderValue::try_from(id).expect("hexadecimal digits are a header value")
 }
 

@@ -45,11 +45,6 @@ pub fn init(service: &'static str, version: &str, collector: Option<&Url>) -> an
     Ok(())
 }
 
-/// Whether there is a collector.
-pub(crate) fn is_on() -> bool {
-    TRACING.get().is_some()
-}
-
 /// Sends what has not been sent. To be called when the last request is over.
 pub async fn flush() {
     if let Some((provider, _)) = TRACING.get() {
@@ -73,21 +68,28 @@ impl Span {
         self.0.as_ref().is_some_and(|span| span.is_recording())
     }
 
-    /// The request itself, below the span of the caller if that sent one.
-    pub(crate) fn server(caller: Option<&TraceParent>, name: impl FnOnce() -> String) -> Self {
+    /// The span of a request, a child of the caller's span if the caller sent one.
+    pub(crate) fn server(
+        caller: impl FnOnce() -> Option<TraceParent>,
+        name: impl FnOnce() -> String,
+    ) -> Self {
         Self::below(caller, SpanKind::Server, name)
     }
 
     /// A call that the request of the current task makes.
     pub fn client(name: impl FnOnce() -> String) -> Self {
-        let parent = RequestContext::current().map(|context| context.trace());
-        Self::below(parent.as_ref(), SpanKind::Client, name)
+        let parent = || RequestContext::current().map(|context| context.trace());
+        Self::below(parent, SpanKind::Client, name)
     }
 
-    fn below(parent: Option<&TraceParent>, kind: SpanKind, name: impl FnOnce() -> String) -> Self {
+    fn below(
+        parent: impl FnOnce() -> Option<TraceParent>,
+        kind: SpanKind,
+        name: impl FnOnce() -> String,
+    ) -> Self {
         Self(TRACING.get().map(|(_, tracer)| {
-            let parent = parent.map_or_else(Context::new, |parent| {
-                Context::new().with_remote_span_context(remote(parent))
+            let parent = parent().map_or_else(Context::new, |parent| {
+                Context::new().with_remote_span_context(remote(&parent))
             });
             let builder = tracer.span_builder(Cow::<'static, str>::Owned(name())).with_kind(kind);
             tracer.build_with_context(builder, &parent)

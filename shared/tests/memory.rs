@@ -89,7 +89,7 @@ fn a_hundred_thousand_made_up_names_stay_within_their_share() {
     assert!(counted > MAX_BYTES / 10, "they fill their share");
     assert!(held < MAX_BYTES / 6, "{held} bytes are held");
     assert!(
-        real().all(|key| cache.ready(&key, Instant::now()).is_some()),
+        real().all(|key| cache.lookup(&key, Instant::now()).is_some()),
         "real names are still there"
     );
 }
@@ -130,7 +130,7 @@ fn a_hit_allocates_nothing_and_its_response_little() {
     let _alone = ALONE.lock();
     let (cache, request) = (cache(MAX_BYTES), HeaderMap::new());
     fill(&cache, ["key".to_owned()].into_iter(), &Ok(loaded("a")));
-    let hit = || cache.ready("key", Instant::now()).unwrap();
+    let hit = || cache.lookup("key", Instant::now()).unwrap().unwrap();
     // The first clone of a body makes it shared, and moka's first upkeep makes its tables.
     for _ in 0..1000 {
         let _ = hit().response(&request);

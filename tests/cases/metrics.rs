@@ -11,7 +11,7 @@ use reqwest::Method;
 const REQUEST: [&str; 3] = ["endpoint", "method", "status"];
 
 /// What both services export: name, type, labels.
-const OF_BOTH: [(&str, &str, &[&str]); 18] = [
+const OF_BOTH: [(&str, &str, &[&str]); 19] = [
     ("axum_http_requests_duration_seconds", "histogram", &REQUEST),
     ("axum_http_requests_pending", "gauge", &["endpoint", "method"]),
     ("axum_http_requests_total", "counter", &REQUEST),
@@ -21,6 +21,7 @@ const OF_BOTH: [(&str, &str, &[&str]); 18] = [
     ("cache_evictions_total", "counter", &["cache", "cause"]),
     ("cache_requests_total", "counter", &["cache", "outcome"]),
     ("cache_served_age_seconds", "histogram", &["cache"]),
+    ("http_connections_open", "gauge", &[]),
     ("process_cpu_seconds_total", "counter", &[]),
     ("process_max_fds", "gauge", &[]),
     ("process_open_fds", "gauge", &[]),
@@ -110,9 +111,7 @@ const VALUES: [(&str, &[&str]); 14] = [
             "/",
             "/buckets",
             "/params",
-            "/param/",
             "/param/{name}",
-            "/values/",
             "/values/{path}",
             "/inventory",
             "/status",

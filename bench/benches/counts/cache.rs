@@ -33,7 +33,12 @@ impl Filled {
     /// With a request that knows the answer already: each key's is the same.
     fn known(keys: usize, bytes: usize) -> Self {
         let mut filled = Self::new(keys, bytes);
-        let served = filled.cache.ready(&filled.keys[0], Instant::now()).expect("it is kept");
+        let served = filled
+            .cache
+            .lookup(&filled.keys[0], Instant::now())
+            .expect("it is cached")
+            .ok()
+            .expect("a hit");
         let tag = served.answer().etag().expect("a tag").header();
         filled.request.insert(header::IF_NONE_MATCH, tag);
         filled
@@ -55,7 +60,11 @@ impl Filled {
 
     fn fresh(&self, turn: usize) -> Served {
         let key = &self.keys[turn * STRIDE % self.keys.len()];
-        self.cache.ready(black_box(key), Instant::now()).expect("it is kept")
+        self.cache
+            .lookup(black_box(key), Instant::now())
+            .expect("it is cached")
+            .ok()
+            .expect("a hit")
     }
 }
 

@@ -12,13 +12,11 @@ use gungraun::{Callgrind, LibraryBenchmarkConfig, main};
 
 mod cache;
 mod filled;
-mod layers;
 mod resilience;
 mod services;
 mod traffic;
 
 use cache::lookups;
-use layers::stack;
 use resilience::{breaker, budget, shield};
 use services::requests;
 
@@ -33,5 +31,5 @@ main!(
         .env("GLIBC_TUNABLES", "glibc.malloc.tcache_count=1000")
         // The hits and misses of a simulated processor's caches would say more than is true of any.
         .tool(Callgrind::with_args(["--cache-sim=no"])),
-    library_benchmark_groups = [lookups, stack, requests, breaker, budget, shield]
+    library_benchmark_groups = [lookups, requests, breaker, budget, shield]
 );

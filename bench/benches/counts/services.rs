@@ -1,51 +1,69 @@
 //! A whole request to either service, answered from its cache.
 
-use std::hint::black_box;
+use std::{fs, path::Path};
 
 use axum::http::{StatusCode, header};
 use clap::Parser;
 use gungraun::prelude::*;
 use main_api::upstream::Upstream;
-use shared::{config::LogFormat, http::Stacked, metrics::Exporter, telemetry};
-use tokio::{net::TcpListener, runtime::Runtime};
+use shared::{config::LogFormat, metrics::Exporter, server, server::PublicApi, telemetry};
+use tokio::{runtime::Runtime, sync::oneshot};
 
-use crate::{
-    TIMES,
-    layers::{BEARER, token_flag},
-    traffic::{Traffic, runtime},
-};
+use crate::traffic::{Traffic, runtime};
 
 /// What the embedded backend holds.
 const PATH: &str = "/param/challenge/kantox";
 
-/// As the `main` of aux-service composes it, on the embedded backend.
-fn aux_service(flags: &[String]) -> (Runtime, Stacked) {
+/// 64 hexadecimal digits, as the documentation makes a token.
+const BEARER: &str = "Bearer 0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+/// A flag that names a file with the token of [`BEARER`].
+fn token_flag() -> String {
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("tokens");
+    fs::write(&file, BEARER.trim_start_matches("Bearer ")).expect("a file of the build's own");
+    format!("--auth-token-file={}", file.display())
+}
+
+fn aux_config(flags: &[String]) -> aux_service::config::Config {
     let first = ["aux-service", "--backend=embedded"].map(str::to_owned).into_iter();
-    let config = aux_service::config::Config::parse_from(first.chain(flags.iter().cloned()));
+    aux_service::config::Config::parse_from(first.chain(flags.iter().cloned()))
+}
+
+/// As the `main` of aux-service composes it, on the embedded backend.
+fn aux_service(flags: &[String]) -> (Runtime, impl PublicApi + use<>) {
+    let config = aux_config(flags);
     let exporter = exporter();
     let runtime = runtime();
-    let stacked = runtime.block_on(async {
+    let api = runtime.block_on(async {
         let inventory = aux_service::inventory::connect(&config).await;
-        aux_service::routes::app(&config, inventory, &exporter).public
+        aux_service::routes::app(&config, inventory, &exporter).api
     });
-    (runtime, stacked)
+    (runtime, api)
 }
 
 /// As the `main` of main-api composes it, in front of an aux-service.
-fn main_api(flags: &[String]) -> (Runtime, Stacked) {
-    let (runtime, aux_service) = aux_service(&[]);
+fn main_api(flags: &[String]) -> (Runtime, impl PublicApi + use<>) {
     let exporter = exporter();
-    let stacked = runtime.block_on(async {
+    let runtime = runtime();
+    let api = runtime.block_on(async {
         // The one request that is no hit goes over the loopback, before anything is measured.
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let listener = server::listen(([127, 0, 0, 1], 0).into()).expect("a port");
         let address = listener.local_addr().expect("its address");
-        tokio::spawn(async { axum::serve(listener, aux_service.router).await });
+        let aux = aux_config(&[]);
+        let inventory = aux_service::inventory::connect(&aux).await;
+        let app = aux_service::routes::app(&aux, inventory, &exporter);
+        let exporter_of_aux = exporter.clone();
+        tokio::spawn(async move {
+            let (_never, stop) = oneshot::channel::<()>();
+            let stop = async { drop(stop.await) };
+            server::serve(&aux.common, listener, None, app, exporter_of_aux, stop).await;
+        });
         let first = ["main-api".to_owned(), format!("--aux-url=http://{address}")].into_iter();
         let config = main_api::config::Config::parse_from(first.chain(flags.iter().cloned()));
         let upstream = Upstream::new(&config).expect("a client");
-        main_api::routes::app(&config, upstream, &exporter).public
+        main_api::routes::app(&config, upstream, &exporter).api
     });
-    (runtime, stacked)
+    (runtime, api)
 }
 
 fn exporter() -> Exporter {
@@ -58,23 +76,36 @@ fn all_logged() -> String {
     "--access-log=all".to_owned()
 }
 
-fn hit((runtime, Stacked { router, .. }): (Runtime, Stacked)) -> Traffic {
-    Traffic::new(runtime, router, PATH, &[(header::AUTHORIZATION, BEARER)], StatusCode::OK)
+type Service<S> = (Runtime, S);
+
+fn hit((runtime, api): Service<impl PublicApi>) -> Traffic {
+    Traffic::new(runtime, api, PATH, &[(header::AUTHORIZATION, BEARER)], StatusCode::OK)
 }
 
-fn not_modified((runtime, Stacked { router, .. }): (Runtime, Stacked)) -> Traffic {
+fn not_modified((runtime, api): Service<impl PublicApi>) -> Traffic {
     let headers = [(header::AUTHORIZATION, BEARER), (header::IF_NONE_MATCH, "*")];
-    Traffic::new(runtime, router, PATH, &headers, StatusCode::NOT_MODIFIED)
+    Traffic::new(runtime, api, PATH, &headers, StatusCode::NOT_MODIFIED)
 }
 
-fn no_such_parameter((runtime, Stacked { router, .. }): (Runtime, Stacked)) -> Traffic {
+fn negative_hit((runtime, api): Service<impl PublicApi>) -> Traffic {
     let headers = [(header::AUTHORIZATION, BEARER)];
-    Traffic::new(runtime, router, "/param/no/such/name", &headers, StatusCode::NOT_FOUND)
+    Traffic::new(runtime, api, "/param/no/such/name", &headers, StatusCode::NOT_FOUND)
 }
 
-fn unauthorized((runtime, Stacked { router, .. }): (Runtime, Stacked)) -> Traffic {
+fn unauthorized((runtime, api): Service<impl PublicApi>) -> Traffic {
     let headers = [(header::AUTHORIZATION, "Bearer 0123456789abcdef")];
-    Traffic::new(runtime, router, PATH, &headers, StatusCode::UNAUTHORIZED)
+    Traffic::new(runtime, api, PATH, &headers, StatusCode::UNAUTHORIZED)
+}
+
+/// A route that axum's Router answers.
+fn routed((runtime, api): Service<impl PublicApi>) -> Traffic {
+    Traffic::new(runtime, api, "/docs", &[], StatusCode::OK)
+}
+
+#[library_benchmark]
+#[bench::copied(hit(aux_service(&[])))]
+fn request(traffic: Traffic) -> Traffic {
+    traffic.copy()
 }
 
 #[library_benchmark]
@@ -82,8 +113,9 @@ fn unauthorized((runtime, Stacked { router, .. }): (Runtime, Stacked)) -> Traffi
 #[bench::hit_with_token(hit(aux_service(&[token_flag()])))]
 #[bench::hit_with_token_and_log(hit(aux_service(&[token_flag(), all_logged()])))]
 #[bench::not_modified(not_modified(aux_service(&[])))]
-#[bench::no_such_parameter(no_such_parameter(aux_service(&[])))]
+#[bench::negative_hit(negative_hit(aux_service(&[])))]
 #[bench::unauthorized(unauthorized(aux_service(&[token_flag()])))]
+#[bench::routed(routed(aux_service(&[])))]
 fn to_aux_service(traffic: Traffic) -> Traffic {
     traffic.answer()
 }
@@ -93,53 +125,10 @@ fn to_aux_service(traffic: Traffic) -> Traffic {
 #[bench::hit_with_token(hit(main_api(&[token_flag()])))]
 #[bench::hit_with_token_and_log(hit(main_api(&[token_flag(), all_logged()])))]
 #[bench::not_modified(not_modified(main_api(&[])))]
-#[bench::no_such_parameter(no_such_parameter(main_api(&[])))]
+#[bench::negative_hit(negative_hit(main_api(&[])))]
 #[bench::unauthorized(unauthorized(main_api(&[token_flag()])))]
 fn to_main_api(traffic: Traffic) -> Traffic {
     traffic.answer()
 }
 
-/// A hit as bytes, which never comes to a router.
-struct Plain {
-    /// What refreshes run in, were there any.
-    _runtime: Runtime,
-    stacked: Stacked,
-    request: String,
-    answer: Vec<u8>,
-}
-
-fn plain((runtime, stacked): (Runtime, Stacked)) -> Plain {
-    // The first requests, as of all others, come by the router.
-    let Traffic { runtime, .. } = hit((runtime, stacked.clone()));
-    let request = format!(
-        "GET {PATH} HTTP/1.1\r\nhost: main-api.main-api:6000\r\nuser-agent: curl/8.14.1\r\n\
-         accept: */*\r\nauthorization: {BEARER}\r\n\r\n"
-    );
-    Plain { _runtime: runtime, stacked, request, answer: Vec::new() }.answer()
-}
-
-impl Plain {
-    fn answer(mut self) -> Self {
-        for _ in 0..TIMES {
-            self.answer.clear();
-            let answered =
-                self.stacked.answer_ready(black_box(self.request.as_bytes()), &mut self.answer);
-            assert!(answered && self.answer.starts_with(b"HTTP/1.1 200 "));
-        }
-        self
-    }
-}
-
-#[library_benchmark]
-#[bench::aux_service(plain(aux_service(&[])))]
-#[bench::aux_service_with_token(plain(aux_service(&[token_flag()])))]
-#[bench::main_api(plain(main_api(&[])))]
-#[bench::main_api_with_token(plain(main_api(&[token_flag()])))]
-fn hit_on_the_fast_path(plain: Plain) -> Plain {
-    plain.answer()
-}
-
-library_benchmark_group!(
-    name = requests,
-    benchmarks = [to_aux_service, to_main_api, hit_on_the_fast_path]
-);
+library_benchmark_group!(name = requests, benchmarks = [request, to_aux_service, to_main_api]);

@@ -1,30 +1,28 @@
-//! Requests to a router, as `shared::server` puts them to it, without the network.
+//! Requests to a service's stack, without the network.
 
-use std::hint::black_box;
+use std::{hint::black_box, rc::Rc};
 
 use axum::{
-    Router,
     body::Body,
     http::{HeaderName, Request, StatusCode, header, request::Parts},
 };
+use shared::server::HttpService;
 use tokio::runtime::Runtime;
-use tower::Service;
 
 use crate::TIMES;
 
-/// A router, and the request that it is about to answer a thousand times.
+/// A stack, and the request that it is about to answer a thousand times.
 pub(crate) struct Traffic {
-    pub(crate) runtime: Runtime,
-    router: Router,
-    request: Parts,
-    expected: StatusCode,
+    /// The type of a stack has no name, so the loop over its requests is behind this.
+    answer: Box<dyn FnMut()>,
+    request: Rc<Parts>,
 }
 
 impl Traffic {
-    /// A request with the headers that a client sends, and those that are given.
+    /// A request with the headers of an ordinary client and those that are given.
     pub(crate) fn new(
         runtime: Runtime,
-        router: Router,
+        mut api: impl HttpService<Body> + 'static,
         path: &str,
         headers: &[(HeaderName, &str)],
         expected: StatusCode,
@@ -37,34 +35,37 @@ impl Traffic {
             request = request.header(name, *value);
         }
         let (request, ()) = request.body(()).expect("a request").into_parts();
-        let traffic = Self { runtime, router: router.with_state(()), request, expected };
+        let request = Rc::new(request);
+        let parts = Rc::clone(&request);
+        let answer = Box::new(move || {
+            runtime.block_on(async {
+                for _ in 0..TIMES {
+                    let Ok(response) = api.call(copy(&parts)).await;
+                    assert_eq!(black_box(response).status(), expected);
+                }
+            });
+        });
         // The first requests pay for what all others find: a connection, an entry, each series.
-        traffic.answer()
+        Self { answer, request }.answer()
     }
 
-    /// Answers it. What it costs to copy the request is in the count, as part of what it costs to
-    /// read one: were all of them there before, none could have the memory that another gave back.
-    pub(crate) fn answer(self) -> Self {
-        self.runtime.block_on(async {
-            for _ in 0..TIMES {
-                let Ok(response) = self.router.clone().call(self.request()).await;
-                assert_eq!(black_box(response).status(), self.expected);
-            }
-        });
+    /// Answers it. The copies of the request are in the count, in place of reading it.
+    pub(crate) fn answer(mut self) -> Self {
+        (self.answer)();
         self
     }
 
     /// Does no more than copy it.
     pub(crate) fn copy(self) -> Self {
         for _ in 0..TIMES {
-            black_box(self.request());
+            black_box(copy(&self.request));
         }
         self
     }
+}
 
-    fn request(&self) -> Request<Body> {
-        Request::from_parts(black_box(&self.request).clone(), Body::empty())
-    }
+fn copy(parts: &Parts) -> Request<Body> {
+    Request::from_parts(black_box(parts).clone(), Body::empty())
 }
 
 /// One thread, so that nothing goes on beside what is measured.

@@ -39,13 +39,6 @@ impl Served {
         self.entry.head().response(self.telling(), self.answer().body(), request)
     }
 
-    /// [`response`](Self::response) to a request with at most one `If-None-Match`, as it goes over
-    /// the wire: its head up to the headers that are not the cache's. Returns the status.
-    pub(crate) fn write(&self, if_none_match: Option<&[u8]>, out: &mut Vec<u8>) -> StatusCode {
-        let body = self.answer().body();
-        self.entry.head().write(self.telling(), body, if_none_match, out)
-    }
-
     /// For an answer that is made of several: this one's way, our hop included.
     pub fn cache_status(&self) -> HeaderValue {
         self.telling().cache_status(self.entry.head().upstream)

@@ -65,11 +65,12 @@ impl<E: CacheableError> Spaces<E> {
         }
     }
 
-    /// What is kept, if that will do without any load.
-    pub(super) fn ready(&self, key: &str, now: Instant) -> Option<Served> {
-        match self.look_at(self.answers.get(key)?, now) {
-            Some(Look::Answer(served)) => Some(served),
-            _ => None,
+    /// The entry or negative entry under a key, if no load is due.
+    pub(super) fn ready(&self, key: &str, now: Instant) -> Option<Result<Served, Failed<E>>> {
+        match self.look(key, Mode::Normal, now) {
+            Look::Answer(served) => Some(Ok(served)),
+            Look::NoSuchThing(failed) => Some(Err(failed)),
+            Look::Refresh(_) | Look::Load { .. } => None,
         }
     }
 
@@ -92,8 +93,7 @@ impl<E: CacheableError> Spaces<E> {
         })
     }
 
-    pub(super) fn look(&self, key: &str, mode: Mode) -> Look<E> {
-        let now = Instant::now();
+    pub(super) fn look(&self, key: &str, mode: Mode, now: Instant) -> Look<E> {
         let entry = self.answers.get(key);
         if mode == Mode::Revalidate {
             let previous = entry.filter(|entry| entry.state(now) != State::Gone);
@@ -118,7 +118,7 @@ impl<E: CacheableError> Spaces<E> {
     pub(super) fn board(self: &Arc<Self>, key: &str, mode: Mode) -> Boarding<E> {
         let mut flights = self.flights.lock();
         let under_way = flights.get(key).cloned();
-        match (self.look(key, mode), under_way) {
+        match (self.look(key, mode, Instant::now()), under_way) {
             (Look::Answer(served), _) | (Look::Refresh(served), Some(_)) => {
                 Boarding::Settled(Ok(served))
             }

@@ -34,11 +34,11 @@ impl EntityTag {
     }
 
     pub fn header(self) -> HeaderValue {
-        HeaderValue::from_bytes(&self.text()).expect("quotes and digits are a header value")
+        HeaderValue::from_bytes(&self.to_bytes()).expect("quotes and digits are a header value")
     }
 
-    /// What [`header`](Self::header) is.
-    pub(super) fn text(self) -> [u8; TEXT_BYTES] {
+    /// The header's value: quoted, lower-case hexadecimal digits.
+    fn to_bytes(self) -> [u8; TEXT_BYTES] {
         let mut text = [b'"'; TEXT_BYTES];
         for (place, byte) in text[1..].chunks_exact_mut(2).zip(self.0) {
             place.copy_from_slice(&hex::digits(byte));
@@ -55,8 +55,8 @@ pub fn is_current(request: &HeaderMap, tag: EntityTag) -> bool {
 }
 
 /// [`is_current`] for one line of `If-None-Match`.
-pub(super) fn names(line: &[u8], tag: EntityTag) -> bool {
-    let text = tag.text();
+fn names(line: &[u8], tag: EntityTag) -> bool {
+    let text = tag.to_bytes();
     members_of(line, Quoting::Verbatim).any(|member| {
         let opaque = member.strip_prefix(b"W/").unwrap_or(member);
         member == b"*" || opaque == text

@@ -90,13 +90,7 @@ impl Freshness {
     /// `max-age` is rounded to the nearest second: a lifetime of 1 s that jitter made 0.95 s
     /// is told as 1 s, and one of 200 ms as nothing, since HTTP knows no fractions.
     pub fn cache_control(&self) -> HeaderValue {
-        let mut text = Vec::with_capacity(80);
-        self.write(&mut text);
-        HeaderValue::try_from(text).expect("names and digits are a header value")
-    }
-
-    /// [`cache_control`](Self::cache_control) into a buffer.
-    pub(super) fn write(&self, out: &mut Vec<u8>) {
+        let mut out = Vec::with_capacity(80);
         let max_age = self.lifetime.saturating_add(Duration::from_millis(500));
         for (name, value) in [
             ("max-age=", max_age),
@@ -106,6 +100,7 @@ impl Freshness {
             out.extend_from_slice(name.as_bytes());
             out.extend_from_slice(itoa::Buffer::new().format(value.as_secs()).as_bytes());
         }
+        HeaderValue::try_from(out).expect("names and digits are a header value")
     }
 
     /// What an upstream says of its answer. `None`: a shared cache must not keep it, or was

@@ -30,16 +30,10 @@ pub enum Handling {
 }
 
 impl Telling<'_> {
-    /// The members of the hops behind, then ours.
+    /// The members of the hops behind, then ours. Not with `write!`, which takes longer than the
+    /// lookup of the entry does.
     pub fn cache_status(&self, upstream: Option<&str>) -> HeaderValue {
-        let mut text = Vec::with_capacity(96 + upstream.map_or(0, str::len));
-        self.write(upstream, &mut text);
-        HeaderValue::try_from(text).expect("a hop's name is a token")
-    }
-
-    /// [`cache_status`](Self::cache_status) into a buffer. Not with `write!`, which takes longer than
-    /// finding the answer does.
-    pub(super) fn write(&self, upstream: Option<&str>, out: &mut Vec<u8>) {
+        let mut out = Vec::with_capacity(96 + upstream.map_or(0, str::len));
         let is_value = |text: &&str| text.bytes().all(|byte| matches!(byte, b'\t' | b' '..=b'~'));
         if let Some(upstream) = upstream.filter(is_value) {
             out.extend_from_slice(upstream.as_bytes());
@@ -66,6 +60,7 @@ impl Telling<'_> {
                 say(if collapsed { "; collapsed" } else { "" });
             }
         }
+        HeaderValue::try_from(out).expect("a hop's name is a token")
     }
 }
 

@@ -1,167 +1,20 @@
-//! The life of a server on real sockets: slow, silent and hostile clients, floods, tokens, the way out.
+//! The life of a server on real sockets: slow, silent and hostile clients, floods, tokens, drains.
 
 use std::{
-    fs, io,
-    net::{SocketAddr, TcpStream as BlockingStream},
-    os::unix::fs::symlink,
-    path::PathBuf,
-    sync::Arc,
-    time::Duration,
+    fs, net::TcpStream as BlockingStream, os::unix::fs::symlink, path::PathBuf, time::Duration,
 };
 
-use axum::{Router, routing::get};
 use clap::Parser;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use shared::{
-    config::Common,
-    fast_path::{Answering, Answers},
-    http::{Stack, stack},
-    metrics::Exporter,
-    problem::Problem,
-    server,
-};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    sync::{Notify, oneshot},
-    task::{JoinHandle, JoinSet},
+    task::JoinSet,
     time::{Instant, sleep, timeout},
 };
 
-/// For what takes milliseconds, on a machine that is busy with something else.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
-
-#[derive(Parser)]
-struct Flags {
-    #[command(flatten)]
-    common: Common,
-}
-
-pub(crate) struct Server {
-    pub(crate) address: SocketAddr,
-    /// Lets the requests to `/held` go.
-    release: Arc<Notify>,
-    pub(crate) stop: oneshot::Sender<()>,
-    ended: JoinHandle<()>,
-}
-
-impl Server {
-    async fn start(flags: &[&str]) -> Self {
-        // No route of its own, so that every request passes the fast path by.
-        Self::serving(Router::new(), Some(no_answers()), flags).await
-    }
-
-    /// With more routes, and with those that have a fast path.
-    pub(crate) async fn serving(more: Router, fast_path: Option<Answers>, flags: &[&str]) -> Self {
-        // The tests that run beside each other hold more than the usual thousand.
-        let limit = getrlimit(Resource::Nofile);
-        setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).unwrap();
-        let arguments = std::iter::once("test").chain(flags.iter().copied());
-        let config = Flags::try_parse_from(arguments).unwrap().common;
-        let exporter = Exporter::install("test", "1").unwrap();
-        let release = Arc::new(Notify::new());
-        let held = Arc::clone(&release);
-        let routes = Router::new()
-            .route("/hello", get(async || "hello"))
-            .route("/held", get(async move || held.notified().await))
-            .route("/panic", get(async || -> &str { panic!("the secret that it stumbled over") }))
-            .merge(more);
-        let limits = Stack { request_timeout: PATIENCE, too_slow: Problem::internal, fast_path };
-        let public = stack(routes, &config, &exporter, limits);
-        let listener = server::listen(([127, 0, 0, 1], 0).into()).unwrap();
-        let address = listener.local_addr().unwrap();
-        let (stop, stopped) = oneshot::channel();
-        let ended = tokio::spawn(async move {
-            let stopped = async { stopped.await.unwrap() };
-            let app = server::App { public, dependencies: Arc::new(|| serde_json::json!({})) };
-            server::serve(&config, listener, None, app, exporter, stopped).await;
-        });
-        Self { address, release, stop, ended }
-    }
-
-    pub(crate) async fn connect(&self) -> TcpStream {
-        TcpStream::connect(self.address).await.unwrap()
-    }
-
-    /// Asks on a connection of its own, and returns all that comes back.
-    pub(crate) async fn ask(&self, request: &str) -> String {
-        let mut stream = self.connect().await;
-        stream.write_all(request.as_bytes()).await.unwrap();
-        rest(&mut stream).await
-    }
-
-    pub(crate) async fn get(&self, path: &str) -> String {
-        self.ask(&closing(path, "")).await
-    }
-
-    async fn get_with(&self, path: &str, token: &str) -> String {
-        self.ask(&closing(path, &format!("authorization: Bearer {token}\r\n"))).await
-    }
-}
-
-/// To no route at all.
-pub(crate) fn no_answers() -> Answers {
-    let ask = |_: &str, _| Box::pin(async { Err(Problem::internal()) }) as Answering;
-    Answers { routes: &[], ready: Box::new(|_, _| None), ask: Box::new(ask) }
-}
-
-pub(crate) fn closing(path: &str, headers: &str) -> String {
-    format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n{headers}\r\n")
-}
-
-pub(crate) fn keeping(path: &str) -> String {
-    format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n")
-}
-
-/// Everything until the connection ends.
-pub(crate) async fn rest(stream: &mut TcpStream) -> String {
-    let (text, ended) = whole(stream).await;
-    match ended {
-        Ok(()) => text,
-        Err(error) => panic!("{error}, after: {text}"),
-    }
-}
-
-/// Everything until the connection ends, and how it does.
-pub(crate) async fn whole(stream: &mut TcpStream) -> (String, io::Result<()>) {
-    let mut text = Vec::new();
-    let read = timeout(PATIENCE, stream.read_to_end(&mut text)).await;
-    let ended = read.expect("the server ends the connection");
-    (String::from_utf8(text).unwrap(), ended.map(drop))
-}
-
-/// The head of an answer, and as much of the body as came with it, on a connection that stays open.
-pub(crate) async fn head(stream: &mut TcpStream) -> String {
-    let mut text = String::new();
-    while !text.contains("\r\n\r\n") {
-        let mut part = [0; 1024];
-        let length = timeout(PATIENCE, stream.read(&mut part)).await.unwrap().unwrap();
-        assert!(length > 0, "the connection ended, after: {text}");
-        text += std::str::from_utf8(&part[..length]).unwrap();
-    }
-    text
-}
-
-#[track_caller]
-pub(crate) fn assert_status(answer: &str, status: u16) {
-    assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
-}
-
-#[track_caller]
-pub(crate) fn assert_problem(answer: &str, status: u16, code: &str) {
-    assert_status(answer, status);
-    assert!(answer.contains("content-type: application/problem+json"), "{answer}");
-    assert!(answer.contains(&format!(r#""code":"{code}""#)), "{answer}");
-}
-
-/// Waits until it is so, asking again and again.
-pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, so: impl Fn() -> F) {
-    let end = Instant::now() + PATIENCE;
-    while !so().await {
-        assert!(Instant::now() < end, "it never came: {what}");
-        sleep(Duration::from_millis(20)).await;
-    }
-}
+use crate::harness::{
+    Flags, Server, TIMEOUT, assert_problem, assert_status, closing, eventually, head, keeping, rest,
+};
 
 mod exit {
     use super::*;
@@ -187,7 +40,7 @@ mod exit {
         assert!(answer.contains("connection: close"), "{answer}");
 
         assert_eq!(rest(&mut idle).await, "", "an idle connection is closed");
-        timeout(PATIENCE, server.ended).await.unwrap().unwrap();
+        timeout(TIMEOUT, server.ended).await.unwrap().unwrap();
         assert!(TcpStream::connect(server.address).await.is_err());
     }
 
@@ -206,7 +59,7 @@ mod exit {
         assert!(!server.ended.is_finished());
         server.release.notify_one();
         assert_status(&rest(&mut open).await, 200);
-        timeout(PATIENCE, server.ended).await.unwrap().unwrap();
+        timeout(TIMEOUT, server.ended).await.unwrap().unwrap();
     }
 
     #[tokio::test]
@@ -216,7 +69,7 @@ mod exit {
         open.write_all(keeping("/held").as_bytes()).await.unwrap();
         assert_status(&server.get("/hello").await, 200);
         server.stop.send(()).unwrap();
-        timeout(PATIENCE, server.ended).await.expect("it ends after the grace").unwrap();
+        timeout(TIMEOUT, server.ended).await.expect("it ends after the grace").unwrap();
     }
 
     #[tokio::test]
@@ -226,7 +79,7 @@ mod exit {
         half.write_all(b"GET /hello HT").await.unwrap();
         assert_status(&server.get("/hello").await, 200);
         server.stop.send(()).unwrap();
-        timeout(PATIENCE, server.ended).await.expect("it does not wait for the rest").unwrap();
+        timeout(TIMEOUT, server.ended).await.expect("it does not wait for the rest").unwrap();
     }
 
     /// The kernel accepts connections before we do. On one thread the server cannot run between
@@ -249,7 +102,7 @@ mod exit {
             let mut stream = TcpStream::from_std(stream).unwrap();
             assert_status(&rest(&mut stream).await, 200);
         }
-        timeout(PATIENCE, server.ended).await.unwrap().unwrap();
+        timeout(TIMEOUT, server.ended).await.unwrap().unwrap();
     }
 }
 
@@ -257,7 +110,7 @@ mod clients {
     use super::*;
 
     #[tokio::test]
-    async fn who_does_not_send_a_header_is_cut_off_and_who_has_sent_one_may_rest() {
+    async fn a_connection_without_a_header_is_closed_and_one_that_has_had_a_request_may_be_idle() {
         let server = Server::start(&[]).await;
         let (mut silent, mut half) = (server.connect().await, server.connect().await);
         let mut client = server.connect().await;
@@ -274,7 +127,7 @@ mod clients {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn four_hundred_half_open_connections_hurt_nobody() {
+    async fn four_hundred_half_open_connections_delay_no_other_request() {
         let server = Server::start(&["--max-in-flight=8"]).await;
         let mut half_open = Vec::new();
         for _ in 0..400 {
@@ -302,7 +155,7 @@ mod clients {
             stream.write_all(closing("/held", "").as_bytes()).await.unwrap();
             open.spawn(async move { rest(&mut stream).await });
         }
-        eventually("the house is full", || async {
+        eventually("every permit is taken", || async {
             server.get("/hello").await.starts_with("HTTP/1.1 503 ")
         })
         .await;
@@ -324,34 +177,34 @@ mod clients {
     }
 
     #[tokio::test]
-    async fn a_header_that_is_too_large_is_refused_with_an_answer() {
+    async fn a_header_that_is_too_large_is_refused_with_a_response() {
         let server = Server::start(&[]).await;
         let line = "x".repeat(100);
         let lines: String = (0..80).map(|n| format!("x-{n}: {line}\r\n")).collect();
-        assert_status(&server.ask(&closing("/hello", &lines)).await, 200);
+        assert_status(&server.send(&closing("/hello", &lines)).await, 200);
         let cookies = "c".repeat(100 << 10);
         assert_status(
-            &server.ask(&closing("/hello", &format!("cookie: {cookies}\r\n"))).await,
+            &server.send(&closing("/hello", &format!("cookie: {cookies}\r\n"))).await,
             431,
         );
         let many: String = (0..101).map(|n| format!("x-{n}: 1\r\n")).collect();
-        assert_status(&server.ask(&closing("/hello", &many)).await, 431);
+        assert_status(&server.send(&closing("/hello", &many)).await, 431);
         let path = format!("/{}", "a".repeat(100 << 10));
         assert_status(&server.get(&path).await, 431);
     }
 
     #[tokio::test]
-    async fn what_is_no_http_is_refused_with_an_answer() {
+    async fn bytes_that_are_not_http_are_refused_with_a_response() {
         let server = Server::start(&[]).await;
         for garbage in
             ["GARBAGE\r\n\r\n", "\x16\x03\x01\x02\r\n\r\n", "GET /hello HTTP/1.1\r\na b: c\r\n\r\n"]
         {
-            assert_status(&server.ask(garbage).await, 400);
+            assert_status(&server.send(garbage).await, 400);
         }
     }
 
     #[tokio::test]
-    async fn an_answer_does_not_wait_for_the_rest_of_the_next_request() {
+    async fn a_response_does_not_wait_for_the_rest_of_the_next_request() {
         let server = Server::start(&[]).await;
         let mut client = server.connect().await;
         client.write_all(format!("{}GET /hello HT", keeping("/hello")).as_bytes()).await.unwrap();
@@ -359,7 +212,7 @@ mod clients {
     }
 
     #[tokio::test]
-    async fn a_body_that_nobody_reads_does_not_cost_its_sender_the_answer() {
+    async fn an_unread_body_does_not_cost_its_sender_the_response() {
         let server = Server::start(&[]).await;
         let body = "b".repeat(900 << 10);
         let request = format!(
@@ -367,32 +220,36 @@ mod clients {
             body.len()
         );
         for _ in 0..20 {
-            assert_problem(&server.ask(&request).await, 405, "method-not-allowed");
+            assert_problem(&server.send(&request).await, 405, "method-not-allowed");
         }
     }
 
     #[tokio::test]
     async fn a_panic_is_a_problem_of_one_request() {
         let server = Server::start(&[]).await;
-        let answer = server.get("/panic").await;
-        assert_problem(&answer, 500, "internal");
-        assert!(!answer.contains("secret"), "{answer}");
+        for path in ["/panic", "/param/panic"] {
+            let response = server.get(path).await;
+            assert_problem(&response, 500, "internal");
+            assert!(!response.contains("secret"), "{response}");
+        }
         assert_status(&server.get("/hello").await, 200);
         let metrics = server.get("/metrics").await;
-        let counted = |line: &str| {
-            line.starts_with("axum_http_requests_total{")
-                && line.contains(r#"endpoint="/panic""#)
-                && line.contains(r#"status="500""#)
-        };
-        assert!(metrics.lines().any(counted), "{metrics}");
+        for endpoint in ["unmatched", "/param/{name}"] {
+            let series = format!(r#"status="500",endpoint="{endpoint}"}}"#);
+            let counted = |line: &str| {
+                line.starts_with("axum_http_requests_total{") && line.contains(&series)
+            };
+            assert!(metrics.lines().any(counted), "{metrics}");
+        }
     }
 
     #[tokio::test]
-    async fn every_answer_forbids_sniffing_and_none_names_the_server_or_invites_other_origins() {
+    async fn every_response_forbids_sniffing_and_no_response_names_the_server_or_allows_other_origins()
+     {
         let server = Server::start(&[]).await;
         for path in ["/hello", "/nowhere", "/panic", "/healthz", "/readyz", "/metrics"] {
             let asked = closing(path, "origin: http://evil.example\r\n");
-            let answer = server.ask(&asked).await;
+            let answer = server.send(&asked).await;
             assert!(answer.contains("x-content-type-options: nosniff\r\n"), "{answer}");
             for header in ["\r\nserver:", "\r\naccess-control-", "\r\nx-powered-by:"] {
                 assert!(!answer.contains(header), "{answer}");
@@ -440,7 +297,7 @@ mod tokens {
 
     #[tokio::test]
     async fn without_a_token_only_probes_answer() {
-        let mount = Mount::new("door");
+        let mount = Mount::new("required");
         mount.swing_to("monday", &format!("# clients\n{OLD}\n"));
         let server = Server::start(&[&mount.flag()]).await;
         for probe in ["/healthz", "/livez", "/readyz", "/metrics"] {

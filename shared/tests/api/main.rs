@@ -2,5 +2,6 @@
 #![allow(clippy::unwrap_used)]
 
 mod cache;
-mod fast_path;
+mod harness;
 mod life;
+mod requests;

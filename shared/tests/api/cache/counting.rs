@@ -30,8 +30,8 @@ fn every_series_exists_from_the_start_and_each_request_counts_once() {
         source.get(&cache, Ok("a")).await.unwrap();
         sleep(30 * SECOND).await;
         source.get(&cache, Ok("a")).await.unwrap();
-        cache.ready("key", Instant::now()).unwrap();
-        assert!(cache.ready("another", Instant::now()).is_none());
+        cache.lookup("key", Instant::now()).unwrap().unwrap();
+        assert!(cache.lookup("another", Instant::now()).is_none());
         let _ = cache.get("missing", Mode::Normal, source.says(Err(Error::NotFound))).await;
         let _ = cache.get("missing", Mode::Normal, source.says(Err(Error::NotFound))).await;
     });

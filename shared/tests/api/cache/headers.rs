@@ -21,7 +21,8 @@ async fn a_hit_tells_its_age_and_what_is_left() {
     let (cache, source) = (cache(), Source::default());
     source.get(&cache, Ok("a")).await.unwrap();
     sleep(48 * SECOND).await;
-    let response = cache.ready("key", Instant::now()).unwrap().response(&HeaderMap::new());
+    let response =
+        cache.lookup("key", Instant::now()).unwrap().unwrap().response(&HeaderMap::new());
     assert_eq!(response.status(), StatusCode::OK);
     let headers = response.headers();
     assert_eq!(text(headers, header::AGE), "48");
@@ -97,8 +98,8 @@ async fn a_secret_and_what_must_not_be_kept_go_out_with_no_store() {
     let response = served.response(&HeaderMap::new());
     assert_eq!(text(response.headers(), header::CACHE_CONTROL), "no-store");
 
-    assert!(cache.ready("secret", Instant::now()).is_some(), "it is kept here");
-    assert!(cache.ready("closed", Instant::now()).is_none());
+    assert!(cache.lookup("secret", Instant::now()).is_some(), "it is kept here");
+    assert!(cache.lookup("closed", Instant::now()).is_none());
 }
 
 #[tokio::test(start_paused = true)]

@@ -7,14 +7,17 @@ use super::*;
 #[tokio::test(start_paused = true)]
 async fn a_fresh_answer_spares_the_source() {
     let (cache, source) = (cache(), Source::default());
-    assert!(cache.ready("key", Instant::now()).is_none());
+    assert!(cache.lookup("key", Instant::now()).is_none());
     assert_eq!(told(&source.get(&cache, Ok("a")).await), is("a", Outcome::Miss));
     sleep(FRESH_FOR - SECOND).await;
     assert_eq!(told(&source.get(&cache, Ok("b")).await), is("a", Outcome::Hit));
-    assert_eq!(told(&Ok(cache.ready("key", Instant::now()).unwrap())), is("a", Outcome::Hit));
+    assert_eq!(
+        told(&Ok(cache.lookup("key", Instant::now()).unwrap().unwrap())),
+        is("a", Outcome::Hit)
+    );
     assert_eq!(source.calls(), 1);
     sleep(SECOND).await;
-    assert!(cache.ready("key", Instant::now()).is_none(), "it is stale now");
+    assert!(cache.lookup("key", Instant::now()).is_none(), "it is stale now");
 }
 
 #[tokio::test(start_paused = true)]
@@ -198,7 +201,7 @@ async fn a_cache_that_is_off_keeps_nothing_and_lets_everything_through() {
         assert_eq!(told(&down), error(Error::Down, Outcome::Error));
     }
     assert_eq!(source.calls(), 6);
-    assert!(cache.ready("key", Instant::now()).is_none());
+    assert!(cache.lookup("key", Instant::now()).is_none());
 }
 
 #[tokio::test(start_paused = true)]

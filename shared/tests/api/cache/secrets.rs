@@ -51,7 +51,10 @@ async fn a_secret_is_wiped_once_it_is_neither_kept_nor_being_sent() {
     let served = cache.get("key", Mode::Normal, source.says(Ok(secret(&times)))).await.unwrap();
     let body = served.answer().body().clone();
     drop(served);
-    assert_eq!(told(&Ok(cache.ready("key", Instant::now()).unwrap())), is("hunter2", Outcome::Hit));
+    assert_eq!(
+        told(&Ok(cache.lookup("key", Instant::now()).unwrap().unwrap())),
+        is("hunter2", Outcome::Hit)
+    );
 
     cache.invalidate("key");
     cache.sync();
