@@ -35,6 +35,7 @@ use aws_smithy_runtime_api::client::{
 };
 use shared::{cache::Urgency, problem::Cause, trace::Span};
 use tokio::time::{Instant, timeout};
+use tower::{Service, service_fn, timeout::Timeout};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -71,6 +72,7 @@ struct Calls {
     s3: aws_sdk_s3::Client,
     ssm: aws_sdk_ssm::Client,
     shield: Shield,
+    operation_timeout: Duration,
     list_timeout: Duration,
     decrypt: bool,
     s3_degraded: AtomicBool,
@@ -145,7 +147,6 @@ impl Aws {
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(config.aws_attempt_timeout)
             .operation_attempt_timeout(config.aws_attempt_timeout)
-            .operation_timeout(config.aws_operation_timeout)
             .build();
         let sdk = aws_config::defaults(BehaviorVersion::latest())
             .timeout_config(timeouts)
@@ -175,6 +176,7 @@ impl Aws {
             s3: aws_sdk_s3::Client::from_conf(s3),
             ssm: aws_sdk_ssm::Client::from_conf(ssm),
             shield: Shield::new(config.aws_rate_get, config.aws_rate_list),
+            operation_timeout: config.aws_operation_timeout,
             list_timeout: config.aws_list_timeout,
             decrypt: config.allow_secure_strings,
             s3_degraded: AtomicBool::new(false),
@@ -300,7 +302,8 @@ impl Calls {
         })
     }
 
-    /// Every call to AWS passes here: it is measured, and its error is understood.
+    /// Makes one call to AWS: limits its time, its retries included, measures it, and classifies its
+    /// error.
     async fn call<T, E, R>(
         &self,
         operation: Operation,
@@ -312,7 +315,12 @@ impl Calls {
     {
         let mut span = Span::client(|| operation.name().to_owned());
         let started = Instant::now();
-        let result = call.await.map_err(|error| understand(operation, error));
+        // The request of this service is the call itself.
+        let mut limited = Timeout::new(service_fn(|call| call), self.operation_timeout);
+        let result = limited.call(call).await.map_err(|error| match error.downcast() {
+            Ok(error) => understand::<E, R>(operation, *error),
+            Err(elapsed) => Error::AwsTimeout(Some(Cause::from(elapsed))),
+        });
         let elapsed = started.elapsed().as_secs_f64();
 
         let (name, outcome) = (operation.name(), outcome(&result));
