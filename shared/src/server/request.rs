@@ -23,7 +23,7 @@ pub struct Deadline(pub Instant);
 
 impl Deadline {
     /// A caller that waits for less than `timeout` shortens the deadline. No caller lengthens it.
-    pub(crate) fn new(received_at: Instant, timeout: Duration, headers: &HeaderMap) -> Self {
+    pub fn new(received_at: Instant, timeout: Duration, headers: &HeaderMap) -> Self {
         let expected =
             headers.get(EXPECTED_TIMEOUT).and_then(|value| value.to_str().ok()?.parse().ok());
         let timeout = expected.map_or(timeout, |ms| timeout.min(Duration::from_millis(ms)));

@@ -1,0 +1,24 @@
+//! `If-None-Match` of a client: only a tag that stands in it makes a 304.
+#![no_main]
+
+use http::{HeaderMap, HeaderValue, header};
+use libfuzzer_sys::fuzz_target;
+use shared::http_cache::{EntityTag, is_current};
+
+fuzz_target!(|input: (Vec<Vec<u8>>, Vec<u8>)| {
+    let (lines, body) = input;
+    let tag = EntityTag::of(&body);
+    let mut headers = HeaderMap::new();
+    for line in &lines {
+        let Ok(line) = HeaderValue::from_bytes(line) else { return };
+        headers.append(header::IF_NONE_MATCH, line);
+    }
+    let text = tag.header();
+    let holds = |line: &Vec<u8>| {
+        line.contains(&b'*') || line.windows(text.len()).any(|part| part == text.as_bytes())
+    };
+    assert!(!is_current(&headers, tag) || lines.iter().any(holds));
+    // The tag alone always matches.
+    headers.insert(header::IF_NONE_MATCH, text);
+    assert!(is_current(&headers, tag));
+});
