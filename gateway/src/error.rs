@@ -1,4 +1,4 @@
-//! What can go wrong, and what the caller is told.
+//! The errors of main-api, and the problem that the client gets for each.
 
 use std::sync::Arc;
 
@@ -8,17 +8,18 @@ use shared::{
     problem::{Cause, Problem},
 };
 
-use crate::{attempt::Failure, breaker::Refused};
+use crate::upstream::{breaker::Refused, failure::Failure};
 
-/// Variants by what the caller can do about it.
+/// An error of a call to aux-service, or of the request itself. Errors that ask the same of the
+/// client share a variant.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
     #[error("the name is no UTF-8")]
     UndecodableName,
-    /// aux-service told what is wrong, so the caller is told the same.
+    /// aux-service responded with a problem, and the client gets the same problem.
     #[error("aux-service answered with a problem")]
     Problem(Box<Problem>),
-    #[error("aux-service cannot be reached, or answered nonsense")]
+    #[error("aux-service cannot be reached, or its response is invalid")]
     UpstreamUnavailable(#[source] Cause),
     #[error("aux-service did not answer in time")]
     UpstreamTimeout,
@@ -27,6 +28,7 @@ pub enum Error {
 }
 
 impl Error {
+    /// The body of the response.
     pub fn problem(&self) -> Problem {
         match self {
             Self::UndecodableName => Problem::new(
@@ -65,10 +67,10 @@ impl Error {
 impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
         match failure {
-            Failure::Refused(refused) => Self::CircuitOpen(refused),
+            Failure::Refused { retry_after } => Self::CircuitOpen(Refused { retry_after }),
             Failure::TimedOut(_) => Self::UpstreamTimeout,
             Failure::Problem(problem) => Self::Problem(problem),
-            Failure::Unreachable(_) | Failure::Nonsense { .. } => {
+            Failure::Unreachable(_) | Failure::Reset(_) | Failure::InvalidResponse { .. } => {
                 Self::UpstreamUnavailable(Arc::new(failure))
             }
         }
@@ -85,7 +87,7 @@ impl CacheableError for Error {
     fn disposition(&self) -> Disposition {
         match self {
             Self::Problem(problem) if problem.status().is_client_error() => {
-                // aux-service says how long it remembers what there is not.
+                // aux-service sends the lifetime of its own negative entry.
                 match problem.max_age {
                     Some(ttl) => Disposition::Negative { ttl },
                     None => Disposition::Definitive,

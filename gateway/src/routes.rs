@@ -18,6 +18,7 @@ use shared::{
     metrics::Exporter,
     page::page,
     problem::Problem,
+    routes::RouteId,
     server::App,
     status::Reporter,
     telemetry,
@@ -25,13 +26,7 @@ use shared::{
 };
 use tokio::time::{Instant, timeout_at};
 
-use crate::{
-    config::Config,
-    error::Error,
-    openapi,
-    status::Status,
-    upstream::{Route, Upstream},
-};
+use crate::{config::Config, error::Error, openapi, status::Status, upstream::Upstream};
 
 type Answered = Result<Response, Problem>;
 
@@ -104,7 +99,7 @@ async fn buckets(
     deadline: Extension<Deadline>,
     request: Request,
 ) -> Answered {
-    gateway.answer(Route::Buckets, None, *deadline, request.headers()).await
+    gateway.answer(RouteId::Buckets, None, *deadline, request.headers()).await
 }
 
 async fn params(
@@ -112,7 +107,7 @@ async fn params(
     deadline: Extension<Deadline>,
     request: Request,
 ) -> Answered {
-    gateway.answer(Route::Params, None, *deadline, request.headers()).await
+    gateway.answer(RouteId::Params, None, *deadline, request.headers()).await
 }
 
 /// aux-service knows what a name may be, so even one that is missing is its to judge.
@@ -122,7 +117,7 @@ async fn param(
     name: MaybeText,
     request: Request,
 ) -> Answered {
-    gateway.answer(Route::Param, Some(rooted(name)?), *deadline, request.headers()).await
+    gateway.answer(RouteId::Param, Some(rooted(name)?), *deadline, request.headers()).await
 }
 
 async fn values(
@@ -131,7 +126,7 @@ async fn values(
     path: MaybeText,
     request: Request,
 ) -> Answered {
-    gateway.answer(Route::Values, Some(rooted(path)?), *deadline, request.headers()).await
+    gateway.answer(RouteId::Values, Some(rooted(path)?), *deadline, request.headers()).await
 }
 
 /// Both lists at the same time, each with its own outcome, under one deadline.
@@ -144,8 +139,8 @@ async fn inventory(
     let remaining = deadline.saturating_duration_since(Instant::now());
     let deadline = Deadline(deadline - remaining / TO_ASSEMBLE);
     let (buckets, parameters) = tokio::join!(
-        by(deadline, upstream.answer(Route::Buckets, None, deadline, request.headers())),
-        by(deadline, upstream.answer(Route::Params, None, deadline, request.headers())),
+        by(deadline, upstream.answer(RouteId::Buckets, None, deadline, request.headers())),
+        by(deadline, upstream.answer(RouteId::Params, None, deadline, request.headers())),
     );
     let buckets = buckets.map(|served| parse::<Buckets>(&served));
     let parameters = parameters.map(|served| parse::<Parameters>(&served));
@@ -206,7 +201,7 @@ async fn status(State(gateway): State<Gateway>, deadline: Extension<Deadline>) -
 impl Gateway {
     async fn answer(
         &self,
-        route: Route,
+        route: RouteId,
         name: Option<String>,
         deadline: Deadline,
         request: &HeaderMap,
@@ -216,13 +211,13 @@ impl Gateway {
 }
 
 /// What a plain path of one of these routes asks for.
-fn plain(path: &str) -> (Route, Option<&str>) {
+fn plain(path: &str) -> (RouteId, Option<&str>) {
     match path {
-        "/buckets" => (Route::Buckets, None),
-        "/params" => (Route::Params, None),
+        "/buckets" => (RouteId::Buckets, None),
+        "/params" => (RouteId::Params, None),
         _ => match path.strip_prefix("/param") {
-            Some(name) => (Route::Param, Some(name)),
-            None => (Route::Values, path.strip_prefix("/values")),
+            Some(name) => (RouteId::Param, Some(name)),
+            None => (RouteId::Values, path.strip_prefix("/values")),
         },
     }
 }
