@@ -21,7 +21,7 @@ pub enum Error {
     Problem(Box<Problem>),
     #[error("aux-service cannot be reached, or its response is invalid")]
     UpstreamUnavailable(#[source] Cause),
-    #[error("aux-service did not answer in time")]
+    #[error("aux-service did not respond in time")]
     UpstreamTimeout,
     #[error(transparent)]
     CircuitOpen(#[from] Refused),
@@ -42,7 +42,7 @@ impl Error {
                 StatusCode::BAD_GATEWAY,
                 "upstream-unavailable",
                 "aux-service is unavailable",
-                "The service behind this one cannot be reached, or its answer was broken.",
+                "The service behind this one cannot be reached, or its response was broken.",
             )
             .retryable()
             .caused_by(cause.clone()),
@@ -50,14 +50,14 @@ impl Error {
                 StatusCode::GATEWAY_TIMEOUT,
                 "upstream-timeout",
                 "aux-service is too slow",
-                "The service behind this one did not answer in time.",
+                "The service behind this one did not respond in time.",
             )
             .retryable(),
             Self::CircuitOpen(Refused { retry_after }) => Problem::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "circuit-open",
                 "aux-service is failing",
-                "The service behind this one keeps failing, so it is left in peace for a moment.",
+                "The service behind this one keeps failing, so no call is made for a moment.",
             )
             .retry_after(*retry_after),
         }

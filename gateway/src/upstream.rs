@@ -70,8 +70,8 @@ struct Inner {
     cache: Cache<Error>,
     /// Version and revision of this process. Another build may write the same response differently.
     build: String,
-    /// The time that a load may take. `None` while the cache is off, where a load belongs to one
-    /// caller and ends at its deadline.
+    /// The time that a load may take. While the cache is off, a load belongs to one caller and ends
+    /// at its deadline, so there is none.
     load_timeout: Option<Duration>,
     /// Whether a client may force a revalidation. Only authenticated clients may.
     trusts_clients: bool,

@@ -87,8 +87,8 @@ pub enum Verdict {
     /// The upstream works and reports that AWS throttles it.
     ///
     /// Such a call counts as failed in the rate. It neither adds to the failures in a row nor ends
-    /// them, since it says nothing about the calls before and after it. As a probe it fails, since
-    /// one call of one is a rate of one.
+    /// them, since it says nothing about the calls before and after it. A throttled probe fails,
+    /// since one call of one is a rate of one.
     Throttled,
 }
 
@@ -215,7 +215,7 @@ impl Breaker {
         }
     }
 
-    /// Applies the result of a call. `None` is a call that was abandoned early.
+    /// Applies the result of a call. An abandoned call that was not slow has no verdict.
     fn apply(&self, epoch: u64, verdict: Option<Verdict>) {
         let now = Instant::now();
         let settings = &self.inner.settings;

@@ -29,7 +29,7 @@ use super::{budget::Budget, call::Call, failure::Failure};
 /// The upper bound of the backoff. `Retry-After` may ask for a longer pause.
 const MAX_BACKOFF: Duration = Duration::from_secs(1);
 
-/// How often, how soon, and how much in all.
+/// The limits of retries.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     /// Attempts of one call, the first included. At least 1.

@@ -12,7 +12,7 @@ pub(crate) struct Received<'a> {
     pub(crate) conditional: bool,
     pub(crate) status: StatusCode,
     pub(crate) headers: &'a HeaderMap,
-    /// `None` if the body is larger than the client reads.
+    /// The body, unless it is larger than the client reads.
     pub(crate) body: Option<&'a [u8]>,
 }
 

@@ -30,7 +30,7 @@ pub(crate) struct Seen {
 }
 
 impl Seen {
-    /// One that never travelled.
+    /// A request that was never sent.
     pub(crate) fn of(path: &str) -> Self {
         Self { path: path.to_owned(), headers: Vec::new(), at: Instant::now(), connection: 0 }
     }
@@ -133,7 +133,7 @@ impl Aux {
         format!("http://{}", self.addr)
     }
 
-    /// As a killed process: the port refuses, and open connections are gone.
+    /// Ends like a killed process: the port refuses connections, and open ones are closed.
     pub(crate) async fn stop(self) -> SocketAddr {
         self.listener.abort();
         let _ = self.listener.await;
@@ -142,7 +142,7 @@ impl Aux {
 }
 
 async fn accept(listener: TcpListener, shared: Arc<Shared>) {
-    // They end with the listener's task.
+    // The connections end with the listener's task.
     let mut connections = JoinSet::new();
     loop {
         let (stream, _) = listener.accept().await.expect("accepting works");
@@ -169,7 +169,7 @@ async fn converse(mut stream: TcpStream, connection: usize, shared: &Shared) {
         let reply = (shared.behaviour.lock())(&seen);
         for act in reply {
             match act {
-                // The gateway may be gone by now, which is its right.
+                // main-api may have closed the connection by now.
                 Act::Send(bytes) if stream.write_all(&bytes).await.is_err() => return,
                 Act::Send(_) => {}
                 Act::Wait(pause) => sleep(pause).await,
@@ -205,7 +205,7 @@ pub(crate) fn response(status: u16, headers: &[(&str, &str)], body: &str) -> Rep
     vec![Act::Send(bytes(status, headers, body.len(), body))]
 }
 
-/// A response whose announced length need not be true.
+/// A response whose announced length may be wrong.
 pub(crate) fn bytes(status: u16, headers: &[(&str, &str)], length: usize, body: &str) -> Vec<u8> {
     let mut text = format!("HTTP/1.1 {status} Status\r\ncontent-length: {length}\r\n");
     for (name, value) in headers {
@@ -218,7 +218,7 @@ pub(crate) fn bytes(status: u16, headers: &[(&str, &str)], length: usize, body: 
 
 pub(crate) const JSON: (&str, &str) = ("content-type", "application/json");
 
-/// What aux-service answers to each route when nothing is wrong.
+/// The response of a healthy aux-service to each route.
 pub(crate) fn healthy(seen: &Seen) -> Reply {
     response(200, &[JSON], body(&seen.path))
 }

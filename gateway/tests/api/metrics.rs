@@ -1,4 +1,4 @@
-//! What main-api exports of its calls to aux-service: names, labels, and whether they are true.
+//! The metrics of main-api's calls of aux-service: names, labels and values.
 
 use std::time::Duration;
 
@@ -46,7 +46,7 @@ async fn every_series_of_the_circuit_of_retries_and_of_connections_exists_from_t
     }
 }
 
-/// Dashboards and alerts are built on these names.
+/// Dashboards and alerts use these names.
 #[tokio::test]
 async fn the_names_are_those_of_the_contract() {
     let aux = Aux::start(healthy).await;
@@ -84,7 +84,7 @@ async fn each_attempt_is_counted_by_its_route_and_outcome() {
         ("invalid", |_| response(200, &[], "hello"), 1.0),
         // Three new connections: a reset of a reused one would not count for the circuit.
         ("unreachable", |_| vec![Act::Reset], 3.0),
-        // Two, since six failures in a row open the circuit.
+        // Two attempts, since six failures in a row open the circuit.
         ("timeout", |_| vec![Act::Stall], 2.0),
     ];
     for (outcome, behaviour, _) in faults {
@@ -113,7 +113,7 @@ async fn each_attempt_is_counted_by_its_route_and_outcome() {
 }
 
 #[tokio::test]
-async fn the_state_is_one_hot_and_true_at_every_scrape() {
+async fn the_state_is_one_hot_and_current_at_every_scrape() {
     let aux = Aux::start(|_| vec![Act::Reset]).await;
     let flags = ["--cache=off", "--breaker-open-for=1s", "--breaker-consecutive-failures=1"];
     let process = Process::start(&aux.url(), &flags).await;
