@@ -89,7 +89,8 @@ impl Attempt {
         match &result {
             Ok(_) => permit.record(Verdict::Success),
             // Every connection is closed at some time. The close of one says nothing about
-            // aux-service, so it must neither open the circuit nor end its probe.
+            // aux-service, so it gets no verdict. The permit still counts it if aux-service was
+            // slow by then: an idle connection's close meets a request at once or not at all.
             Err(Failure::Reset(_)) => drop(permit),
             // The caller gave less time than an attempt may take, and callers in a hurry must not
             // open the circuit for all. Without a verdict the permit decides by the elapsed time.

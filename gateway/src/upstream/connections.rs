@@ -117,7 +117,8 @@ fn client() -> ClientBuilder {
         // Calls stay inside the cluster. A proxy of the environment is meant for others.
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
-        // Only the retry layer retries, within its budget.
+        // Only the retry layer retries, within its budget. Below it, hyper-util replaces a connection
+        // that was closed before it took the request, since nothing was sent then.
         .retry(reqwest::retry::never())
         .connect_timeout(CONNECT_TIMEOUT)
         .pool_idle_timeout(POOL_IDLE_TIMEOUT)
