@@ -1,4 +1,4 @@
-//! What can go wrong, and what the caller is told.
+//! The errors of main-api, and the problem that the client gets for each.
 
 use std::sync::Arc;
 
@@ -8,23 +8,25 @@ use shared::{
     problem::{Cause, Problem},
 };
 
-use crate::{attempt::Failure, breaker::Refused};
+use crate::upstream::{breaker::Refused, failure::Failure};
 
-/// Variants by what the caller can do about it.
+/// An error of a call to aux-service, or of the request itself. Errors that ask the same of the
+/// client share a variant.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
-    /// aux-service told what is wrong, so the caller is told the same.
+    /// aux-service responded with a problem, and the client gets the same problem.
     #[error("aux-service answered with a problem")]
     Problem(Box<Problem>),
-    #[error("aux-service cannot be reached, or answered nonsense")]
+    #[error("aux-service cannot be reached, or its response is invalid")]
     UpstreamUnavailable(#[source] Cause),
-    #[error("aux-service did not answer in time")]
+    #[error("aux-service did not respond in time")]
     UpstreamTimeout,
     #[error(transparent)]
     CircuitOpen(#[from] Refused),
 }
 
 impl Error {
+    /// The body of the response.
     pub fn problem(&self) -> Problem {
         match self {
             Self::Problem(problem) => (**problem).clone(),
@@ -32,7 +34,7 @@ impl Error {
                 StatusCode::BAD_GATEWAY,
                 "upstream-unavailable",
                 "aux-service is unavailable",
-                "The service behind this one cannot be reached, or its answer was broken.",
+                "The service behind this one cannot be reached, or its response was broken.",
             )
             .retryable()
             .caused_by(cause.clone()),
@@ -40,14 +42,14 @@ impl Error {
                 StatusCode::GATEWAY_TIMEOUT,
                 "upstream-timeout",
                 "aux-service is too slow",
-                "The service behind this one did not answer in time.",
+                "The service behind this one did not respond in time.",
             )
             .retryable(),
             Self::CircuitOpen(Refused { retry_after }) => Problem::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "circuit-open",
                 "aux-service is failing",
-                "The service behind this one keeps failing, so it is left in peace for a moment.",
+                "The service behind this one keeps failing, so no call is made for a moment.",
             )
             .retry_after(*retry_after),
         }
@@ -57,10 +59,10 @@ impl Error {
 impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
         match failure {
-            Failure::Refused(refused) => Self::CircuitOpen(refused),
+            Failure::Refused { retry_after } => Self::CircuitOpen(Refused { retry_after }),
             Failure::TimedOut(_) => Self::UpstreamTimeout,
             Failure::Problem(problem) => Self::Problem(problem),
-            Failure::Unreachable(_) | Failure::Nonsense { .. } => {
+            Failure::Unreachable(_) | Failure::Reset(_) | Failure::InvalidResponse { .. } => {
                 Self::UpstreamUnavailable(Arc::new(failure))
             }
         }
@@ -77,7 +79,7 @@ impl CacheableError for Error {
     fn disposition(&self) -> Disposition {
         match self {
             Self::Problem(problem) if problem.status().is_client_error() => {
-                // aux-service says how long it remembers what there is not.
+                // aux-service sends the lifetime of its own negative entry.
                 match problem.max_age {
                     Some(ttl) => Disposition::Negative { ttl },
                     None => Disposition::Definitive,

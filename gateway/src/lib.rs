@@ -1,20 +1,11 @@
-//! main-api is the door that stays open.
+//! main-api, the resilient gateway in front of aux-service.
 //!
-//! A request comes in through [`routes`]; [`upstream`] asks aux-service for what it needs,
-//! through [`retry`], [`breaker`] and `attempt`, in this order, over a connection that is `kept`;
-//! `aggregate` makes ours of what aux-service answers;
-//! what goes wrong is an [`Error`](error::Error), which knows what the caller is told.
+//! A request comes in through [`routes`]. [`upstream`] calls aux-service for it. A failed call is an
+//! [`Error`](error::Error), which becomes the problem that the client gets.
 
 pub mod config;
 pub mod routes;
 pub mod upstream;
-pub mod retry;
-mod attempt;
-mod kept;
-mod head;
-mod aggregate;
-pub mod breaker;
-mod window;
 pub mod error;
 pub mod status;
 pub mod openapi;

@@ -13,9 +13,9 @@ use shared::{
 };
 
 use crate::{
-    breaker::Refused,
     error::Error,
     status::{Status, Upstream},
+    upstream::breaker::Refused,
 };
 
 /// The problems of aux-service, which go to the caller as they came. A test compares them with

@@ -1,13 +1,13 @@
-//! The client of aux-service. From the outside in: the overall deadline, the cache,
-//! [retry], then the layers of one attempt: [circuit breaker](crate::breaker),
-//! timeout, HTTP.
+//! The client of aux-service. From the outside in: the deadline, the cache, then the stack that
+//! [`Upstream::new`] composes.
 
 use std::{sync::Arc, time::Duration};
 
-use http::{Extensions, HeaderMap, HeaderValue, Method, header};
+use bytes::Bytes;
+use http::{Extensions, HeaderMap, HeaderValue, Method, StatusCode, header};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::Request;
-use reqwest_middleware::{ClientBuilder, ClientWithMiddleware};
+use reqwest_middleware::{ClientBuilder, ClientWithMiddleware, Error as ClientError};
 use serde_json::Value as JsonValue;
 use shared::{
     auth::Token,
@@ -16,144 +16,113 @@ use shared::{
     http_cache::{EntityTag, Freshness},
     metrics::REVISION,
     problem::Problem,
+    routes::RouteId,
     server::{Deadline, Query},
 };
 use tokio::time::Instant;
 use url::Url;
 
-use crate::{
-    aggregate::Body,
-    attempt::{self, Attempt, Call, Failure, Successes},
-    breaker::{self, Breaker},
-    config::Config,
-    error::Error,
-    kept::Kept,
-    retry::{self, Retry},
+use self::{
+    attempt::Attempt,
+    breaker::Breaker,
+    call::{CALLED_ROUTES, Call},
+    connections::Connections,
+    envelope::transform_of,
+    failure::Failure,
+    metrics::OkMetrics,
+    retry::Retry,
 };
+use crate::{config::Config, error::Error};
 
-/// A host that does not even shake hands within this time is gone; another replica may be there.
-pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+mod retry;
+pub mod budget;
+mod attempt;
+pub mod breaker;
+mod window;
+mod connections;
+mod body;
+mod validate;
+mod metrics;
+mod envelope;
+pub(crate) mod failure;
+mod call;
 
-/// Shorter than the two minutes after which aux-service closes a connection that nobody uses:
-/// a request must not meet that close half-way.
-pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// An abandoned attempt counts as a failure after its timeout divided by this.
+const SLOW_CALL_DIVISOR: u32 = 4;
 
-/// An abandoned attempt counts as a failure from this part of its timeout on.
-const SLOW_PART: u32 = 4;
-
-/// Who asks how things are wants to know now that aux-service does not answer.
+/// The timeout for `/status`: report an unresponsive aux-service quickly instead of waiting for the
+/// request timeout.
 const STATUS_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Nearly all paths below that of the base are shorter, in bytes.
+/// Room for nearly every path below the base's, in bytes.
 const USUAL_PATH: usize = 128;
 
 const NO_CACHE: HeaderValue = HeaderValue::from_static("no-cache");
 
-/// A handle: cloning it shares the client and what is kept.
+/// The client of aux-service. Cloning it shares the connections, the circuit and the cache.
 #[derive(Clone)]
-pub struct Upstream(Arc<Parts>);
+pub struct Upstream(Arc<Inner>);
 
-struct Parts {
+struct Inner {
     client: ClientWithMiddleware,
     base: Url,
     breaker: Breaker,
-    kept: Kept,
     cache: Cache<Error>,
-    /// Of this process: of two builds, one may write the same answer in another way.
+    /// Version and revision of this process. Another build may write the same response differently.
     build: String,
-    /// What a load may take; `None` while the cache is off, where each call is its caller's alone.
+    /// The time that a load may take. While the cache is off, a load belongs to one caller and ends
+    /// at its deadline, so there is none.
     load_timeout: Option<Duration>,
 }
 
-/// What aux-service can be asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Route {
-    Buckets,
-    Params,
-    Param,
-    Values,
-    Status,
-}
-
-impl Route {
-    fn of(id: shared::routes::RouteId) -> Self {
-        match id {
-            shared::routes::RouteId::Buckets => Self::Buckets,
-            shared::routes::RouteId::Params => Self::Params,
-            shared::routes::RouteId::Values => Self::Values,
-            _ => Self::Param,
-        }
-    }
-
-    const ALL: [Self; 5] = [Self::Buckets, Self::Params, Self::Param, Self::Values, Self::Status];
-
-    /// The label `route` of metrics.
-    pub fn template(self) -> &'static str {
-        match self {
-            Self::Buckets => "/buckets",
-            Self::Params => "/params",
-            Self::Param => "/param/{name}",
-            Self::Values => "/values/{path}",
-            Self::Status => "/status",
-        }
-    }
-
-    fn segment(self) -> &'static str {
-        match self {
-            Self::Buckets => "buckets",
-            Self::Params => "params",
-            Self::Param => "param",
-            Self::Values => "values",
-            Self::Status => "status",
-        }
-    }
-}
-
-/// One question to aux-service.
+/// A request to aux-service.
 #[derive(Clone, Copy)]
-struct Question<'a> {
-    route: Route,
+struct AuxRequest<'a> {
+    route: RouteId,
+    /// The parameter of the path, with its leading slash.
     name: Option<&'a str>,
-    /// Whether what aux-service keeps will not do.
+    /// Whether aux-service must not respond from its cache.
     revalidate: bool,
 }
 
 impl Upstream {
+    /// Builds the client. No connection is opened yet.
+    ///
+    /// # Errors
+    ///
+    /// reqwest cannot build a client.
     pub fn new(config: &Config) -> anyhow::Result<Self> {
-        let client = reqwest::Client::builder()
-            // Inside a cluster a proxy of the environment would only be in the way.
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            // One layer retries, and it has a budget.
-            .retry(reqwest::retry::never())
-            .connect_timeout(CONNECT_TIMEOUT)
-            .pool_idle_timeout(IDLE_TIMEOUT)
-            .tcp_nodelay(true)
-            .http1_only()
-            .build()?;
         let breaker = Breaker::new(breaker::Settings {
             consecutive_failures: config.breaker_consecutive_failures,
             failure_rate: config.breaker_failure_rate,
             window: config.breaker_window,
             min_calls: config.breaker_min_calls,
             open_for: config.breaker_open_for,
-            slow_call: config.attempt_timeout / SLOW_PART,
+            slow_call: config.attempt_timeout / SLOW_CALL_DIVISOR,
         });
         let retry = Retry::new(&retry::Settings {
             max_attempts: config.retry_max_attempts,
             backoff: config.retry_backoff,
             budget: config.retry_budget,
         });
-        let routes = Route::ALL.map(Route::template);
-        let kept = Kept::to(&config.aux_url);
+        retry::describe(&CALLED_ROUTES);
+        let connections = Connections::new()?;
+        let wrapped = connections.any_client();
         let attempt = Attempt {
             breaker: breaker.clone(),
-            kept: kept.clone(),
             timeout: config.attempt_timeout,
+            connections,
             token: config.aux_token_file.as_ref().map(Token::follow),
             version: config.main_version.clone(),
-            successes: Successes::new(&routes),
+            ok_metrics: OkMetrics::new(),
         };
+        let client = ClientBuilder::new(wrapped)
+            // Outside of the attempt, so that the circuit breaker sees every retry.
+            .with(retry)
+            // Circuit breaker, timeout, HTTP and validation. It is the last one, because it sends
+            // the request itself.
+            .with(attempt)
+            .build();
         let caching = config.common.cache == Switch::On;
         let settings = cache::Settings {
             name: "answers",
@@ -161,35 +130,34 @@ impl Upstream {
             max_bytes: config.common.cache_max_bytes.as_u64(),
         };
         let cache = if caching { Cache::new(settings) } else { Cache::off(settings) };
-        retry::describe(&routes);
-        attempt::describe();
-        Ok(Self(Arc::new(Parts {
-            client: ClientBuilder::new(client).with(retry).with(attempt).build(),
+        Ok(Self(Arc::new(Inner {
+            client,
             base: config.aux_url.clone(),
             breaker,
-            kept,
             cache,
             build: format!("{} {REVISION}", config.main_version),
             load_timeout: caching.then_some(config.request_timeout),
         })))
     }
 
-    /// Asks the cache, and aux-service if need be, for an answer of ours. `name` is what follows
-    /// the route's own segment.
+    /// Returns our response for a query, from the cache or with a call of aux-service.
     ///
-    /// A load that others may wait for too has the whole of `REQUEST_TIMEOUT`, however little time
-    /// the caller gave that began it. To wait no longer than until its own deadline is up to each
-    /// caller; the layer above the routes sees to that of the request.
+    /// Others may wait for the same load, so it has the whole of `REQUEST_TIMEOUT`, even if the
+    /// caller that starts it has less time. Each caller stops waiting at its own deadline, which the
+    /// layer above enforces.
+    ///
+    /// # Errors
+    ///
+    /// The problem for the client, if the call failed and the cache holds no usable entry.
     pub async fn answer(&self, query: Query) -> Result<Served, Problem> {
         let Query { route, mode, deadline: Deadline(deadline), .. } = query;
-        let revalidate = mode == Mode::Revalidate;
         let (upstream, name) = (self.clone(), query.parameter().map(str::to_owned));
         let load = async move |attempt: cache::Attempt| {
             let deadline =
                 upstream.0.load_timeout.map_or(deadline, |timeout| Instant::now() + timeout);
-            let route = Route::of(route);
-            let question = Question { route, name: name.as_deref(), revalidate };
-            upstream.load(question, attempt.previous, deadline).await
+            let revalidate = mode == Mode::Revalidate;
+            let request = AuxRequest { route, name: name.as_deref(), revalidate };
+            upstream.load(request, attempt.previous, deadline).await
         };
         Ok(self.0.cache.get(&query.key, mode, load).await?)
     }
@@ -199,44 +167,35 @@ impl Upstream {
         Some(self.0.cache.lookup(key, now)?.map_err(Problem::from))
     }
 
-    /// aux-service's own status, as it is at this moment.
+    /// Returns the current `/status` of aux-service, within at most two seconds.
+    ///
+    /// # Errors
+    ///
+    /// aux-service does not respond, or the circuit is open.
     pub async fn status(&self, Deadline(deadline): Deadline) -> Result<JsonValue, Error> {
-        let question = Question { route: Route::Status, name: None, revalidate: false };
+        let request = AuxRequest { route: RouteId::Status, name: None, revalidate: false };
         let deadline = deadline.min(Instant::now() + STATUS_TIMEOUT);
-        let (_, body) = self.fetch(question, None, deadline).await?;
-        Ok(serde_json::from_slice(&body.expect("a 200 has one"))
-            .expect("the attempt has parsed it"))
+        let (_, body) = self.fetch(request, None, deadline).await?;
+        let body = body.expect("a request without a validator has no 304");
+        Ok(serde_json::from_slice(&body).expect("the attempt has parsed the body"))
     }
 
-    /// One answer of aux-service, made into one of ours.
+    /// Loads one entry of the cache from aux-service.
     async fn load(
         &self,
-        question: Question<'_>,
+        request: AuxRequest<'_>,
         previous: Option<Previous>,
         deadline: Instant,
     ) -> Result<Loaded, Error> {
-        let asked = Instant::now();
+        let started = Instant::now();
         let validator = previous.as_ref().and_then(|previous| previous.validator.clone());
-        let (headers, body) = self.fetch(question, validator, deadline).await?;
-        let freshness = Freshness::read(&headers, asked.elapsed());
+        let (headers, body) = self.fetch(request, validator, deadline).await?;
+        let freshness = Freshness::read(&headers, started.elapsed());
         let storable = freshness.is_some();
         let answer = match (body, previous) {
             (None, previous) => previous.expect("only its validator has a 304").answer,
-            (Some(mut body), _) => {
-                if storable {
-                    let body = std::mem::take(&mut *body);
-                    match headers.get(header::ETAG) {
-                        // Ours is made of theirs and our build, and of nothing else.
-                        Some(theirs) if theirs.as_bytes().starts_with(b"\"") => {
-                            let source = [theirs.as_bytes(), self.0.build.as_bytes()];
-                            Answer::tagged(Answer::JSON, body, EntityTag::of_source(&source))
-                        }
-                        _ => Answer::new(Answer::JSON, body),
-                    }
-                } else {
-                    Answer::secret(Answer::JSON, body)
-                }
-            }
+            (Some(body), _) if storable => self.storable(&headers, &body),
+            (Some(body), _) => Answer::secret_bytes(Answer::JSON, body),
         };
         Ok(Loaded {
             answer,
@@ -249,54 +208,72 @@ impl Upstream {
         })
     }
 
-    /// Asks aux-service: the headers of a 200 with the body of our answer to it, or those of a 304 to
-    /// a `validator`.
+    /// A body for the cache, in memory of its exact size. Its tag is made of the upstream's strong
+    /// tag and our build, since our body depends on nothing else.
+    fn storable(&self, headers: &HeaderMap, body: &[u8]) -> Answer {
+        match headers.get(header::ETAG).map(HeaderValue::as_bytes) {
+            Some(upstream) if upstream.starts_with(b"\"") => {
+                let tag = EntityTag::of_source(&[upstream, self.0.build.as_bytes()]);
+                Answer::tagged(Answer::JSON, body.to_vec(), tag)
+            }
+            _ => Answer::new(Answer::JSON, body.to_vec()),
+        }
+    }
+
+    /// Calls aux-service. Returns the headers of the response and our body, which is `None` for a
+    /// 304 to the `validator`. The body is wiped from memory when it is dropped.
     async fn fetch(
         &self,
-        Question { route, name, revalidate }: Question<'_>,
+        AuxRequest { route, name, revalidate }: AuxRequest<'_>,
         validator: Option<Box<[u8]>>,
         deadline: Instant,
-    ) -> Result<(HeaderMap, Option<Body>), Error> {
-        let mut call = Extensions::new();
-        call.insert(Call { route: route.template(), deadline, aggregate: route.aggregate() });
+    ) -> Result<(HeaderMap, Option<Bytes>), Error> {
+        let mut extensions = Extensions::new();
+        extensions.insert(Call { route, deadline, transform: transform_of(route) });
         let mut request = Request::new(Method::GET, self.url(route, name));
         if let Some(validator) = validator.and_then(|tag| HeaderValue::from_bytes(&tag).ok()) {
             request.headers_mut().insert(header::IF_NONE_MATCH, validator);
         }
         if revalidate {
-            // Or aux-service would answer what it keeps.
+            // Without it, aux-service would respond from its cache.
             request.headers_mut().insert(header::CACHE_CONTROL, NO_CACHE);
         }
         // No attempt and no pause before one outlasts the deadline of its call.
-        let response = self.0.client.execute_with_extensions(request, &mut call).await;
+        let response = self.0.client.execute_with_extensions(request, &mut extensions).await;
         let mut response = response.map_err(Failure::from)?;
-        Ok((std::mem::take(response.headers_mut()), call.remove()))
+        let headers = std::mem::take(response.headers_mut());
+        if response.status() == StatusCode::NOT_MODIFIED {
+            return Ok((headers, None));
+        }
+        // The attempt has read the body, so nothing is waited for or copied here.
+        let body = response.bytes().await.map_err(ClientError::from).map_err(Failure::from)?;
+        Ok((headers, Some(body)))
     }
 
-    /// What `/readyz` tells of aux-service.
-    pub fn health(&self) -> serde_json::Value {
+    /// The dependencies that `/readyz` reports.
+    pub fn health(&self) -> JsonValue {
         serde_json::json!({
-            "aux-service": if self.0.breaker.is_in_doubt() { "degraded" } else { "ok" },
+            "aux-service": if self.0.breaker.is_degraded() { "degraded" } else { "ok" },
             "circuit_breaker": self.0.breaker.state().as_str(),
         })
     }
 
-    /// To be called before each scrape, and every few seconds.
+    /// Updates the metrics that time alone changes. Call it before each scrape, and every few
+    /// seconds.
     pub fn refresh_metrics(&self) {
         self.0.breaker.publish();
-        self.0.kept.sweep();
         self.0.cache.sync();
     }
 
-    /// No name can lead out of its route: one in which anything could have a meaning goes as a single
-    /// segment.
-    fn url(&self, route: Route, name: Option<&str>) -> Url {
-        // `Url::path_segments_mut` would drop tabs and line ends, and so ask for another name.
+    /// The URL of a request. No name can lead out of its route: a name with a character or a segment
+    /// that has a meaning in URLs becomes one encoded segment.
+    fn url(&self, route: RouteId, name: Option<&str>) -> Url {
+        // `Url::path_segments_mut` would drop tabs and line ends, and so change the name.
         let base = self.0.base.path().trim_end_matches('/');
         let mut path = String::with_capacity(base.len() + USUAL_PATH);
-        path.extend([base, "/", route.segment()]);
+        path.extend([base, route.base()]);
         match name {
-            // As the client has most likely written it, so that aux-service finds it at once.
+            // A plain name is its own cache key in aux-service, which needs no decoding there.
             Some(name) if is_plain(name) => path.push_str(name),
             Some(name) => {
                 path.push('/');
@@ -310,7 +287,7 @@ impl Upstream {
     }
 }
 
-/// Whether a name is segments of harmless characters, each with its slash before it.
+/// Whether a name consists of segments of harmless characters, each with a slash before it.
 fn is_plain(name: &str) -> bool {
     let harmless = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.".contains(byte);
     let plain = |part: &[u8]| !matches!(part, b"" | b"." | b"..") && part.iter().all(harmless);

@@ -38,9 +38,12 @@ const OF_AUX: [(&str, &str, &[&str]); 2] = [
     ("aws_requests_total", "counter", &["operation", "outcome"]),
 ];
 
-const OF_MAIN: [(&str, &str, &[&str]); 5] = [
+const OF_MAIN: [(&str, &str, &[&str]); 8] = [
     ("circuit_breaker_state", "gauge", &["state"]),
     ("circuit_breaker_transitions_total", "counter", &["from", "to"]),
+    ("upstream_connection_resets_total", "counter", &[]),
+    ("upstream_connections_opened_total", "counter", &[]),
+    ("upstream_connections_reused_total", "counter", &[]),
     ("upstream_request_duration_seconds", "histogram", &["outcome", "route"]),
     ("upstream_requests_total", "counter", &["outcome", "route"]),
     ("upstream_retries_total", "counter", &["outcome", "route"]),

@@ -4,9 +4,9 @@ use std::{hint::black_box, time::Duration};
 
 use aux_service::shield::{Group, Shield};
 use gungraun::prelude::*;
-use main_api::{
+use main_api::upstream::{
     breaker::{Breaker, Settings, State, Verdict},
-    retry::Budget,
+    budget::Budget,
 };
 use shared::{cache::Urgency, metrics::Exporter};
 
@@ -27,7 +27,7 @@ fn closed() -> Breaker {
 fn open() -> Breaker {
     let breaker = closed();
     for _ in 0..5 {
-        breaker.acquire().expect("closed").judge(Verdict::Failure);
+        breaker.acquire().expect("closed").record(Verdict::Failure);
     }
     assert_eq!(breaker.state(), State::Open);
     breaker
@@ -36,7 +36,7 @@ fn open() -> Breaker {
 fn succeed(breaker: Breaker) -> Breaker {
     for _ in 0..TIMES {
         let permit = black_box(&breaker).acquire().expect("closed");
-        permit.judge(black_box(Verdict::Success));
+        permit.record(black_box(Verdict::Success));
     }
     breaker
 }

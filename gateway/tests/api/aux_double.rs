@@ -1,6 +1,7 @@
 //! A stand-in for aux-service that misbehaves on cue, byte by byte, on a real socket.
 
 use std::{
+    collections::BTreeSet,
     net::SocketAddr,
     sync::{
         Arc,
@@ -13,7 +14,7 @@ use parking_lot::Mutex;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
-    sync::watch,
+    sync::{Barrier, watch},
     task::JoinSet,
     time::{Instant, sleep},
 };
@@ -24,12 +25,12 @@ pub(crate) struct Seen {
     pub(crate) path: String,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) at: Instant,
-    /// On which connection, in the order in which they were accepted, from 0.
+    /// The number of its connection, from 0, in the order of acceptance.
     pub(crate) connection: usize,
 }
 
 impl Seen {
-    /// One that never travelled.
+    /// A request that was never sent.
     pub(crate) fn of(path: &str) -> Self {
         Self { path: path.to_owned(), headers: Vec::new(), at: Instant::now(), connection: 0 }
     }
@@ -39,11 +40,13 @@ impl Seen {
     }
 }
 
-/// What is done to a connection, in order, once a request has been read.
+/// A step of a response. The steps are made in order once a request has been read.
 #[derive(Clone, Debug)]
 pub(crate) enum Act {
     Send(Vec<u8>),
     Wait(Duration),
+    /// Waits until the barrier's number of requests have arrived.
+    Meet(Arc<Barrier>),
     /// Nothing more is sent, and the connection stays.
     Stall,
     /// An orderly end of the connection.
@@ -60,7 +63,7 @@ struct Shared {
     behaviour: Mutex<Behaviour>,
     seen: Mutex<Vec<Seen>>,
     accepted: AtomicUsize,
-    open: AtomicUsize,
+    open: Mutex<BTreeSet<usize>>,
     hang_up: watch::Sender<()>,
 }
 
@@ -85,7 +88,7 @@ impl Aux {
             behaviour: Mutex::new(Box::new(behaviour)),
             seen: Mutex::new(Vec::new()),
             accepted: AtomicUsize::new(0),
-            open: AtomicUsize::new(0),
+            open: Mutex::default(),
             hang_up: watch::Sender::new(()),
         });
         let listener = tokio::spawn(accept(listener, Arc::clone(&shared)));
@@ -106,14 +109,19 @@ impl Aux {
         self.shared.seen.lock().len()
     }
 
-    /// How many connections there have been.
+    /// The number of connections that were ever accepted.
     pub(crate) fn accepted(&self) -> usize {
         self.shared.accepted.load(Relaxed)
     }
 
-    /// How many connections there are.
+    /// The number of connections that are open.
     pub(crate) fn open(&self) -> usize {
-        self.shared.open.load(Relaxed)
+        self.shared.open.lock().len()
+    }
+
+    /// Whether a connection is open.
+    pub(crate) fn is_open(&self, connection: usize) -> bool {
+        self.shared.open.lock().contains(&connection)
     }
 
     /// Closes every connection that waits for a request.
@@ -125,7 +133,7 @@ impl Aux {
         format!("http://{}", self.addr)
     }
 
-    /// As a killed process: the port refuses, and open connections are gone.
+    /// Ends like a killed process: the port refuses connections, and open ones are closed.
     pub(crate) async fn stop(self) -> SocketAddr {
         self.listener.abort();
         let _ = self.listener.await;
@@ -134,16 +142,16 @@ impl Aux {
 }
 
 async fn accept(listener: TcpListener, shared: Arc<Shared>) {
-    // They end with the listener's task.
+    // The connections end with the listener's task.
     let mut connections = JoinSet::new();
     loop {
         let (stream, _) = listener.accept().await.expect("accepting works");
         let connection = shared.accepted.fetch_add(1, Relaxed);
-        shared.open.fetch_add(1, Relaxed);
+        shared.open.lock().insert(connection);
         let shared = Arc::clone(&shared);
         connections.spawn(async move {
             converse(stream, connection, &shared).await;
-            shared.open.fetch_sub(1, Relaxed);
+            shared.open.lock().remove(&connection);
         });
     }
 }
@@ -161,10 +169,13 @@ async fn converse(mut stream: TcpStream, connection: usize, shared: &Shared) {
         let reply = (shared.behaviour.lock())(&seen);
         for act in reply {
             match act {
-                // The gateway may be gone by now, which is its right.
+                // main-api may have closed the connection by now.
                 Act::Send(bytes) if stream.write_all(&bytes).await.is_err() => return,
                 Act::Send(_) => {}
                 Act::Wait(pause) => sleep(pause).await,
+                Act::Meet(barrier) => {
+                    barrier.wait().await;
+                }
                 Act::Stall => std::future::pending().await,
                 Act::Close => return,
                 Act::Reset => return stream.set_zero_linger().expect("an option of a socket"),
@@ -194,7 +205,7 @@ pub(crate) fn response(status: u16, headers: &[(&str, &str)], body: &str) -> Rep
     vec![Act::Send(bytes(status, headers, body.len(), body))]
 }
 
-/// A response whose announced length need not be true.
+/// A response whose announced length may be wrong.
 pub(crate) fn bytes(status: u16, headers: &[(&str, &str)], length: usize, body: &str) -> Vec<u8> {
     let mut text = format!("HTTP/1.1 {status} Status\r\ncontent-length: {length}\r\n");
     for (name, value) in headers {
@@ -207,7 +218,7 @@ pub(crate) fn bytes(status: u16, headers: &[(&str, &str)], length: usize, body: 
 
 pub(crate) const JSON: (&str, &str) = ("content-type", "application/json");
 
-/// What aux-service answers to each route when nothing is wrong.
+/// The response of a healthy aux-service to each route.
 pub(crate) fn healthy(seen: &Seen) -> Reply {
     response(200, &[JSON], body(&seen.path))
 }

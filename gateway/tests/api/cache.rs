@@ -1,5 +1,5 @@
-//! main-api's own cache: what it keeps, for how long, and what it answers when aux-service does
-//! not.
+//! main-api's own cache: which responses it stores and for how long, and which one it sends while
+//! aux-service fails.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,7 +15,7 @@ use crate::{
 
 const ON: &str = "--cache=on";
 
-fn kept_for(cache_control: &'static str, age: &'static str) -> impl Fn(&Seen) -> Reply + Clone {
+fn fresh_for(cache_control: &'static str, age: &'static str) -> impl Fn(&Seen) -> Reply + Clone {
     move |seen| {
         let headers = [
             JSON,
@@ -32,7 +32,7 @@ fn seconds(answer: &Answer, name: &str) -> u64 {
     answer.header(name).expect("it is told").parse().expect("seconds")
 }
 
-/// Asks until the answer is as wanted.
+/// Repeats a request until its response is as wanted.
 async fn until(gateway: &Gateway, path: &str, wanted: impl Fn(&Answer) -> bool) -> Answer {
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {
@@ -46,8 +46,8 @@ async fn until(gateway: &Gateway, path: &str, wanted: impl Fn(&Answer) -> bool) 
 }
 
 #[tokio::test]
-async fn a_fresh_answer_is_asked_for_once() {
-    let aux = Aux::start(kept_for("max-age=60", "7")).await;
+async fn a_fresh_entry_costs_one_call() {
+    let aux = Aux::start(fresh_for("max-age=60", "7")).await;
     let gateway = Gateway::before(&aux, &[ON]).await;
     let first = gateway.get("/param/a").await;
     let second = gateway.get("/param/a").await;
@@ -61,11 +61,11 @@ async fn a_fresh_answer_is_asked_for_once() {
     assert!(status.starts_with("aux-service; hit; ttl=53, main-api; hit; ttl=5"), "{status}");
 }
 
-/// A client must not take an answer for young because it passed through two caches.
+/// A response must not seem younger to a client because it passed through two caches.
 #[tokio::test]
 async fn the_age_is_that_of_the_origin_across_both_caches() {
     let aux =
-        Aux::start(kept_for("max-age=60, stale-while-revalidate=30, stale-if-error=600", "7"))
+        Aux::start(fresh_for("max-age=60, stale-while-revalidate=30, stale-if-error=600", "7"))
             .await;
     let gateway = Gateway::before(&aux, &[ON]).await;
     let first = gateway.get("/buckets").await;
@@ -79,9 +79,9 @@ async fn the_age_is_that_of_the_origin_across_both_caches() {
 }
 
 #[tokio::test]
-async fn an_answer_ages_while_it_is_under_way() {
+async fn a_response_ages_while_it_is_on_its_way() {
     let aux = Aux::start(|seen| {
-        let mut reply = kept_for("max-age=60", "7")(seen);
+        let mut reply = fresh_for("max-age=60", "7")(seen);
         reply.insert(0, Act::Wait(Duration::from_millis(1100)));
         reply
     })
@@ -91,7 +91,7 @@ async fn an_answer_ages_while_it_is_under_way() {
 }
 
 #[tokio::test]
-async fn each_name_has_an_answer_of_its_own() {
+async fn each_name_has_an_entry_of_its_own() {
     let aux = Aux::start(|seen| {
         let body = format!(r#"{{"version":"1","value":"the value of {}"}}"#, seen.path);
         response(200, &[JSON, ("cache-control", "max-age=60")], &body)
@@ -109,8 +109,8 @@ async fn each_name_has_an_answer_of_its_own() {
 }
 
 #[tokio::test]
-async fn a_client_that_has_the_answer_is_told_so() {
-    let aux = Aux::start(kept_for("max-age=60", "0")).await;
+async fn a_client_with_the_current_response_gets_a_304() {
+    let aux = Aux::start(fresh_for("max-age=60", "0")).await;
     let gateway = Gateway::before(&aux, &[ON]).await;
     let etag = gateway.get("/buckets").await.header("etag").expect("a tag").to_owned();
     assert_ne!(etag, "\"theirs\"", "our body is another than theirs");
@@ -119,8 +119,8 @@ async fn a_client_that_has_the_answer_is_told_so() {
 }
 
 #[tokio::test]
-async fn a_stale_answer_is_given_at_once_and_revalidated_behind_it() {
-    let aux = Aux::start(kept_for("max-age=0, stale-while-revalidate=60", "0")).await;
+async fn a_stale_entry_is_served_at_once_and_refreshed_in_the_background() {
+    let aux = Aux::start(fresh_for("max-age=0, stale-while-revalidate=60", "0")).await;
     let gateway = Gateway::before(&aux, &[ON]).await;
     let first = gateway.get("/buckets").await;
     aux.behave(|seen| {
@@ -144,7 +144,7 @@ async fn a_stale_answer_is_given_at_once_and_revalidated_behind_it() {
 }
 
 #[tokio::test]
-async fn when_aux_service_fails_a_stale_answer_stands_in() {
+async fn a_stale_entry_is_served_while_aux_service_fails() {
     let faults: [fn(&Seen) -> Reply; 4] = [
         |_| vec![Act::Reset],
         |_| vec![Act::Stall],
@@ -152,7 +152,7 @@ async fn when_aux_service_fails_a_stale_answer_stands_in() {
         |_| response(500, &[], "oops"),
     ];
     for fault in faults {
-        let aux = Aux::start(kept_for("max-age=0, stale-if-error=60", "0")).await;
+        let aux = Aux::start(fresh_for("max-age=0, stale-if-error=60", "0")).await;
         let gateway = Gateway::before(&aux, &[ON, "--attempt-timeout=200ms"]).await;
         let good = gateway.get("/buckets").await;
         aux.behave(fault);
@@ -164,12 +164,12 @@ async fn when_aux_service_fails_a_stale_answer_stands_in() {
 }
 
 #[tokio::test]
-async fn when_aux_service_is_gone_and_the_circuit_open_it_stands_in_at_once() {
-    let aux = Aux::start(kept_for("max-age=0, stale-if-error=60", "0")).await;
+async fn a_stale_entry_is_served_at_once_while_the_circuit_is_open() {
+    let aux = Aux::start(fresh_for("max-age=0, stale-if-error=60", "0")).await;
     let gateway = Gateway::before(&aux, &[ON, "--breaker-open-for=60s"]).await;
     let good = gateway.get("/param/warm").await;
     aux.stop().await;
-    // Names that nobody has asked for before.
+    // This name has no entry.
     until(&gateway, "/param/cold", |answer| answer.body["code"] == "circuit-open").await;
     for _ in 0..20 {
         let answer = gateway.get("/param/warm").await;
@@ -178,8 +178,8 @@ async fn when_aux_service_is_gone_and_the_circuit_open_it_stands_in_at_once() {
 }
 
 #[tokio::test]
-async fn staleness_has_an_end() {
-    let aux = Aux::start(kept_for("max-age=1, stale-if-error=1", "0")).await;
+async fn a_stale_entry_expires() {
+    let aux = Aux::start(fresh_for("max-age=1, stale-if-error=1", "0")).await;
     let gateway = Gateway::before(&aux, &[ON]).await;
     assert_eq!(gateway.get("/buckets").await.status, 200);
     let loaded = Instant::now();
@@ -190,9 +190,9 @@ async fn staleness_has_an_end() {
 }
 
 #[tokio::test]
-async fn what_must_not_be_stored_is_not() {
+async fn a_response_that_must_not_be_stored_is_not_stored() {
     for forbidden in ["no-store", "private, max-age=60", "no-cache", ""] {
-        let aux = Aux::start(kept_for(forbidden, "0")).await;
+        let aux = Aux::start(fresh_for(forbidden, "0")).await;
         let gateway = Gateway::before(&aux, &[ON]).await;
         for calls in 1..=3 {
             let answer = gateway.get("/param/secret").await;
@@ -207,7 +207,7 @@ async fn what_must_not_be_stored_is_not() {
 }
 
 #[tokio::test]
-async fn a_name_that_is_unknown_is_remembered_as_long_as_aux_service_says() {
+async fn a_negative_entry_lives_as_long_as_aux_service_says() {
     let unknown = |_: &Seen| {
         problem(404, "parameter-not-found", false, &[("cache-control", "max-age=7"), ("age", "2")])
     };
@@ -226,9 +226,9 @@ async fn a_name_that_is_unknown_is_remembered_as_long_as_aux_service_says() {
 }
 
 #[tokio::test]
-async fn a_parameter_that_is_gone_or_denied_is_not_answered_from_the_past() {
+async fn a_404_or_a_403_replaces_the_entry() {
     for (status, code) in [(404, "parameter-not-found"), (403, "aws-access-denied")] {
-        let aux = Aux::start(kept_for("max-age=0, stale-if-error=600", "0")).await;
+        let aux = Aux::start(fresh_for("max-age=0, stale-if-error=600", "0")).await;
         let gateway = Gateway::before(&aux, &[ON]).await;
         assert_eq!(gateway.get("/param/a").await.status, 200);
         aux.behave(move |_| problem(status, code, false, &[]));
@@ -239,9 +239,9 @@ async fn a_parameter_that_is_gone_or_denied_is_not_answered_from_the_past() {
 }
 
 #[tokio::test]
-async fn many_who_ask_at_once_make_one_call() {
+async fn concurrent_requests_make_one_call() {
     let aux = Aux::start(|seen| {
-        let mut reply = kept_for("max-age=60", "0")(seen);
+        let mut reply = fresh_for("max-age=60", "0")(seen);
         reply.insert(0, Act::Wait(Duration::from_millis(300)));
         reply
     })
@@ -256,11 +256,11 @@ async fn many_who_ask_at_once_make_one_call() {
     assert_eq!(aux.calls(), 1);
 }
 
-/// A caller in a hurry must not spoil the load for those who wait, nor for those who come after.
+/// A caller in a hurry must not end the load for the others that wait, nor for later ones.
 #[tokio::test]
-async fn a_load_outlives_the_caller_that_began_it() {
+async fn a_load_outlives_the_caller_that_started_it() {
     let aux = Aux::start(|seen| {
-        let mut reply = kept_for("max-age=60", "0")(seen);
+        let mut reply = fresh_for("max-age=60", "0")(seen);
         reply.insert(0, Act::Wait(Duration::from_millis(500)));
         reply
     })
@@ -274,17 +274,17 @@ async fn a_load_outlives_the_caller_that_began_it() {
     assert_eq!(aux.seen()[0].header("x-envoy-expected-rq-timeout-ms"), Some("4000"));
 }
 
-/// A client that is known may ask for the truth of this moment; through an open service anybody
-/// could drain AWS's quota so.
+/// Through a service without tokens, anybody could drain the quota of AWS with forced
+/// revalidations.
 #[tokio::test]
-async fn only_a_known_client_may_have_aux_service_asked_anew() {
+async fn only_an_authenticated_client_can_force_a_revalidation() {
     let tokens = format!("{}/known-client.tokens", env!("CARGO_TARGET_TMPDIR"));
     std::fs::write(&tokens, "a-token-of-enough-length\n").unwrap();
     let file = format!("--auth-token-file={tokens}");
     let asks =
         [("authorization", "Bearer a-token-of-enough-length"), ("cache-control", "no-cache")];
     for (flags, calls, told) in [(vec![ON, &file], 2, Some("no-cache")), (vec![ON], 1, None)] {
-        let aux = Aux::start(kept_for("max-age=60", "0")).await;
+        let aux = Aux::start(fresh_for("max-age=60", "0")).await;
         let gateway = Gateway::before(&aux, &flags).await;
         for _ in 0..2 {
             assert_eq!(gateway.get_with("/param/a", &asks).await.status, 200);
@@ -295,8 +295,8 @@ async fn only_a_known_client_may_have_aux_service_asked_anew() {
 }
 
 #[tokio::test]
-async fn the_parts_of_the_inventory_come_from_the_cache_too() {
-    let aux = Aux::start(kept_for("max-age=60", "0")).await;
+async fn the_parts_of_the_inventory_come_from_the_cache() {
+    let aux = Aux::start(fresh_for("max-age=60", "0")).await;
     let gateway = Gateway::before(&aux, &[ON]).await;
     gateway.get("/buckets").await;
     gateway.get("/inventory").await;
@@ -305,8 +305,8 @@ async fn the_parts_of_the_inventory_come_from_the_cache_too() {
 }
 
 #[tokio::test]
-async fn without_a_cache_every_request_is_a_call_and_clients_may_still_keep_the_answer() {
-    let aux = Aux::start(kept_for("max-age=60", "7")).await;
+async fn without_a_cache_every_request_is_a_call_and_clients_may_still_store_the_response() {
+    let aux = Aux::start(fresh_for("max-age=60", "7")).await;
     let gateway = Gateway::before(&aux, &[]).await;
     for calls in 1..=3 {
         let answer = gateway.get("/buckets").await;
@@ -318,7 +318,7 @@ async fn without_a_cache_every_request_is_a_call_and_clients_may_still_keep_the_
 }
 
 #[tokio::test]
-async fn one_that_never_answered_is_no_reason_to_keep_anything() {
+async fn a_failure_to_reach_aux_service_is_not_stored() {
     let aux = Aux::start(|_| vec![Act::Reset]).await;
     let gateway = Gateway::before(&aux, &[ON]).await;
     gateway.get("/buckets").await.assert_problem(502, "upstream-unavailable");

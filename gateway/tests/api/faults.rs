@@ -1,5 +1,5 @@
-//! One call to an aux-service that fails in every way there is: what the client hears, and how
-//! often aux-service was asked.
+//! One call of an aux-service that fails in every way: the response that the client gets, and the
+//! number of attempts.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::{
 
 const ATTEMPTS: usize = 3;
 
-/// Fails once, then works.
+/// Responds with the fault once, then works.
 fn once(fault: Reply) -> impl FnMut(&Seen) -> Reply {
     let mut fault = Some(fault);
     move |seen| fault.take().unwrap_or_else(|| healthy(seen))
@@ -20,7 +20,7 @@ fn always(fault: Reply) -> impl FnMut(&Seen) -> Reply {
     move |_| fault.clone()
 }
 
-/// A good answer, cut in half.
+/// The first half of a good response.
 fn half() -> Act {
     let body = body("/buckets");
     Act::Send(bytes(200, &[JSON], body.len(), &body[..body.len() / 2]))
@@ -34,7 +34,7 @@ fn slow_body() -> Reply {
     vec![half(), Act::Stall]
 }
 
-/// Never silent for long, and never done: only a bound on the whole attempt ends it.
+/// A body that never pauses for long and never ends. Only a limit of the whole attempt ends it.
 fn dripping_body() -> Reply {
     let mut reply = vec![Act::Send(bytes(200, &[JSON], 1000, "{"))];
     for _ in 0..100 {
@@ -51,7 +51,7 @@ fn reset_in_the_body() -> Reply {
     vec![half(), Act::Wait(Duration::from_millis(20)), Act::Reset]
 }
 
-fn closed_without_a_word() -> Reply {
+fn closed_without_a_response() -> Reply {
     vec![Act::Close]
 }
 
@@ -63,7 +63,7 @@ fn garbage() -> Reply {
     vec![Act::Send(b"\x16\x03\x01 this is no HTTP\r\n\r\n".to_vec()), Act::Close]
 }
 
-/// Its length is known only when all of it is there.
+/// A response without an announced length.
 fn chunked(body: &str) -> Reply {
     let (name, value) = JSON;
     let head = format!("HTTP/1.1 200 OK\r\n{name}: {value}\r\ntransfer-encoding: chunked\r\n\r\n");
@@ -71,14 +71,14 @@ fn chunked(body: &str) -> Reply {
 }
 
 #[tokio::test]
-async fn a_fault_that_passes_is_not_seen_by_the_client() {
+async fn a_fault_that_passes_is_hidden_from_the_client() {
     let faults = [
         ("slow headers", slow_headers()),
         ("a slow body", slow_body()),
         ("a dripping body", dripping_body()),
         ("a reset", reset()),
         ("a reset in the body", reset_in_the_body()),
-        ("a close", closed_without_a_word()),
+        ("a close", closed_without_a_response()),
         ("a truncated body", truncated()),
         ("garbage", garbage()),
         ("a retryable 502", problem(502, "aws-unavailable", true, &[])),
@@ -129,7 +129,7 @@ async fn an_upstream_that_breaks_off_is_a_502() {
     for (name, fault) in [
         ("a reset", reset()),
         ("a reset in the body", reset_in_the_body()),
-        ("a close", closed_without_a_word()),
+        ("a close", closed_without_a_response()),
         ("a truncated body", truncated()),
         ("garbage", garbage()),
     ] {
@@ -143,7 +143,7 @@ async fn an_upstream_that_breaks_off_is_a_502() {
 }
 
 #[tokio::test]
-async fn a_port_that_nobody_listens_on_is_a_502() {
+async fn a_refused_connection_is_a_502() {
     let aux = Aux::start(healthy).await;
     let url = aux.url();
     aux.stop().await;
@@ -152,7 +152,7 @@ async fn a_port_that_nobody_listens_on_is_a_502() {
 }
 
 #[tokio::test]
-async fn nonsense_is_a_502_and_not_asked_for_again() {
+async fn an_invalid_response_is_a_502_and_is_not_retried() {
     let text = ("content-type", "text/html");
     let good = body("/buckets");
     let huge = format!("{{\"version\":\"1\",\"buckets\":[\"{}\"]}}", "x".repeat(17 << 20));
@@ -208,7 +208,7 @@ async fn a_problem_keeps_its_status_and_its_code() {
 }
 
 #[tokio::test]
-async fn retry_after_is_waited_for_within_the_deadline() {
+async fn a_retry_waits_for_retry_after_within_the_deadline() {
     let aux = Aux::start(once(problem(503, "overloaded", true, &[("retry-after", "1")]))).await;
     let gateway = Gateway::before(&aux, &[]).await;
     let answer = gateway.get("/buckets").await;
@@ -219,7 +219,7 @@ async fn retry_after_is_waited_for_within_the_deadline() {
 }
 
 #[tokio::test]
-async fn a_longer_retry_after_is_handed_to_the_client_at_once() {
+async fn a_longer_retry_after_is_passed_to_the_client_at_once() {
     let aux =
         Aux::start(always(problem(503, "aws-throttled", true, &[("retry-after", "60")]))).await;
     let gateway = Gateway::before(&aux, &[]).await;

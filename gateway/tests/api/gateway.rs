@@ -1,4 +1,4 @@
-//! main-api as its clients meet it: on a socket.
+//! main-api on a socket, as its clients see it.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ pub(crate) struct Gateway {
     _stop: oneshot::Sender<()>,
 }
 
-/// What a client got.
+/// The response that a client got.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -32,7 +32,7 @@ impl Answer {
         self.headers.get(name).map(|value| value.to_str().expect("text"))
     }
 
-    /// Checks that it is a problem, whole and coherent.
+    /// Checks that the response is a complete problem and agrees with itself.
     #[track_caller]
     pub(crate) fn assert_problem(&self, status: u16, code: &str) {
         assert_eq!((self.status, self.body["code"].as_str()), (status, Some(code)), "{self:?}");
@@ -43,8 +43,8 @@ impl Answer {
 }
 
 impl Gateway {
-    /// In front of `aux`, without a cache, so that each request is a call. Times are those of the
-    /// product unless a test is about time: a busy machine must not decide it.
+    /// Starts main-api in front of `aux`, without a cache, so that each request is a call. Timeouts are
+    /// the product's unless a test is about time, so that a busy machine does not fail it.
     pub(crate) async fn before(aux: &Aux, flags: &[&str]) -> Self {
         Self::start(&aux.url(), flags).await
     }
@@ -88,7 +88,7 @@ impl Gateway {
         Answer { status, headers, body, elapsed }
     }
 
-    /// The status alone, for answers without a body.
+    /// The status alone, for responses without a body.
     pub(crate) async fn status_with(&self, path: &str, headers: &[(&str, &str)]) -> u16 {
         self.send(path, headers).await.status().as_u16()
     }
@@ -101,7 +101,7 @@ impl Gateway {
         request.send().await.expect("main-api always answers")
     }
 
-    /// The state that `/readyz` tells.
+    /// The state of the circuit, as `/readyz` reports it.
     pub(crate) async fn circuit(&self) -> String {
         let ready = self.get("/readyz").await;
         assert_eq!(ready.status, 200, "an outage of aux-service takes no traffic away");

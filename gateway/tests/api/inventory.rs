@@ -9,7 +9,7 @@ use crate::{
     gateway::Gateway,
 };
 
-/// One outcome for each list.
+/// An aux-service with one outcome for each list; `None` is healthy.
 async fn aux(buckets: Option<Reply>, params: Option<Reply>) -> Aux {
     Aux::start(move |seen| {
         let fault = if seen.path == "/buckets" { &buckets } else { &params };
@@ -27,7 +27,7 @@ fn denied() -> Reply {
 }
 
 #[tokio::test]
-async fn both_lists_come_in_one_answer() {
+async fn both_lists_come_in_one_response() {
     let aux = aux(None, None).await;
     let gateway = Gateway::before(&aux, &["--main-version=9.9.9"]).await;
     let answer = gateway.get("/inventory").await;
@@ -44,7 +44,7 @@ async fn both_lists_come_in_one_answer() {
 }
 
 #[tokio::test]
-async fn they_are_fetched_at_the_same_time() {
+async fn both_lists_are_loaded_at_the_same_time() {
     let slow = |path| {
         let mut reply = healthy(&crate::aux_double::Seen::of(path));
         reply.insert(0, Act::Wait(Duration::from_millis(800)));
@@ -92,7 +92,7 @@ async fn a_part_that_hangs_does_not_take_the_other_with_it() {
 }
 
 #[tokio::test]
-async fn when_both_fail_the_worst_problem_is_the_answer() {
+async fn the_problem_with_the_highest_status_is_sent_when_both_lists_fail() {
     let aux = aux(Some(denied()), Some(throttled())).await;
     let gateway = Gateway::before(&aux, &[]).await;
     gateway.get("/inventory").await.assert_problem(503, "aws-throttled");

@@ -5,7 +5,7 @@ mod aux_double;
 mod gateway;
 mod process;
 mod faults;
-mod kept;
+mod connections;
 mod propagation;
 mod outage;
 mod inventory;

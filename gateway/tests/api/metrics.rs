@@ -1,4 +1,4 @@
-//! What main-api exports of its calls to aux-service: names, labels, and whether they are true.
+//! The metrics of main-api's calls of aux-service: names, labels and values.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ fn states(metrics: &Metrics) -> [f64; 3] {
 }
 
 #[tokio::test]
-async fn every_series_of_the_circuit_and_of_retries_is_there_from_the_start() {
+async fn every_series_of_the_circuit_of_retries_and_of_connections_exists_from_the_start() {
     let process = Process::start("http://127.0.0.1:1", &[]).await;
     let metrics = process.scrape().await;
     assert_eq!(states(&metrics), [1.0, 0.0, 0.0]);
@@ -37,9 +37,16 @@ async fn every_series_of_the_circuit_and_of_retries_is_there_from_the_start() {
             assert_eq!(metrics.value("upstream_retries_total", &labels), Some(0.0), "{labels:?}");
         }
     }
+    for name in [
+        "upstream_connections_opened_total",
+        "upstream_connections_reused_total",
+        "upstream_connection_resets_total",
+    ] {
+        assert_eq!(metrics.value(name, &[]), Some(0.0), "{name}");
+    }
 }
 
-/// Dashboards and alerts are built on these names.
+/// Dashboards and alerts use these names.
 #[tokio::test]
 async fn the_names_are_those_of_the_contract() {
     let aux = Aux::start(healthy).await;
@@ -48,7 +55,14 @@ async fn the_names_are_those_of_the_contract() {
     let metrics = process.scrape().await;
     assert_eq!(
         metrics.names("upstream_"),
-        ["upstream_request_duration_seconds", "upstream_requests_total", "upstream_retries_total"]
+        [
+            "upstream_connection_resets_total",
+            "upstream_connections_opened_total",
+            "upstream_connections_reused_total",
+            "upstream_request_duration_seconds",
+            "upstream_requests_total",
+            "upstream_retries_total"
+        ]
     );
     assert_eq!(
         metrics.names("circuit_breaker_"),
@@ -68,8 +82,9 @@ async fn each_attempt_is_counted_by_its_route_and_outcome() {
         ("throttled", |_| problem(503, "aws-throttled", true, &[("retry-after", "60")]), 1.0),
         ("server_error", |_| problem(502, "aws-credentials", false, &[]), 1.0),
         ("invalid", |_| response(200, &[], "hello"), 1.0),
+        // Three new connections: a reset of a reused one would not count for the circuit.
         ("unreachable", |_| vec![Act::Reset], 3.0),
-        // Two, since six failures in a row open the circuit.
+        // Two attempts, since six failures in a row open the circuit.
         ("timeout", |_| vec![Act::Stall], 2.0),
     ];
     for (outcome, behaviour, _) in faults {
@@ -98,7 +113,7 @@ async fn each_attempt_is_counted_by_its_route_and_outcome() {
 }
 
 #[tokio::test]
-async fn the_state_is_one_hot_and_true_at_every_scrape() {
+async fn the_state_is_one_hot_and_current_at_every_scrape() {
     let aux = Aux::start(|_| vec![Act::Reset]).await;
     let flags = ["--cache=off", "--breaker-open-for=1s", "--breaker-consecutive-failures=1"];
     let process = Process::start(&aux.url(), &flags).await;

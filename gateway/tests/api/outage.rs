@@ -1,4 +1,4 @@
-//! aux-service is gone, or broken for good: nobody waits for it, and it is left in peace.
+//! A long outage of aux-service: clients do not wait for it, and main-api makes few calls of it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,12 +9,12 @@ use crate::{
     gateway::Gateway,
 };
 
-/// The reserve of the retry budget: thirty to begin with, and three more a second.
+/// The reserve of the retry budget: 30 retries at the start, and three more a second.
 fn reserve(elapsed: Duration) -> f64 {
     30.0 * ((elapsed.as_secs_f64() / 9.0).floor() + 1.0)
 }
 
-/// A circuit that never opens, so that the budget alone limits what aux-service sees.
+/// With these flags the circuit never opens, so the budget alone limits the attempts.
 const NO_BREAKER: [&str; 2] =
     ["--breaker-consecutive-failures=1000000", "--breaker-min-calls=1000000"];
 
@@ -63,7 +63,7 @@ async fn under_a_total_outage_the_circuit_opens_and_spares_the_upstream() {
 }
 
 #[tokio::test]
-async fn an_open_circuit_answers_at_once_and_tells_when_to_come_back() {
+async fn an_open_circuit_refuses_at_once_and_sends_retry_after() {
     let aux = Aux::start(|_| vec![Act::Stall]).await;
     let gateway =
         Gateway::before(&aux, &["--breaker-consecutive-failures=1", "--attempt-timeout=200ms"])
@@ -88,7 +88,7 @@ async fn an_open_circuit_answers_at_once_and_tells_when_to_come_back() {
 }
 
 #[tokio::test]
-async fn readiness_tells_the_circuit_and_does_not_fall_with_it() {
+async fn readiness_reports_an_open_circuit_and_stays_true() {
     let aux = Aux::start(|_| vec![Act::Reset]).await;
     let flags = ["--breaker-consecutive-failures=1", "--breaker-open-for=1s"];
     let gateway = Gateway::before(&aux, &flags).await;
@@ -127,10 +127,10 @@ async fn traffic_flows_again_soon_after_aux_service_returns() {
     assert!(aux.calls() >= 1);
 }
 
-/// A 4xx is an answer: a client that asks for the wrong names must not close the door for all
-/// others.
+/// A 4xx is a success of aux-service. A client that requests wrong names must not open the circuit
+/// for all others.
 #[tokio::test]
-async fn refused_requests_do_not_open_the_circuit() {
+async fn client_errors_do_not_open_the_circuit() {
     let aux = Aux::start(|_| problem(404, "parameter-not-found", false, &[])).await;
     let gateway = Gateway::before(&aux, &[]).await;
     for _ in 0..50 {
@@ -141,7 +141,7 @@ async fn refused_requests_do_not_open_the_circuit() {
 }
 
 #[tokio::test]
-async fn throttling_opens_the_circuit_by_its_rate_and_not_by_its_length() {
+async fn throttling_opens_the_circuit_by_its_rate_and_not_in_a_row() {
     let aux = Aux::start(|_| problem(503, "aws-throttled", true, &[("retry-after", "60")])).await;
     let gateway = Gateway::before(&aux, &[]).await;
     for _ in 0..19 {
@@ -153,7 +153,7 @@ async fn throttling_opens_the_circuit_by_its_rate_and_not_by_its_length() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_aws_opens_no_circuit_to_aux_service() {
+async fn a_failure_of_aws_does_not_open_the_circuit() {
     let shielded = r#"{"type":"urn:problem:aws-throttled","title":"AWS throttles","status":503,
         "detail":"-","code":"aws-throttled","retryable":true,"request_id":"-","error":"-","shielded":true}"#;
     let shielded = response(503, &[("content-type", "application/problem+json")], shielded);

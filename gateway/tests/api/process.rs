@@ -1,4 +1,4 @@
-//! The real binary, in a process of its own: with metrics that no other test writes to.
+//! The real binary in a process of its own, with metrics that no other test writes to.
 
 use std::process::Stdio;
 
@@ -32,7 +32,7 @@ impl Process {
                 break line["address"].as_str().expect("an address").to_owned();
             }
         };
-        // Somebody must read on, or the process would block on its log.
+        // The process would block on its log if it were not read on.
         tokio::spawn(async move { while let Ok(Some(_)) = log.next_line().await {} });
         let client = reqwest::Client::builder().no_proxy().build().expect("a client");
         Self { url: format!("http://{address}"), client, _child: child }
@@ -54,8 +54,7 @@ impl Process {
 pub(crate) struct Metrics(String);
 
 impl Metrics {
-    /// The value of one series, labels in alphabetical order of the test's own choice: they are
-    /// compared as a set.
+    /// The value of one series. Labels may be in any order.
     pub(crate) fn value(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
         self.series(name).into_iter().find_map(|(found, value)| {
             let same = found.len() == labels.len()
@@ -83,7 +82,7 @@ impl Metrics {
         series
     }
 
-    /// The names of all metrics that begin so.
+    /// The names of all metrics with this prefix.
     pub(crate) fn names(&self, prefix: &str) -> Vec<String> {
         let types = self.0.lines().filter_map(|line| line.strip_prefix("# TYPE "));
         let names = types.filter_map(|line| line.split(' ').next());

@@ -1,4 +1,4 @@
-//! What travels from main-api's client to aux-service.
+//! The headers and names that main-api sends to aux-service.
 
 use crate::{
     aux_double::{Act, Aux, healthy},
@@ -13,7 +13,7 @@ fn milliseconds(seen: &crate::aux_double::Seen) -> u64 {
 }
 
 #[tokio::test]
-async fn aux_service_hears_how_long_an_attempt_may_take() {
+async fn an_attempt_sends_its_timeout() {
     let aux = Aux::start(healthy).await;
     let gateway = Gateway::before(&aux, &["--attempt-timeout=700ms"]).await;
     assert_eq!(gateway.get("/buckets").await.status, 200);
@@ -21,7 +21,7 @@ async fn aux_service_hears_how_long_an_attempt_may_take() {
 }
 
 #[tokio::test]
-async fn a_caller_in_a_hurry_shortens_it() {
+async fn a_deadline_of_the_caller_shortens_the_timeout_of_an_attempt() {
     let aux = Aux::start(healthy).await;
     let gateway = Gateway::before(&aux, &["--attempt-timeout=3s"]).await;
     for (told, bounds) in [("1500", 1000..=1500), ("60000", 3000..=3000), ("soon", 3000..=3000)] {
@@ -32,7 +32,7 @@ async fn a_caller_in_a_hurry_shortens_it() {
 }
 
 #[tokio::test]
-async fn each_attempt_tells_what_remains() {
+async fn each_attempt_sends_the_remaining_time() {
     let aux = Aux::start(|_| vec![Act::Stall]).await;
     let flags = ["--attempt-timeout=300ms", "--request-timeout=500ms", "--retry-backoff=1ms"];
     let gateway = Gateway::before(&aux, &flags).await;
@@ -57,7 +57,7 @@ async fn callers_in_a_hurry_do_not_open_the_circuit() {
 }
 
 #[tokio::test]
-async fn an_upstream_that_hangs_opens_it_for_them_too() {
+async fn callers_in_a_hurry_open_the_circuit_to_an_upstream_that_hangs() {
     let aux = Aux::start(|_| vec![Act::Stall]).await;
     let flags = ["--attempt-timeout=400ms", "--breaker-consecutive-failures=2"];
     let gateway = Gateway::before(&aux, &flags).await;
@@ -68,7 +68,7 @@ async fn an_upstream_that_hangs_opens_it_for_them_too() {
 }
 
 #[tokio::test]
-async fn the_identity_of_a_request_goes_with_it() {
+async fn the_ids_of_a_request_are_sent_with_its_call() {
     let aux = Aux::start(healthy).await;
     let gateway = Gateway::before(&aux, &[]).await;
     let traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";

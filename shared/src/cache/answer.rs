@@ -45,6 +45,12 @@ impl Answer {
         Self { body: Bytes::from_owner(body), content_type, etag: None }
     }
 
+    /// [`Answer::secret`] of bytes whose owner wipes them, such as `Bytes::from_owner` of a
+    /// [`Zeroizing`].
+    pub fn secret_bytes(content_type: HeaderValue, body: Bytes) -> Self {
+        Self { body, content_type, etag: None }
+    }
+
     /// [`Answer::new`] of a value as JSON.
     pub fn json(value: &impl Serialize) -> serde_json::Result<Self> {
         Ok(Self::new(Self::JSON, to_json(value)?))

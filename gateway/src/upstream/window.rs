@@ -1,17 +1,17 @@
-//! Counts over a sliding span of time.
+//! Counts over a sliding window of time.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// A count expires within a tenth of the span: fine enough for a rate,
-/// and a look costs the same however many calls there were.
+/// A count expires within a tenth of the span, which is fine enough for a rate. A sum costs the same
+/// for any number of calls.
 const BUCKETS: u64 = 10;
 
-/// `N` kinds of things, counted over the last `span`: never over more, and over nine tenths of it
-/// at least.
+/// Counts of `N` kinds over the last `span`: over at most the whole span, and at least nine tenths
+/// of it.
 #[derive(Debug)]
-pub(crate) struct Window<const N: usize> {
+pub(super) struct Window<const N: usize> {
     origin: Instant,
     bucket: Duration,
     buckets: [Bucket<N>; BUCKETS as usize],
@@ -24,7 +24,8 @@ struct Bucket<const N: usize> {
 }
 
 impl<const N: usize> Window<N> {
-    pub(crate) fn new(span: Duration) -> Self {
+    /// Starts with no counts.
+    pub(super) fn new(span: Duration) -> Self {
         let bucket = (span / BUCKETS as u32).max(Duration::from_nanos(1));
         Self {
             origin: Instant::now(),
@@ -33,7 +34,8 @@ impl<const N: usize> Window<N> {
         }
     }
 
-    pub(crate) fn add(&mut self, now: Instant, kind: usize) {
+    /// Adds one to a kind, from 0 to `N - 1`.
+    pub(super) fn add(&mut self, now: Instant, kind: usize) {
         let tick = self.tick(now);
         let bucket = &mut self.buckets[(tick % BUCKETS) as usize];
         if bucket.tick != tick {
@@ -42,7 +44,8 @@ impl<const N: usize> Window<N> {
         bucket.counts[kind] += 1;
     }
 
-    pub(crate) fn sums(&self, now: Instant) -> [u64; N] {
+    /// The count of each kind.
+    pub(super) fn sums(&self, now: Instant) -> [u64; N] {
         let tick = self.tick(now);
         let mut sums = [0; N];
         for bucket in self.buckets.iter().filter(|bucket| tick - bucket.tick < BUCKETS) {
@@ -68,7 +71,7 @@ mod tests {
     const SPAN: Duration = Duration::from_secs(10);
 
     #[tokio::test(start_paused = true)]
-    async fn a_count_leaves_when_the_span_has_passed_and_not_before() {
+    async fn a_count_expires_when_the_span_has_passed_and_not_before() {
         let mut window = Window::<2>::new(SPAN);
         window.add(Instant::now(), 0);
         window.add(Instant::now(), 1);
@@ -79,9 +82,9 @@ mod tests {
         assert_eq!(window.sums(Instant::now()), [0, 0]);
     }
 
-    /// A window that starts afresh every `span` would forget half of what this one still knows.
+    /// A window that restarts every `span` would lose counts that are still within the span.
     #[tokio::test(start_paused = true)]
-    async fn it_slides_rather_than_starting_afresh() {
+    async fn the_window_slides_and_does_not_restart() {
         let mut window = Window::<1>::new(SPAN);
         for _ in 0..25 {
             window.add(Instant::now(), 0);
@@ -93,7 +96,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_long_silence_leaves_nothing_behind() {
+    async fn a_long_pause_expires_every_count() {
         let mut window = Window::<1>::new(SPAN);
         window.add(Instant::now(), 0);
         advance(SPAN * 1000).await;

@@ -1,0 +1,162 @@
+//! One attempt of a call: a request out, the whole response in.
+
+use std::{error::Error as _, time::Duration};
+
+use bytes::Bytes;
+use http::{Extensions, HeaderMap, HeaderValue, StatusCode, header};
+use reqwest::{Request, Response, ResponseBuilderExt};
+use reqwest_middleware::{Error, Middleware, Next};
+use shared::{auth::Token, server::EXPECTED_TIMEOUT, telemetry::RequestContext, trace::Span};
+use tokio::time::timeout;
+use url::Url;
+
+use super::{
+    body,
+    breaker::{Breaker, Refused, Verdict},
+    call::Call,
+    connections::Connections,
+    failure::Failure,
+    metrics::{self, OK, OkMetrics},
+    validate::{Received, validate_response},
+};
+
+/// Room for the headers of a request, so that the map does not grow.
+const HEADERS: usize = 8;
+
+/// The layer that makes one attempt: circuit breaker, then timeout, then HTTP. The timeout covers
+/// the response's body and its validation, so a response that stalls, breaks off or is invalid fails
+/// here, where the circuit breaker sees it and a retry can help.
+pub(crate) struct Attempt {
+    pub(crate) breaker: Breaker,
+    pub(crate) connections: Connections,
+    /// The longest time of an attempt. A call's deadline may shorten it.
+    pub(crate) timeout: Duration,
+    /// The bearer token for aux-service.
+    pub(crate) token: Option<Token>,
+    /// Our version, which each of our bodies contains.
+    pub(crate) version: String,
+    pub(crate) ok_metrics: OkMetrics,
+}
+
+#[async_trait::async_trait]
+impl Middleware for Attempt {
+    // `next` would send on the one client that the middleware wraps. An attempt is sent on the next
+    // client in turn instead, so this layer is the last one.
+    async fn handle(
+        &self,
+        request: Request,
+        extensions: &mut Extensions,
+        _next: Next<'_>,
+    ) -> reqwest_middleware::Result<Response> {
+        self.run(request, *Call::of(extensions)).await.map_err(Error::middleware)
+    }
+}
+
+impl Attempt {
+    async fn run(&self, mut request: Request, call: Call) -> Result<Response, Failure> {
+        let permit = self.breaker.acquire().map_err(|Refused { retry_after }| {
+            let failure = Failure::Refused { retry_after };
+            metrics::requests(call.route, failure.outcome()).increment(1);
+            failure
+        })?;
+        let mut timer = self.ok_metrics.start(call.route);
+        let remaining = call.deadline.saturating_duration_since(timer.started);
+        let limit = self.timeout.min(remaining);
+        let mut span = Span::client(|| format!("GET {}", call.route.path()));
+        let headers = request.headers_mut();
+        headers.reserve(HEADERS);
+        headers.insert(EXPECTED_TIMEOUT, HeaderValue::from(limit.as_millis() as u64));
+        if let Some(token) = &self.token {
+            headers.insert(header::AUTHORIZATION, token.header());
+        }
+        if let Some(context) = RequestContext::current() {
+            span.within(context).inject(headers);
+        }
+
+        let result = match timeout(limit, self.exchange(request, call)).await {
+            Ok(result) => result,
+            Err(_) => Err(Failure::TimedOut(limit)),
+        };
+
+        timer.outcome = result.as_ref().map_or_else(Failure::outcome, |_| OK);
+        span.tell("outcome", timer.outcome);
+        if let Err(failure) = &result {
+            span.fail("");
+            // A retry or a stale entry may hide this failure, so no other line reports it.
+            let cause = failure.source().map(ToString::to_string);
+            tracing::debug!(route = call.route.path(), %failure, cause, "an attempt failed");
+        }
+        match &result {
+            Ok(_) => permit.record(Verdict::Success),
+            // Every connection is closed at some time. The close of one says nothing about
+            // aux-service, so it gets no verdict. The permit still counts it if aux-service was
+            // slow by then: an idle connection's close meets a request at once or not at all.
+            Err(Failure::Reset(_)) => drop(permit),
+            // The caller gave less time than an attempt may take, and callers in a hurry must not
+            // open the circuit for all. Without a verdict the permit decides by the elapsed time.
+            Err(failure) if failure.is_timeout() && limit < self.timeout => drop(permit),
+            Err(failure) => permit.record(verdict(failure)),
+        }
+        result
+    }
+
+    /// Sends the request, reads the response to its end, and returns it with our own body.
+    async fn exchange(&self, request: Request, call: Call) -> Result<Response, Failure> {
+        let url = request.url().clone();
+        let conditional = request.headers().contains_key(header::IF_NONE_MATCH);
+        let mut response = self.connections.send(request).await?;
+        let received = body::read(&mut response)
+            .await
+            .map_err(|error| Failure::Unreachable(error.without_url().into()))?;
+        let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
+        let received =
+            Received { conditional, status, headers: &headers, body: received.as_deref() };
+        let body = validate_response(received, |body| (call.transform)(body, &self.version))?;
+        Ok(response_of(url, status, headers, body))
+    }
+}
+
+/// A response of these parts. The headers that describe the upstream's body are removed, since ours
+/// is another.
+fn response_of(url: Url, status: StatusCode, mut headers: HeaderMap, body: Bytes) -> Response {
+    headers.remove(header::CONTENT_LENGTH);
+    headers.remove(header::TRANSFER_ENCODING);
+    // Without a URL, reqwest would parse a placeholder.
+    let response = http::Response::builder().status(status).url(url).body(body);
+    let mut response = response.expect("a status and a URL are valid parts");
+    *response.headers_mut() = headers;
+    response.into()
+}
+
+/// The verdict of the circuit on a failure. The circuit judges aux-service, which works when it
+/// reports a problem of AWS: an open circuit would only hide its stale entries.
+fn verdict(failure: &Failure) -> Verdict {
+    match failure {
+        _ if failure.is_client_error() => Verdict::Success,
+        Failure::Problem(problem) if problem.shielded => Verdict::Success,
+        _ if failure.is_throttled() => Verdict::Throttled,
+        Failure::Problem(problem) if problem.code.starts_with("aws-") => Verdict::Success,
+        _ => Verdict::Failure,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use zeroize::Zeroizing;
+
+    use super::*;
+
+    /// A secret must not be copied into memory that nothing wipes.
+    #[tokio::test]
+    async fn a_body_is_not_copied_on_its_way_through_the_layers() {
+        let body = Bytes::from_owner(Zeroizing::new(b"hunter2".to_vec()));
+        let place = body.as_ptr();
+        let url = Url::parse("http://aux-service/").expect("a URL");
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(3));
+        let response = response_of(url, StatusCode::OK, headers, body);
+        assert_eq!(response.content_length(), Some(7), "the length is that of our body");
+        let read = response.bytes().await.expect("the body is in memory");
+        assert_eq!((read.as_ptr(), &*read), (place, &b"hunter2"[..]));
+    }
+}

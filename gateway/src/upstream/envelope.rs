@@ -1,0 +1,218 @@
+//! The body of our response, made of the body of aux-service's: the same members, and the versions
+//! of both services.
+
+use std::collections::BTreeMap;
+
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{Error, IgnoredAny},
+};
+use serde_json::value::RawValue;
+use shared::{
+    routes::RouteId,
+    wire::{Aggregated, Buckets, Parameters, Value, Values},
+};
+use zeroize::Zeroizing;
+
+/// A body. It may hold a secret, so it is wiped from memory when it is dropped.
+pub(crate) type Body = Zeroizing<Vec<u8>>;
+
+/// Makes our body out of the upstream's body and our version. Returns `None` if the upstream's body
+/// is not one of its route.
+pub(crate) type BodyTransform = fn(&[u8], &str) -> Option<Body>;
+
+/// The transform of a route. A route that main-api does not call has no valid body.
+pub(crate) fn transform_of(route: RouteId) -> BodyTransform {
+    match route {
+        RouteId::Buckets => |upstream, version| {
+            wrap(upstream, version, |UpstreamBuckets { version, buckets }| {
+                (version, Buckets { buckets })
+            })
+        },
+        RouteId::Params => |upstream, version| {
+            wrap(upstream, version, |UpstreamParameters { version, parameters }| {
+                (version, Parameters { parameters })
+            })
+        },
+        RouteId::Param => |upstream, version| {
+            wrap(upstream, version, |UpstreamValue { version, value }| (version, Value { value }))
+        },
+        RouteId::Values => |upstream, version| {
+            wrap(upstream, version, |UpstreamValues { version, path, values, omitted }| {
+                (version, Values { path, values, omitted })
+            })
+        },
+        // `/status` is passed on as it is.
+        RouteId::Status => |upstream, _| {
+            let _: IgnoredAny = serde_json::from_slice(upstream).ok()?;
+            Some(upstream.to_vec().into())
+        },
+        _ => |_, _| None,
+    }
+}
+
+/// A string as the upstream wrote it, quotes and escapes included. It is not decoded, so the only
+/// copy of a value is the one in our body.
+#[derive(Serialize)]
+#[serde(transparent)]
+struct RawText<'a>(&'a RawValue);
+
+impl<'de: 'a, 'a> Deserialize<'de> for RawText<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let json: &RawValue = Deserialize::deserialize(deserializer)?;
+        // `RawValue` accepts any four hex digits after `\u`, so a lone surrogate passes. Parse the
+        // string to reject it.
+        let parse = |json| serde_json::from_str::<Zeroizing<String>>(json);
+        if json.get().starts_with('"') && (!json.get().contains("\\u") || parse(json.get()).is_ok())
+        {
+            Ok(Self(json))
+        } else {
+            Err(D::Error::custom("a value is a string"))
+        }
+    }
+}
+
+// The upstream's bodies are one object each. With a type for the envelope around a type for its
+// content, the parser would copy every member before it knows which type has it.
+
+#[derive(Deserialize)]
+struct UpstreamBuckets {
+    version: String,
+    buckets: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct UpstreamParameters {
+    version: String,
+    parameters: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct UpstreamValue<'a> {
+    version: String,
+    #[serde(borrow)]
+    value: RawText<'a>,
+}
+
+#[derive(Deserialize)]
+struct UpstreamValues<'a> {
+    version: String,
+    path: String,
+    #[serde(borrow)]
+    values: BTreeMap<String, RawText<'a>>,
+    omitted: Vec<String>,
+}
+
+/// The bytes of our envelope that the upstream's has not, without our version.
+const ENVELOPE: usize = r#""main_version":"","aux_"#.len();
+
+/// The most bytes that an escaped character of a string is longer: `\u0000`.
+const ESCAPE: usize = 5;
+
+/// Wraps the content of the upstream's body in our envelope. `unwrap` splits the body into the
+/// upstream's version and the content.
+fn wrap<'a, T: Deserialize<'a>, B: Serialize>(
+    upstream: &'a [u8],
+    version: &str,
+    unwrap: impl FnOnce(T) -> (String, B),
+) -> Option<Body> {
+    // The parser would also take an array of the members.
+    if !upstream.trim_ascii_start().starts_with(b"{") {
+        return None;
+    }
+    // The parser's message may quote a value, so it is dropped.
+    let (aux_version, body) = unwrap(serde_json::from_slice(upstream).ok()?);
+    let wrapped = Aggregated { main_version: version.to_owned(), aux_version, body };
+    // No JSON of the same members is shorter than ours, so all of it fits. A buffer that grows would
+    // leave the outgrown one, with a secret in it, in freed memory.
+    let mut body = Zeroizing::new(Vec::with_capacity(upstream.len() + room_for(version)));
+    serde_json::to_writer(&mut *body, &wrapped).ok()?;
+    Some(body)
+}
+
+/// The bytes that our envelope adds. They are exact for nearly every version.
+fn room_for(version: &str) -> usize {
+    let escaped = |byte: &u8| byte.is_ascii_control() || matches!(byte, b'"' | b'\\');
+    let escapes = version.bytes().filter(|byte| escaped(byte)).count();
+    ENVELOPE + version.len() + ESCAPE * escapes
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+    use shared::wire::Versioned;
+
+    use super::*;
+
+    fn wrapped(route: RouteId, upstream: &str) -> Option<serde_json::Value> {
+        let body = transform_of(route)(upstream.as_bytes(), "2")?;
+        Some(serde_json::from_slice(&body).expect("JSON"))
+    }
+
+    #[test]
+    fn the_members_stay_and_both_versions_are_added() {
+        assert_eq!(
+            wrapped(RouteId::Buckets, r#"{"version":"1","buckets":["a"]}"#),
+            Some(json!({ "main_version": "2", "aux_version": "1", "buckets": ["a"] }))
+        );
+        assert_eq!(
+            wrapped(RouteId::Param, r#" { "value" : "\u00e9\n" , "version" : "1" , "more" : 1 } "#),
+            Some(json!({ "main_version": "2", "aux_version": "1", "value": "é\n" }))
+        );
+    }
+
+    #[test]
+    fn a_body_of_another_kind_is_refused() {
+        for upstream in [
+            r#"{"version":"1"}"#,
+            r#"{"value":"v"}"#,
+            r#"{"version":1,"value":"v"}"#,
+            r#"{"version":"1","value":1}"#,
+            r#"{"version":"1","value":null}"#,
+            r#"{"version":"1","value":["v"]}"#,
+            r#"{"version":"1","value":{"v":"v"}}"#,
+            r#"{"version":"1","value":"v","value":"w"}"#,
+            r#"{"version":"1","value":"\x"}"#,
+            r#"{"version":"1","value":"\u12"}"#,
+            r#"{"version":"1","value":"\ud800"}"#,
+            r#"{"version":"1","value":"v}"#,
+            r#"{"version":"1","value":"v"} and more"#,
+            r#"["1","v"]"#,
+            "{\"version\":\"1\",\"value\":\"a line\nand another\"}",
+            "",
+        ] {
+            assert_eq!(wrapped(RouteId::Param, upstream), None, "{upstream}");
+        }
+        let no_text = b"{\"version\":\"1\",\"value\":\"\xff\"}";
+        assert!(transform_of(RouteId::Param)(no_text, "2").is_none(), "it is not UTF-8");
+        let values = r#"{"version":"1","path":"/","values":{"/a":1},"omitted":[]}"#;
+        assert_eq!(wrapped(RouteId::Values, values), None);
+        assert_eq!(wrapped(RouteId::Status, "{"), None);
+    }
+
+    #[test]
+    fn a_value_keeps_its_spelling() {
+        let upstream = r#"{"version":"1","value":"\u00e9\/\n\"é"}"#;
+        let wrapped = transform_of(RouteId::Param)(upstream.as_bytes(), "2").expect("a parameter");
+        let expected = r#"{"main_version":"2","aux_version":"1","value":"\u00e9\/\n\"é"}"#;
+        assert_eq!(std::str::from_utf8(&wrapped), Ok(expected));
+    }
+
+    proptest! {
+        #[test]
+        fn the_buffer_has_room_for_every_body(
+            version in ".*",
+            values in prop::collection::btree_map(".*", ".*", 0..5),
+        ) {
+            let body = Values { path: version.clone(), values, omitted: vec![version.clone()] };
+            let upstream = serde_json::to_vec(&Versioned { version: version.clone(), body }).expect("JSON");
+            let wrapped = transform_of(RouteId::Values)(&upstream, &version).expect("a body of its route");
+            let most = upstream.len() + room_for(&version);
+            prop_assert_eq!(wrapped.capacity(), most, "it never grew");
+            let read: Aggregated<Values> = serde_json::from_slice(&wrapped).expect("our body");
+            let sent: Versioned<Values> = serde_json::from_slice(&upstream).expect("the upstream's body");
+            prop_assert_eq!(read.body, sent.body);
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! The failure of an attempt, and what the layers above it need to know of it.
+
+use std::{error::Error as StdError, time::Duration};
+
+use http::StatusCode;
+use reqwest_middleware::Error;
+use reqwest_retry::RetryError;
+use shared::problem::Problem;
+
+/// The reason why an attempt has no response to return.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// The circuit breaker refused the attempt, and another one is useless before `retry_after`.
+    #[error("the circuit is open for another {retry_after:?}")]
+    Refused { retry_after: Duration },
+    /// No connection could be opened, or the exchange broke off.
+    #[error("aux-service cannot be reached, or broke off")]
+    Unreachable(#[source] Box<dyn StdError + Send + Sync>),
+    /// A reused connection ended before the response began. aux-service closes idle connections,
+    /// and such a close can meet a request on its way, so this says nothing about its health.
+    #[error("a reused connection ended before the response")]
+    Reset(#[source] reqwest::Error),
+    /// The response was not complete within this time.
+    #[error("aux-service did not respond within {0:?}")]
+    TimedOut(Duration),
+    /// The response is not one that aux-service sends for its route.
+    #[error("aux-service responded {status} with {reason}")]
+    InvalidResponse { status: StatusCode, reason: &'static str },
+    /// aux-service responded with a problem.
+    #[error("aux-service responded with the problem {}", .0.code)]
+    Problem(Box<Problem>),
+}
+
+/// Unwraps the failure from the errors of the middleware and of the retry layer.
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let error = match error {
+            Error::Reqwest(error) => return Self::Unreachable(error.without_url().into()),
+            Error::Middleware(error) => error,
+        };
+        match error.downcast() {
+            Ok(RetryError::Error(inner) | RetryError::WithRetries { err: inner, .. }) => {
+                inner.into()
+            }
+            Err(error) => match error.downcast() {
+                Ok(failure) => failure,
+                Err(error) => Self::Unreachable(error.into()),
+            },
+        }
+    }
+}
+
+impl Failure {
+    /// Finds the failure below the errors of the middleware and of the retry layer.
+    pub(crate) fn of(error: &Error) -> Option<&Self> {
+        let Error::Middleware(error) = error else { return None };
+        match error.downcast_ref() {
+            Some(RetryError::Error(inner) | RetryError::WithRetries { err: inner, .. }) => {
+                Self::of(inner)
+            }
+            None => error.downcast_ref(),
+        }
+    }
+
+    /// Whether the same call may succeed a moment later. A refusal by the circuit breaker is final,
+    /// because a retry would defeat it. An invalid response is final too, unless its status comes
+    /// from something between us and aux-service, such as a mesh.
+    pub(crate) fn is_retryable(&self) -> bool {
+        match self {
+            Self::Refused { .. } => false,
+            Self::Unreachable(_) | Self::Reset(_) | Self::TimedOut(_) => true,
+            Self::InvalidResponse { status, .. } => is_transient(*status),
+            Self::Problem(problem) => problem.retryable && is_transient(problem.status()),
+        }
+    }
+
+    /// Whether aux-service works and refuses the request itself.
+    pub(crate) fn is_client_error(&self) -> bool {
+        matches!(self, Self::Problem(problem) if problem.status().is_client_error())
+    }
+
+    /// The pause that aux-service asks for.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Problem(problem) => problem.retry_after,
+            Self::Refused { .. }
+            | Self::Unreachable(_)
+            | Self::Reset(_)
+            | Self::TimedOut(_)
+            | Self::InvalidResponse { .. } => None,
+        }
+    }
+
+    /// Whether AWS throttles aux-service.
+    pub(crate) fn is_throttled(&self) -> bool {
+        matches!(self, Self::Problem(problem) if problem.code == "aws-throttled")
+    }
+
+    /// Whether the time ran out, here or in aux-service.
+    pub(crate) fn is_timeout(&self) -> bool {
+        match self {
+            Self::TimedOut(_) => true,
+            Self::Problem(problem) => problem.status() == StatusCode::GATEWAY_TIMEOUT,
+            Self::Refused { .. }
+            | Self::Unreachable(_)
+            | Self::Reset(_)
+            | Self::InvalidResponse { .. } => false,
+        }
+    }
+
+    /// The label `outcome` of `upstream_requests_total`.
+    pub(crate) fn outcome(&self) -> &'static str {
+        match self {
+            Self::Refused { .. } => "circuit_open",
+            Self::Unreachable(_) | Self::Reset(_) => "unreachable",
+            Self::TimedOut(_) => "timeout",
+            Self::InvalidResponse { .. } => "invalid",
+            Self::Problem(_) if self.is_client_error() => "client_error",
+            Self::Problem(_) if self.is_throttled() => "throttled",
+            Self::Problem(_) => "server_error",
+        }
+    }
+}
+
+fn is_transient(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT
+    )
+}

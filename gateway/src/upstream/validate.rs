@@ -1,0 +1,63 @@
+//! Decides whether a response is one that aux-service sends, and makes our body out of it.
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode, header};
+use shared::problem::Problem;
+
+use super::{envelope::Body, failure::Failure};
+
+/// A response as it arrived.
+pub(crate) struct Received<'a> {
+    /// Whether the request had a validator, so that a 304 is a response to it.
+    pub(crate) conditional: bool,
+    pub(crate) status: StatusCode,
+    pub(crate) headers: &'a HeaderMap,
+    /// The body, unless it is larger than the client reads.
+    pub(crate) body: Option<&'a [u8]>,
+}
+
+/// Validates the response and converts the body of a 200. A 304 has no body to convert.
+///
+/// # Errors
+///
+/// [`Failure::Problem`] if aux-service responded with one, [`Failure::InvalidResponse`] for any
+/// response that aux-service does not send.
+pub(crate) fn validate_response(
+    Received { conditional, status, headers, body }: Received<'_>,
+    transform: impl Fn(&[u8]) -> Option<Body>,
+) -> Result<Bytes, Failure> {
+    let invalid = |reason| Failure::InvalidResponse { status, reason };
+    if status == StatusCode::NOT_MODIFIED && conditional {
+        return Ok(Bytes::new());
+    }
+    let body = body.ok_or_else(|| invalid("a body that is too large"))?;
+    let is_of_type = |expected| media_type(headers).eq_ignore_ascii_case(expected);
+    if status == StatusCode::OK {
+        if !is_of_type("application/json") {
+            return Err(invalid("a body that is not JSON"));
+        }
+        let body = transform(body).ok_or_else(|| invalid("a body of another kind"))?;
+        return Ok(Bytes::from_owner(body));
+    }
+    if !is_of_type("application/problem+json") {
+        return Err(invalid("a body that is no problem"));
+    }
+    if !status.is_client_error() && !status.is_server_error() {
+        return Err(invalid("a problem where none can be"));
+    }
+    match serde_json::from_slice::<Problem>(body) {
+        // A 401 refuses our token, so the client's is not at fault.
+        Ok(problem) if problem.status != status.as_u16() || status == StatusCode::UNAUTHORIZED => {
+            Err(invalid("a problem that is not the client's"))
+        }
+        Ok(problem) => Err(Failure::Problem(Box::new(problem.with_headers(headers)))),
+        Err(_) => Err(invalid("a problem that cannot be read")),
+    }
+}
+
+/// The media type without its parameters; empty where the header is missing.
+fn media_type(headers: &HeaderMap) -> &str {
+    let value = headers.get(header::CONTENT_TYPE);
+    let text = value.and_then(|value| value.to_str().ok()).unwrap_or_default();
+    text.split(';').next().unwrap_or_default().trim()
+}
