@@ -45,7 +45,7 @@ advisories: ## known vulnerabilities of what the services depend on; needs the i
 e2e-cluster: ## both images and charts in a kind or k3d cluster of their own
 	@scripts/e2e-cluster.sh
 
-fuzz: ## what reads bytes from outside, fed with whatever breaks it: a minute for each of six targets
+fuzz: ## every reader of bytes from outside, a minute for each of ten targets
 	@fuzz/run.sh
 
 soak: ## both services in mixed load, faults and restarts, and what that did to them: make soak MINUTES=20

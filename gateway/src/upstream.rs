@@ -43,7 +43,7 @@ mod connections;
 mod body;
 mod validate;
 mod metrics;
-mod envelope;
+pub mod envelope;
 pub(crate) mod failure;
 mod call;
 

@@ -135,6 +135,7 @@ async fn help_names_every_variable() {
         "ADMIN_ADDR",
         "REQUEST_TIMEOUT",
         "MAX_IN_FLIGHT",
+        "MAX_CONNECTION_AGE",
         "SHUTDOWN_DELAY",
         "SHUTDOWN_GRACE",
         "LOG_FORMAT",

@@ -15,14 +15,14 @@ use shared::{
 use zeroize::Zeroizing;
 
 /// A body. It may hold a secret, so it is wiped from memory when it is dropped.
-pub(crate) type Body = Zeroizing<Vec<u8>>;
+pub type Body = Zeroizing<Vec<u8>>;
 
 /// Makes our body out of the upstream's body and our version. Returns `None` if the upstream's body
 /// is not one of its route.
-pub(crate) type BodyTransform = fn(&[u8], &str) -> Option<Body>;
+pub type BodyTransform = fn(&[u8], &str) -> Option<Body>;
 
 /// The transform of a route. A route that main-api does not call has no valid body.
-pub(crate) fn transform_of(route: RouteId) -> BodyTransform {
+pub fn transform_of(route: RouteId) -> BodyTransform {
     match route {
         RouteId::Buckets => |upstream, version| {
             wrap(upstream, version, |UpstreamBuckets { version, buckets }| {

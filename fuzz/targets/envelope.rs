@@ -1,0 +1,25 @@
+//! The body of aux-service's response: our body holds the same members, or there is none.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use main_api::upstream::envelope::transform_of;
+use serde_json::Value;
+use shared::routes::RouteId;
+
+const ROUTES: [(RouteId, &str); 4] = [
+    (RouteId::Buckets, "buckets"),
+    (RouteId::Params, "parameters"),
+    (RouteId::Param, "value"),
+    (RouteId::Values, "values"),
+];
+
+fuzz_target!(|input: (u8, &[u8])| {
+    let (choice, upstream) = input;
+    let (route, member) = ROUTES[usize::from(choice) % ROUTES.len()];
+    let Some(ours) = transform_of(route)(upstream, "a version") else { return };
+    let ours: Value = serde_json::from_slice(&ours).expect("our body is JSON");
+    let upstream: Value = serde_json::from_slice(upstream).expect("a valid body is JSON");
+    assert_eq!(ours["main_version"], "a version");
+    assert_eq!(ours["aux_version"], upstream["version"]);
+    assert_eq!(ours[member], upstream[member]);
+});
