@@ -36,7 +36,7 @@ pub enum RouteId {
 }
 
 /// What the table says of a route.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Route {
     pub id: RouteId,
     /// The path as OpenAPI, metrics, logs and traces write it. `{…}` takes the rest of the path.
@@ -68,132 +68,82 @@ pub enum Tag {
 }
 
 /// The parameter of a path.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Parameter {
     pub description: &'static str,
     pub example: &'static str,
 }
 
-const PLAIN: Route = Route {
-    id: RouteId::Page,
-    path: "/",
-    operation: "",
-    summary: "",
-    description: "",
-    parameter: None,
-    cacheable: false,
-    tag: Tag::Api,
-};
-
 static TABLE: [Route; 13] = [
-    Route {
-        id: RouteId::Param,
-        path: "/param/{name}",
-        operation: "param",
-        summary: "The value of one parameter",
-        description: "The name may hold slashes, and gets a leading one if it has none. A version or a label may follow a colon.",
-        parameter: Some(Parameter {
-            description: "The name of the parameter",
-            example: "challenge/kantox",
-        }),
-        cacheable: true,
-        ..PLAIN
-    },
-    Route {
-        id: RouteId::Values,
-        path: "/values/{path}",
-        operation: "values",
-        summary: "Every parameter below a path",
-        description: "Recursively. SecureStrings are named in `omitted` while `ALLOW_SECURE_STRINGS` is false.",
-        parameter: Some(Parameter {
-            description: "The path above the parameters",
-            example: "challenge",
-        }),
-        cacheable: true,
-        ..PLAIN
-    },
-    Route {
-        id: RouteId::Params,
-        path: "/params",
-        operation: "params",
-        summary: "The names of all SSM parameters",
-        description: "Every page of them, in the order of AWS, as far as `PARAMETER_PREFIXES` allows.",
-        cacheable: true,
-        ..PLAIN
-    },
-    Route {
-        id: RouteId::Buckets,
-        path: "/buckets",
-        operation: "buckets",
-        summary: "The names of all S3 buckets",
-        description: "Every page of them, in the order of AWS.",
-        cacheable: true,
-        ..PLAIN
-    },
-    Route {
-        id: RouteId::Inventory,
-        path: "/inventory",
-        operation: "inventory",
-        summary: "Buckets and parameters at once",
-        description: "Both are fetched at the same time. A part that failed is `null`, and has its problem in `errors`; \
-                      the status is 200 while at least one part came, else that of the worst problem.",
-        ..PLAIN
-    },
-    Route {
-        id: RouteId::Status,
-        path: "/status",
-        operation: "status",
-        summary: "Figures for people",
-        description: "Version, uptime, cache and more, as the page shows them. Counts are since the start of the process.",
-        tag: Tag::Figures,
-        ..PLAIN
-    },
-    Route { id: RouteId::Page, path: "/", operation: "page", tag: Tag::Pages, ..PLAIN },
-    Route { id: RouteId::Docs, path: "/docs", operation: "docs", tag: Tag::Pages, ..PLAIN },
-    Route {
-        id: RouteId::OpenApi,
-        path: "/openapi.json",
-        operation: "openapi",
-        tag: Tag::Pages,
-        ..PLAIN
-    },
-    Route {
-        id: RouteId::Healthz,
-        path: "/healthz",
-        operation: "healthz",
-        summary: "Whether the process runs",
-        description: "200 while the process runs, whatever happens outside of it.",
-        tag: Tag::Probes,
-        ..PLAIN
-    },
-    Route {
-        id: RouteId::Livez,
-        path: "/livez",
-        operation: "livez",
-        summary: "Whether the process runs",
-        description: "The same as `/healthz`.",
-        tag: Tag::Probes,
-        ..PLAIN
-    },
-    Route {
-        id: RouteId::Readyz,
-        path: "/readyz",
-        operation: "readyz",
-        summary: "Whether the process takes traffic",
-        description: "503 from the moment the process drains. An outage of a dependency is reported as `degraded`, with 200.",
-        tag: Tag::Probes,
-        ..PLAIN
-    },
-    Route {
-        id: RouteId::Metrics,
-        path: "/metrics",
-        operation: "metrics",
-        summary: "Figures for Prometheus",
-        description: "The text exposition format, version 0.0.4. With `ADMIN_ADDR` set it is on that port, and so are the probes.",
-        tag: Tag::Figures,
-        ..PLAIN
-    },
+    Route::new(RouteId::Param, "/param/{name}", "param", Tag::Api)
+        .describe(
+            "The value of one parameter",
+            "The name may hold slashes, and gets a leading one if it has none. A version or a label may follow a colon.",
+        )
+        .parameter("The name of the parameter", "challenge/kantox")
+        .cacheable(),
+    Route::new(RouteId::Values, "/values/{path}", "values", Tag::Api)
+        .describe(
+            "Every parameter below a path",
+            "Recursively. SecureStrings are named in `omitted` while `ALLOW_SECURE_STRINGS` is false.",
+        )
+        .parameter("The path above the parameters", "challenge")
+        .cacheable(),
+    Route::new(RouteId::Params, "/params", "params", Tag::Api)
+        .describe(
+            "The names of all SSM parameters",
+            "Every page of them, in the order of AWS, as far as `PARAMETER_PREFIXES` allows.",
+        )
+        .cacheable(),
+    Route::new(RouteId::Buckets, "/buckets", "buckets", Tag::Api)
+        .describe("The names of all S3 buckets", "Every page of them, in the order of AWS.")
+        .cacheable(),
+    Route::new(RouteId::Inventory, "/inventory", "inventory", Tag::Api).describe(
+        "Buckets and parameters at once",
+        "Both are fetched at the same time. A part that failed is `null`, and has its problem in `errors`; \
+         the status is 200 while at least one part came, else that of the worst problem.",
+    ),
+    Route::new(RouteId::Status, "/status", "status", Tag::Figures).describe(
+        "Figures for people",
+        "Version, uptime, cache and more, as the page shows them. Counts are since the start of the process.",
+    ),
+    Route::new(RouteId::Page, "/", "page", Tag::Pages),
+    Route::new(RouteId::Docs, "/docs", "docs", Tag::Pages),
+    Route::new(RouteId::OpenApi, "/openapi.json", "openapi", Tag::Pages),
+    Route::new(RouteId::Healthz, "/healthz", "healthz", Tag::Probes).describe(
+        "Whether the process runs",
+        "200 while the process runs, whatever happens outside of it.",
+    ),
+    Route::new(RouteId::Livez, "/livez", "livez", Tag::Probes)
+        .describe("Whether the process runs", "The same as `/healthz`."),
+    Route::new(RouteId::Readyz, "/readyz", "readyz", Tag::Probes).describe(
+        "Whether the process takes traffic",
+        "503 from the moment the process drains. An outage of a dependency is reported as `degraded`, with 200.",
+    ),
+    Route::new(RouteId::Metrics, "/metrics", "metrics", Tag::Figures).describe(
+        "Figures for Prometheus",
+        "The text exposition format, version 0.0.4. With `ADMIN_ADDR` set it is on that port, and so are the probes.",
+    ),
 ];
+
+impl Route {
+    const fn new(id: RouteId, path: &'static str, operation: &'static str, tag: Tag) -> Self {
+        let (summary, description) = ("", "");
+        Self { id, path, operation, summary, description, parameter: None, cacheable: false, tag }
+    }
+
+    const fn describe(self, summary: &'static str, description: &'static str) -> Self {
+        Self { summary, description, ..self }
+    }
+
+    const fn parameter(self, description: &'static str, example: &'static str) -> Self {
+        Self { parameter: Some(Parameter { description, example }), ..self }
+    }
+
+    const fn cacheable(self) -> Self {
+        Self { cacheable: true, ..self }
+    }
+}
 
 impl RouteId {
     /// What the table says of this route.

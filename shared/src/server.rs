@@ -25,7 +25,6 @@ use tokio::{
 };
 
 mod request;
-mod respond;
 mod request_log;
 mod count;
 mod problems;

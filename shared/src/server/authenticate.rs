@@ -1,54 +1,26 @@
 //! Authentication: a request without an accepted bearer token gets 401.
 
-use std::{
-    convert::Infallible,
-    task::{Context, Poll},
+use axum::{
+    body::Body,
+    http::{Request, Response},
 };
+use tower_http::validate_request::ValidateRequest;
 
-use axum::{http::Request, response::Response};
-use tower::{Layer, Service};
-
-use super::{request::RequestInfo, respond::Respond};
+use super::request::RequestInfo;
 use crate::{auth::Accepted, routes::Tag};
 
 /// `None`: every request passes.
 #[derive(Clone)]
-pub(crate) struct AuthenticateLayer(pub(crate) Option<Accepted>);
+pub(crate) struct Authenticate(pub(crate) Option<Accepted>);
 
-impl<S> Layer<S> for AuthenticateLayer {
-    type Service = Authenticate<S>;
+impl<B> ValidateRequest<B> for Authenticate {
+    type ResponseBody = Body;
 
-    fn layer(&self, inner: S) -> Authenticate<S> {
-        Authenticate { inner, tokens: self.0.clone() }
-    }
-}
-
-#[derive(Clone)]
-pub(crate) struct Authenticate<S> {
-    inner: S,
-    tokens: Option<Accepted>,
-}
-
-impl<S, B> Service<Request<B>> for Authenticate<S>
-where
-    S: Service<Request<B>, Response = Response, Error = Infallible>,
-{
-    type Response = Response;
-    type Error = Infallible;
-    type Future = Respond<S::Future>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        if let Some(tokens) = &self.tokens
-            && !needs_no_token(&request)
-            && let Err(refusal) = tokens.check(request.headers())
-        {
-            return Respond::refuse(refusal);
+    fn validate(&mut self, request: &mut Request<B>) -> Result<(), Response<Body>> {
+        match &self.0 {
+            Some(tokens) if !needs_no_token(request) => tokens.check(request.headers()),
+            _ => Ok(()),
         }
-        Respond::call(self.inner.call(request))
     }
 }
 

@@ -19,6 +19,7 @@ use hyper::{
     body::{Body as HttpBody, Frame, SizeHint},
     rt::{Read, ReadBuf, ReadBufCursor, Write},
 };
+use tokio::time::Instant;
 
 /// Sweeps since the start of the registry: seconds.
 pub(super) type Ticks = u32;
@@ -52,6 +53,10 @@ pub(super) struct Activity {
     request_body: AtomicBool,
     /// Whether the body of the latest response has ended.
     response_ended: AtomicBool,
+    /// The time from which on a response closes the connection; `None` means never.
+    close_at: Option<Instant>,
+    /// Whether the process drains: then every response closes its connection.
+    draining: Arc<AtomicBool>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,9 +77,15 @@ const PHASES: [Phase; 5] =
     [Phase::Idle, Phase::ReadingHead, Phase::Processing, Phase::Writing, Phase::Lingering];
 
 impl Activity {
-    pub(super) fn new(clock: Arc<AtomicU32>) -> Arc<Self> {
+    pub(super) fn new(
+        clock: Arc<AtomicU32>,
+        close_at: Option<Instant>,
+        draining: Arc<AtomicBool>,
+    ) -> Arc<Self> {
         let activity = Self {
             clock,
+            close_at,
+            draining,
             state: AtomicU32::new(0),
             used: AtomicBool::new(false),
             request_body: AtomicBool::new(false),
@@ -90,6 +101,12 @@ impl Activity {
         self.request_body.store(with_body, Relaxed);
         self.response_ended.store(false, Relaxed);
         self.enter(Phase::Processing);
+    }
+
+    /// Whether a response that is sent now must be the last one of the connection.
+    pub(super) fn must_close(&self) -> bool {
+        self.draining.load(Relaxed)
+            || self.close_at.is_some_and(|close_at| Instant::now() >= close_at)
     }
 
     fn read(&self) {

@@ -23,7 +23,7 @@ use pin_project_lite::pin_project;
 use tokio::time::Instant;
 use tower::{BoxError, Layer, Service};
 
-use super::{request::RequestInfo, respond::Answer};
+use super::request::{Answer, RequestInfo};
 use crate::{
     metrics::{self as series, PrometheusMetricLayer, RequestSeries},
     routes::{RouteId, Routes},

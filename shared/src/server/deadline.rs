@@ -16,13 +16,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use pin_project_lite::pin_project;
-use tokio::time::{Instant, Timeout, timeout_at};
+use tokio::time::{Instant, Sleep, sleep_until};
 use tower::{Layer, Service};
 
-use super::{
-    request::{Deadline, RequestInfo},
-    respond::Answer,
-};
+use super::request::{Answer, Deadline, RequestInfo};
 use crate::problem::Problem;
 
 #[derive(Clone, Copy)]
@@ -65,14 +62,19 @@ where
         let deadline = Deadline::new(received_at, request_timeout, request.headers());
         request.extensions_mut().insert(deadline);
         // A load that other requests wait for too is a task of its own and outlives this future.
-        DeadlineFuture { inner: timeout_at(deadline.0, self.inner.call(request)), timed_out }
+        let inner = self.inner.call(request);
+        DeadlineFuture { inner, deadline: deadline.0, timer: None, timed_out }
     }
 }
 
 pin_project! {
     pub(crate) struct DeadlineFuture<F> {
         #[pin]
-        inner: Timeout<F>,
+        inner: F,
+        deadline: Instant,
+        // Started when the response is not ready at once. Most are, and need no timer.
+        #[pin]
+        timer: Option<Sleep>,
         timed_out: fn() -> Problem,
     }
 }
@@ -81,10 +83,15 @@ impl<F: Future<Output = Answer>> Future for DeadlineFuture<F> {
     type Output = Answer;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer> {
-        let this = self.project();
-        Poll::Ready(match ready!(this.inner.poll(cx)) {
-            Ok(answer) => answer,
-            Err(_) => Ok((this.timed_out)().into_response()),
-        })
+        let mut this = self.project();
+        if let Poll::Ready(answer) = this.inner.poll(cx) {
+            return Poll::Ready(answer);
+        }
+        if this.timer.is_none() {
+            this.timer.set(Some(sleep_until(*this.deadline)));
+        }
+        let timer = this.timer.as_pin_mut().expect("it has been started");
+        ready!(timer.poll(cx));
+        Poll::Ready(Ok((this.timed_out)().into_response()))
     }
 }

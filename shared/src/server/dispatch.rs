@@ -23,10 +23,7 @@ use pin_project_lite::pin_project;
 use tokio::time::Instant;
 use tower::{BoxError, Service};
 
-use super::{
-    request::{Deadline, RequestInfo},
-    respond::Answer,
-};
+use super::request::{Answer, Deadline, RequestInfo};
 use crate::{
     cache::{Mode, Served},
     problem::Problem,

@@ -5,10 +5,7 @@ use std::{
     future::Future,
     net::SocketAddr,
     pin::{Pin, pin},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
+    sync::{Arc, atomic::AtomicBool},
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -30,7 +27,7 @@ use tokio::{
 use super::{
     connection::{Activity, ActivityIo, TrackedBody},
     registry::{Registry, TICK},
-    respond::Answer,
+    request::Answer,
     stack::PublicApi,
 };
 
@@ -143,13 +140,11 @@ impl<S: PublicApi> HttpServer<S> {
     fn serve_connection(&self, stream: TcpStream, graceful: &GracefulShutdown) {
         // A response is written whole, so waiting for more bytes would only add latency.
         let _ = stream.set_nodelay(true);
-        let activity = self.registry.activity();
+        let activity = self.registry.activity(close_at(self.max_age), &self.draining);
         let stream = ActivityIo::new(TokioIo::new(stream), Arc::clone(&activity));
         let service = ConnectionService {
             api: Mutex::new(self.api.clone()),
             activity: Arc::clone(&activity),
-            close_at: close_at(self.max_age),
-            draining: Arc::clone(&self.draining),
         };
         let connection = graceful.watch(self.http.serve_connection(stream, service));
         self.registry.spawn(activity, async move {
@@ -173,8 +168,6 @@ struct ConnectionService<S> {
     /// connection come one after another, so the lock is always free.
     api: Mutex<S>,
     activity: Arc<Activity>,
-    close_at: Option<Instant>,
-    draining: Arc<AtomicBool>,
 }
 
 impl<S: PublicApi> hyper::service::Service<Request<Incoming>> for ConnectionService<S> {
@@ -186,9 +179,7 @@ impl<S: PublicApi> hyper::service::Service<Request<Incoming>> for ConnectionServ
         self.activity.request_received(!request.body().is_end_stream());
         ConnectionFuture {
             inner: self.api.lock().call(request),
-            activity: Arc::clone(&self.activity),
-            close_at: self.close_at,
-            draining: Arc::clone(&self.draining),
+            activity: Some(Arc::clone(&self.activity)),
         }
     }
 }
@@ -197,9 +188,7 @@ pin_project! {
     struct ConnectionFuture<F> {
         #[pin]
         inner: F,
-        activity: Arc<Activity>,
-        close_at: Option<Instant>,
-        draining: Arc<AtomicBool>,
+        activity: Option<Arc<Activity>>,
     }
 }
 
@@ -209,11 +198,10 @@ impl<F: Future<Output = Answer>> Future for ConnectionFuture<F> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let Ok(mut response) = ready!(this.inner.poll(cx));
-        let aged = this.close_at.is_some_and(|close_at| Instant::now() >= close_at);
-        if aged || this.draining.load(Relaxed) {
+        let activity = this.activity.take().expect("a future is not polled after its end");
+        if activity.must_close() {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        let activity = Arc::clone(this.activity);
         Poll::Ready(Ok(response.map(|body| TrackedBody::new(body, activity))))
     }
 }

@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 use tower::Service;
 
 use super::{
-    respond::Answer,
+    request::Answer,
     stack::{HttpService, PublicApi, probe_stack},
 };
 use crate::{

@@ -8,13 +8,13 @@ use std::{
     future::Future,
     sync::{
         Arc,
-        atomic::{AtomicU32, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
     },
     time::Duration,
 };
 
 use parking_lot::Mutex;
-use tokio::task::AbortHandle;
+use tokio::{task::AbortHandle, time::Instant};
 
 use super::connection::Activity;
 use crate::metrics::CONNECTIONS_OPEN;
@@ -56,8 +56,12 @@ impl Registry {
     }
 
     /// The activity of a connection that is about to be [spawned](Self::spawn).
-    pub(super) fn activity(&self) -> Arc<Activity> {
-        Activity::new(Arc::clone(&self.0.clock))
+    pub(super) fn activity(
+        &self,
+        close_at: Option<Instant>,
+        draining: &Arc<AtomicBool>,
+    ) -> Arc<Activity> {
+        Activity::new(Arc::clone(&self.0.clock), close_at, Arc::clone(draining))
     }
 
     /// Runs a connection in a task of its own. At capacity it evicts others, and if all others wait

@@ -1,14 +1,20 @@
-//! What the stack knows of a request, in the request's extensions.
+//! What the layers of the stack share: the facts about a request, and the form of a response.
 
-use std::time::Duration;
+use std::{convert::Infallible, time::Duration};
 
-use axum::http::{HeaderMap, HeaderName};
+use axum::{
+    http::{HeaderMap, HeaderName},
+    response::Response,
+};
 use tokio::time::Instant;
 
 use crate::routes::RouteId;
 
 /// The milliseconds for which a caller waits, under the name that Envoy uses.
 pub const EXPECTED_TIMEOUT: HeaderName = HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
+
+/// The response of a service. Errors are responses too, so no service of the stack fails.
+pub(crate) type Answer = Result<Response, Infallible>;
 
 /// The route of a request and the time at which its header had arrived.
 #[derive(Clone, Copy, Debug)]

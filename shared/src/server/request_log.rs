@@ -19,7 +19,7 @@ use pin_project_lite::pin_project;
 use tokio::{task::futures::TaskLocalFuture, time::Instant};
 use tower::{Layer, Service};
 
-use super::{request::RequestInfo, respond::Answer};
+use super::request::{Answer, RequestInfo};
 use crate::{
     config::AccessLog,
     metrics::count_abandoned,

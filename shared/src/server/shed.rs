@@ -4,7 +4,10 @@ use std::{
     convert::Infallible,
     future::Future,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
     task::{Context, Poll},
     time::Duration,
 };
@@ -15,26 +18,44 @@ use axum::{
 };
 use metrics::Counter;
 use pin_project_lite::pin_project;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower::{Layer, Service};
 
-use super::respond::{Answer, Respond};
+use super::request::Answer;
 use crate::{metrics::REQUESTS_SHED, problem::Problem};
 
 /// Refuses requests beyond a number instead of queueing them: a client that gets a 503 at once can
 /// use another replica.
+///
+/// tower's `ConcurrencyLimit` below `LoadShed` would do that, but it reserves its permit for a
+/// connection and not for a request, and an idle connection could keep the last one.
 #[derive(Clone)]
-pub(crate) struct ShedLayer {
-    permits: Arc<Semaphore>,
+pub(crate) struct ShedLayer(Arc<Limit>);
+
+struct Limit {
+    max_in_flight: usize,
+    in_flight: AtomicUsize,
     refused: Counter,
 }
 
 impl ShedLayer {
     pub(crate) fn new(max_in_flight: usize) -> Self {
-        Self {
-            permits: Arc::new(Semaphore::new(max_in_flight)),
-            refused: metrics::counter!(REQUESTS_SHED),
-        }
+        let refused = metrics::counter!(REQUESTS_SHED);
+        Self(Arc::new(Limit { max_in_flight, in_flight: AtomicUsize::new(0), refused }))
+    }
+
+    fn admit(&self) -> Option<Permit> {
+        // A refused request has its permit for a moment too, and gives it back when it is dropped.
+        let permit = Permit(Arc::clone(&self.0));
+        (self.0.in_flight.fetch_add(1, Relaxed) < self.0.max_in_flight).then_some(permit)
+    }
+}
+
+/// One of the requests that may be open, until it is dropped.
+pub(crate) struct Permit(Arc<Limit>);
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Relaxed);
     }
 }
 
@@ -65,13 +86,13 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        match Arc::clone(&self.limit.permits).try_acquire_owned() {
-            Ok(permit) => {
-                ShedFuture { inner: Respond::call(self.inner.call(request)), _permit: Some(permit) }
+        match self.limit.admit() {
+            Some(permit) => {
+                ShedFuture::Admitted { inner: self.inner.call(request), _permit: permit }
             }
-            Err(_) => {
-                self.limit.refused.increment(1);
-                ShedFuture { inner: Respond::refuse(overloaded().into_response()), _permit: None }
+            None => {
+                self.limit.0.refused.increment(1);
+                ShedFuture::Refused
             }
         }
     }
@@ -79,10 +100,10 @@ where
 
 pin_project! {
     /// Holds the permit until the response is there.
-    pub(crate) struct ShedFuture<F> {
-        #[pin]
-        inner: Respond<F>,
-        _permit: Option<OwnedSemaphorePermit>,
+    #[project = ShedProjection]
+    pub(crate) enum ShedFuture<F> {
+        Admitted { #[pin] inner: F, _permit: Permit },
+        Refused,
     }
 }
 
@@ -90,7 +111,10 @@ impl<F: Future<Output = Answer>> Future for ShedFuture<F> {
     type Output = Answer;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer> {
-        self.project().inner.poll(cx)
+        match self.project() {
+            ShedProjection::Admitted { inner, .. } => inner.poll(cx),
+            ShedProjection::Refused => Poll::Ready(Ok(overloaded().into_response())),
+        }
     }
 }
 

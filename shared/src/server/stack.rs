@@ -12,14 +12,15 @@ use hyper::body::Incoming;
 use tower::{Service, ServiceBuilder};
 use tower_http::{
     catch_panic::CatchPanicLayer, sensitive_headers::SetSensitiveRequestHeadersLayer,
+    validate_request::ValidateRequestHeaderLayer,
 };
 
 use super::{
-    authenticate::AuthenticateLayer,
+    authenticate::Authenticate,
     count::CountLayer,
     deadline::DeadlineLayer,
     dispatch::{CachedRoutes, Dispatch},
-    problems::ProblemsLayer,
+    problems::problems,
     request_log::{RequestKind, RequestLogLayer},
     shed::ShedLayer,
 };
@@ -85,12 +86,12 @@ pub fn stack(config: StackConfig, common: &Common, exporter: &Exporter) -> impl 
         // Outermost of ours: everything below logs with the request's ids.
         .layer(RequestLogLayer { routes, kind })
         .layer(CountLayer::new(exporter.layer(endpoint), routes))
-        .layer(ProblemsLayer)
+        .map_response(problems)
         .layer(CatchPanicLayer::custom(panicked))
         // Before authentication: a refusal must be cheaper than the work it saves.
         .layer(ShedLayer::new(common.max_in_flight))
         // Before the cache: a client without a token learns nothing about its entries.
-        .layer(AuthenticateLayer(tokens))
+        .layer(ValidateRequestHeaderLayer::custom(Authenticate(tokens)))
         .layer(DeadlineLayer { request_timeout, timed_out })
         .service(Dispatch::new(cached, others, common.trusts_clients()))
 }
@@ -100,7 +101,7 @@ pub(crate) fn probe_stack(probes: Router) -> impl PublicApi {
     let kind = RequestKind { access_log: AccessLog::Errors, traffic: false };
     ServiceBuilder::new()
         .layer(RequestLogLayer { routes: PROBES, kind })
-        .layer(ProblemsLayer)
+        .map_response(problems)
         .service(probes)
 }
 

@@ -4,7 +4,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use super::*;
 
 fn activity() -> Arc<Activity> {
-    Activity::new(Arc::default())
+    Activity::new(Arc::default(), None, Arc::default())
 }
 
 /// A client, and the server's end of its connection, whose buffer holds 64 bytes.

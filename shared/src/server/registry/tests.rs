@@ -2,7 +2,7 @@ use super::*;
 
 /// Spawns a connection that never ends by itself.
 fn connect(registry: &Registry) -> Arc<Activity> {
-    let activity = registry.activity();
+    let activity = registry.activity(None, &Arc::default());
     registry.spawn(Arc::clone(&activity), std::future::pending());
     activity
 }
@@ -54,7 +54,7 @@ async fn a_request_under_way_is_never_evicted() {
 #[tokio::test]
 async fn a_connection_that_ends_is_deregistered() {
     let registry = Registry::with_capacity(2);
-    let activity = registry.activity();
+    let activity = registry.activity(None, &Arc::default());
     registry.spawn(Arc::clone(&activity), std::future::ready(()));
     assert!(is_open(&registry, &activity));
     tokio::task::yield_now().await;
