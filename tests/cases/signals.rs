@@ -39,10 +39,10 @@ const SHUTDOWN_DELAY: Duration = Duration::from_millis(300);
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
 
 /// Tasks that open connections to one listener.
-const STORM: usize = 2;
+const STORM: usize = 16;
 
 /// Half-open connections that each of these tasks holds.
-const HALF_OPEN: usize = 8;
+const HALF_OPEN: usize = 2;
 
 /// Clients of one listener that send request after request.
 const CLIENTS: usize = 8;
@@ -131,43 +131,44 @@ async fn end_by_second_signal(number: u32) -> [Ending; 2] {
         setup.with("ADMIN_ADDR", "127.0.0.1:0").with("SHUTDOWN_DELAY", delay).with("CACHE", "off")
     })
     .await;
-    // The storm ends when it is dropped.
-    let mut storm = JoinSet::new();
-    for service in [&aux, &main] {
-        let admin = service.admin_url().await;
-        for _ in 0..STORM {
-            storm.spawn(send_storm(service.url.clone(), &PUBLIC));
-            storm.spawn(send_storm(admin.clone(), &ADMIN));
-        }
-    }
-    sleep(Duration::from_millis(100)).await;
-    let (main, aux) = tokio::join!(signal_twice(&mut main, number), signal_twice(&mut aux, number));
-    [main, aux]
+    let main = end_in_storm(&mut main, number).await;
+    [main, end_in_storm(&mut aux, number).await]
 }
 
-/// Opens connections without end: some send whole requests, some half of one, some do not read.
+/// Sends two signals to a service while connections keep coming to both of its listeners.
+async fn end_in_storm(service: &mut Service, number: u32) -> Ending {
+    let admin = service.admin_url().await;
+    // The storm ends when it is dropped.
+    let mut storm = JoinSet::new();
+    for _ in 0..STORM {
+        storm.spawn(send_storm(service.url.clone(), &PUBLIC));
+        storm.spawn(send_storm(admin.clone(), &ADMIN));
+    }
+    sleep(Duration::from_millis(100)).await;
+    signal_twice(service, number).await
+}
+
+/// Opens connections without end: most send a request and are closed without reading, some send
+/// half a request and stay open, and some send whole requests and read the responses.
 async fn send_storm(url: String, paths: &'static [&'static str]) {
-    let mut client = Client::of(&url);
     let mut half_open = VecDeque::new();
     loop {
         let path = paths[fastrand::usize(..paths.len())];
-        match fastrand::u8(..4) {
+        match fastrand::u8(..8) {
             0 => {
-                if let Ok(mut connection) = TcpStream::connect(address(&url)).await {
-                    let _ = connection.write_all(&request(path).as_bytes()[..12]).await;
-                    half_open.push_back(connection);
-                }
-                half_open.drain(..half_open.len().saturating_sub(HALF_OPEN));
+                let _ = Client::of(&url).get(path).await;
             }
-            1 => {
-                if let Ok(mut connection) = TcpStream::connect(address(&url)).await {
-                    let _ = connection.write_all(request(path).as_bytes()).await;
-                }
-            }
-            2 => client = Client::of(&url),
-            _ => {
-                if client.get(path).await.is_err() {
+            kind => {
+                let Ok(mut connection) = TcpStream::connect(address(&url)).await else {
                     sleep(Duration::from_millis(2)).await;
+                    continue;
+                };
+                let request = request(path);
+                let sent = if kind == 1 { &request[..12] } else { &request };
+                let _ = connection.write_all(sent.as_bytes()).await;
+                if kind == 1 {
+                    half_open.push_back(connection);
+                    half_open.drain(..half_open.len().saturating_sub(HALF_OPEN));
                 }
             }
         }
