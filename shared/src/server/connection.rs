@@ -92,6 +92,11 @@ impl Activity {
         self.enter(Phase::Processing);
     }
 
+    /// Whether no whole request has arrived yet.
+    pub(super) fn is_unused(&self) -> bool {
+        !self.used.load(Relaxed)
+    }
+
     fn read(&self) {
         if self.phase() == Phase::Idle {
             self.enter(Phase::ReadingHead);

@@ -42,9 +42,12 @@ const MAX_HEADER_BYTES: usize = 16 << 10;
 /// that close meanwhile give some back.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// If a drain starts before a connection's first poll, hyper closes it without reading a request that
-/// has already arrived. So the last connections get this long to be polled.
-const FIRST_POLL_GRACE: Duration = Duration::from_millis(50);
+/// The time that a drain gives connections for their first request. hyper closes a connection that has
+/// received none at once, although the request may be on its way.
+const FIRST_REQUEST_GRACE: Duration = Duration::from_millis(500);
+
+/// The interval at which a drain looks for connections without a request.
+const FIRST_REQUEST_POLL: Duration = Duration::from_millis(5);
 
 /// The age is shortened by up to this fraction, so that connections that were opened together are
 /// not closed together.
@@ -126,7 +129,12 @@ impl<S: PublicApi> HttpServer<S> {
             }
         }
         let drained = async {
-            sleep(FIRST_POLL_GRACE).await;
+            let first_requests = async {
+                while self.registry.awaits_first_request() {
+                    sleep(FIRST_REQUEST_POLL).await;
+                }
+            };
+            let _ = timeout(FIRST_REQUEST_GRACE, first_requests).await;
             let mut finished = pin!(graceful.shutdown());
             loop {
                 tokio::select! {
