@@ -120,6 +120,7 @@ impl<S: PublicApi> HttpServer<S> {
         // The kernel has accepted these connections and would reset them with the listener. tokio's
         // view of the listener may be a moment old, so the kernel is asked directly.
         if let Ok(listener) = listener.into_std() {
+            stop_handshakes(&listener);
             while let Ok((stream, _)) = listener.accept() {
                 let accepted =
                     stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
@@ -167,6 +168,35 @@ impl<S: PublicApi> HttpServer<S> {
         });
     }
 }
+
+/// Makes the kernel drop packets that would open further connections. The client's kernel sends such
+/// a packet again after a second and then learns that nothing listens.
+///
+/// Otherwise the kernel could complete a handshake between the last accept and the close of the
+/// listener, and would reset that connection although its client may have sent a request.
+#[cfg(target_os = "linux")]
+fn stop_handshakes(listener: &std::net::TcpListener) {
+    use socket2::{SockFilter, SockRef};
+
+    // A classic BPF program; see the kernel's Documentation/networking/filter.rst. It sees a packet
+    // from the TCP header on.
+    let program = [
+        // Load byte 13, the flags.
+        SockFilter::new(0x30, 0, 0, 13),
+        // Skip the next instruction unless SYN is set.
+        SockFilter::new(0x45, 0, 1, 0x02),
+        // Drop the packet.
+        SockFilter::new(0x06, 0, 0, 0),
+        // Accept the whole packet.
+        SockFilter::new(0x06, 0, 0, u32::MAX),
+    ];
+    if let Err(error) = SockRef::from(listener).attach_filter(&program) {
+        tracing::debug!(%error, "cannot stop handshakes before the listener closes");
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn stop_handshakes(_: &std::net::TcpListener) {}
 
 /// The time at which a connection that is accepted now has its maximum age.
 fn close_at(max_age: Duration) -> Option<Instant> {
