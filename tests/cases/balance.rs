@@ -19,14 +19,13 @@ use tokio::{
     time::{Instant, interval, sleep, sleep_until},
 };
 
-/// The time over which requests are counted.
+/// Requests to three replicas are counted for this time.
 const SECONDS: u32 = 12;
 
 const MAX_CONNECTION_AGE: Duration = Duration::from_secs(2);
 
-/// The age is shortened by up to a fifth, so this is the longest time to the age of a connection
-/// that was opened just before the new replicas were ready, three times over.
-const THREE_AGES: Duration = Duration::from_secs(6);
+/// Requests are counted for this time after new replicas are ready.
+const THREE_AGES: Duration = Duration::from_secs(3 * MAX_CONNECTION_AGE.as_secs());
 
 /// Replicas of each service at the start, and of aux-service that start later.
 const REPLICAS: usize = 3;

@@ -32,7 +32,7 @@ const LANES: usize = 4;
 /// The time limit for a process to end after the second signal.
 const END_AT_ONCE: Duration = Duration::from_secs(1);
 
-/// A process that has not ended after this time will never end.
+/// A process that has not ended after this time hangs.
 const HUNG: Duration = Duration::from_secs(10);
 
 const SHUTDOWN_DELAY: Duration = Duration::from_millis(300);
@@ -50,11 +50,12 @@ const CLIENTS: usize = 8;
 const PUBLIC: [&str; 3] = ["/param/challenge/kantox", "/param/none", "/status"];
 const ADMIN: [&str; 2] = ["/readyz", "/metrics"];
 
-/// The result of one process: its name, the time it took to end, and what went wrong.
+/// The end of one process.
 struct Ending {
     name: &'static str,
     took: Duration,
-    requests: u32,
+    /// The whole responses that its clients received.
+    responses: u32,
     wrong: Vec<String>,
 }
 
@@ -99,9 +100,9 @@ fn report(since: &str, endings: &[Ending]) {
         let mut took: Vec<_> = of_service().map(|ending| ending.took).collect();
         took.sort_unstable();
         let (median, longest) = (took[took.len() / 2], took[took.len() - 1]);
-        let requests: u32 = of_service().map(|ending| ending.requests).sum();
+        let responses: u32 = of_service().map(|ending| ending.responses).sum();
         eprintln!(
-            "{} processes of {name} ended {median:.0?} (median) to {longest:.0?} after {since}; {requests} responses",
+            "{} processes of {name} ended {median:.0?} (median) to {longest:.0?} after {since}; {responses} responses",
             took.len()
         );
     }
@@ -192,7 +193,7 @@ async fn signal_twice(service: &mut Service, number: u32) -> Ending {
         Some(_) if took > END_AT_ONCE => wrong.push(format!("run {number}: {name} took {took:?}")),
         Some(_) => (),
     }
-    Ending { name, took, requests: 0, wrong }
+    Ending { name, took, responses: 0, wrong }
 }
 
 /// Ends main-api and then aux-service by one signal each, while clients send requests to it.
@@ -243,9 +244,9 @@ async fn drain(service: &mut Service, number: u32) -> Ending {
         // Without a server, the clients end.
         drop(clients);
         let wrong = std::mem::take(&mut *wrong.lock().unwrap());
-        return Ending { name, took, requests: 0, wrong };
+        return Ending { name, took, responses: 0, wrong };
     }
-    let requests = clients.join_all().await.into_iter().sum();
+    let responses = clients.join_all().await.into_iter().sum();
     let wrong = std::mem::take(&mut *wrong.lock().unwrap());
-    Ending { name, took, requests, wrong }
+    Ending { name, took, responses, wrong }
 }
