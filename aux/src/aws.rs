@@ -218,7 +218,7 @@ impl Inventory for Aws {
         match name.selector() {
             None => self.batcher.get(name.bare(), urgency).await,
             // Among several parameters, AWS refuses one that is asked for in two versions.
-            Some(_) => self.calls().one(name.as_str(), urgency).await,
+            Some(_) => self.calls().get_one(name.as_str(), urgency).await,
         }
     }
 
@@ -257,14 +257,14 @@ impl Inventory for Aws {
 
 #[async_trait]
 impl Source for Calls {
-    async fn one(&self, name: &str, urgency: Urgency) -> Result<Parameter, Error> {
+    async fn get_one(&self, name: &str, urgency: Urgency) -> Result<Parameter, Error> {
         self.admit(Operation::GetParameter, urgency)?;
         let request = self.ssm.get_parameter().name(name).with_decryption(self.decrypt).send();
         let answer = self.call(Operation::GetParameter, request).await?;
         answer.parameter.and_then(parameter).ok_or_else(|| broken(Operation::GetParameter))
     }
 
-    async fn several(
+    async fn get_many(
         &self,
         names: &[String],
         urgency: Urgency,

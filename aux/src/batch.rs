@@ -1,8 +1,7 @@
-//! Misses that come together go to AWS together: `GetParameters` takes ten names and counts once
-//! against the quota.
+//! Batches misses: `GetParameters` takes ten names in one call and costs one token of the quota.
 //!
-//! A miss that comes alone goes at once, alone. While a call is under way, further misses wait a
-//! few milliseconds for company.
+//! While no call is in flight, a miss starts its own call at once. While a call is in flight, a miss
+//! joins a batch, which is sent after a few milliseconds or when it is full.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -18,18 +17,19 @@ use tokio::{sync::oneshot, time::sleep};
 use crate::{error::Error, inventory::Parameter};
 
 /// The most names that `GetParameters` takes.
-pub const LARGEST: usize = 10;
+const MAX_BATCH: usize = 10;
 
-/// How long a miss waits for company, at most. A call to AWS takes several times as long.
-const WINDOW: Duration = Duration::from_millis(3);
+/// The longest time that a miss waits in a batch. A call to AWS takes several times as long.
+const BATCH_WINDOW: Duration = Duration::from_millis(3);
 
-/// Who can be asked for one parameter, and for several at once.
+/// Gets parameters, one or several in a call.
 #[async_trait]
 pub trait Source: Send + Sync + 'static {
-    async fn one(&self, name: &str, urgency: Urgency) -> Result<Parameter, Error>;
+    async fn get_one(&self, name: &str, urgency: Urgency) -> Result<Parameter, Error>;
 
-    /// As many outcomes as names, in their order; no name comes twice. The outer error is that of the call as a whole.
-    async fn several(
+    /// Gets up to [`MAX_BATCH`] distinct names. Returns one result a name, in the order of the
+    /// names. The outer error is that of the call as a whole.
+    async fn get_many(
         &self,
         names: &[String],
         urgency: Urgency,
@@ -37,25 +37,34 @@ pub trait Source: Send + Sync + 'static {
 }
 
 /// Cloning is shallow.
-pub struct Batcher<S>(Arc<Shared<S>>);
+pub struct Batcher<S>(Arc<Inner<S>>);
 
-struct Shared<S> {
+struct Inner<S> {
     source: S,
+    /// Never held while a task is spawned or a future dropped: a runtime that shuts down drops a
+    /// spawned future at once, in the same thread, and its [`InFlightGuard`] takes this lock.
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
-    /// Calls under way.
+    /// Calls in flight.
     calls: usize,
-    /// Those who wait for company. While there are any, a timer runs.
-    waiting: Vec<Waiting>,
+    /// The batch that fills. While it is not empty, a timer runs that will send it.
+    batch: Vec<Waiter>,
 }
 
-struct Waiting {
+struct Waiter {
     name: String,
     urgency: Urgency,
-    answer: oneshot::Sender<Result<Parameter, Error>>,
+    result: oneshot::Sender<Result<Parameter, Error>>,
+}
+
+/// The next step after a miss has joined the batch.
+enum Joined {
+    First,
+    Later,
+    Full(Vec<Waiter>),
 }
 
 impl<S> Clone for Batcher<S> {
@@ -66,111 +75,142 @@ impl<S> Clone for Batcher<S> {
 
 impl<S: Source> Batcher<S> {
     pub fn new(source: S) -> Self {
-        Self(Arc::new(Shared { source, state: Mutex::default() }))
+        Self(Arc::new(Inner { source, state: Mutex::default() }))
     }
 
     pub fn source(&self) -> &S {
         &self.0.source
     }
 
-    /// One parameter, by a call of its own or together with others.
+    /// Gets one parameter, by a call of its own or in a batch.
     pub async fn get(&self, name: &str, urgency: Urgency) -> Result<Parameter, Error> {
-        if let Some(answer) = self.wait_for_company(name, urgency) {
-            // Without an answer, the task that asked has panicked, or the runtime ends.
-            if let Ok(outcome) = answer.await {
-                return outcome;
+        if let Some(result) = self.join_batch(name, urgency) {
+            // The sender is dropped without a result only if the batch's task panics or the
+            // runtime shuts down.
+            if let Ok(result) = result.await {
+                return result;
             }
         }
-        let _call = UnderWay::new(self.clone());
-        self.0.source.one(name, urgency).await
+        let _in_flight = InFlightGuard::new(self.clone());
+        self.0.source.get_one(name, urgency).await
     }
 
-    /// Joins those who wait, unless no call is under way: then there is nothing to wait for.
-    fn wait_for_company(
+    /// Adds a miss to the batch. Returns `None` if no call is in flight, because the miss then
+    /// should not wait.
+    fn join_batch(
         &self,
         name: &str,
         urgency: Urgency,
     ) -> Option<oneshot::Receiver<Result<Parameter, Error>>> {
-        let mut state = self.0.state.lock();
-        if state.calls == 0 {
-            return None;
+        let (joined, receiver) = {
+            let mut state = self.0.state.lock();
+            if state.calls == 0 {
+                return None;
+            }
+            let (result, receiver) = oneshot::channel();
+            (state.join(Waiter { name: name.to_owned(), urgency, result }), receiver)
+        };
+        match joined {
+            Joined::First => self.start_timer(),
+            Joined::Later => (),
+            Joined::Full(batch) => self.send(batch),
         }
-        let (answer, received) = oneshot::channel();
-        state.waiting.push(Waiting { name: name.to_owned(), urgency, answer });
-        match state.waiting.len() {
-            1 => self.start_timer(),
-            LARGEST => self.send(std::mem::take(&mut state.waiting), &mut state.calls),
-            _ => (),
-        }
-        Some(received)
+        Some(receiver)
     }
 
     fn start_timer(&self) {
         let this = self.clone();
         tokio::spawn(async move {
-            sleep(WINDOW).await;
-            let state = &mut *this.0.state.lock();
-            this.send(std::mem::take(&mut state.waiting), &mut state.calls);
+            sleep(BATCH_WINDOW).await;
+            this.send_waiting();
         });
     }
 
-    /// Sends those who waited, in a task of its own: nobody may take the call away by leaving.
-    fn send(&self, batch: Vec<Waiting>, calls: &mut usize) {
-        if batch.is_empty() {
-            return;
+    /// Sends the batch before it is full.
+    fn send_waiting(&self) {
+        let batch = self.0.state.lock().take_batch();
+        if let Some(batch) = batch {
+            self.send(batch);
         }
-        *calls += 1;
-        let call = UnderWay(self.clone());
-        tokio::spawn(async move { call.0.ask(batch).await });
     }
 
-    async fn ask(&self, batch: Vec<Waiting>) {
-        let urgency = batch.iter().map(|waiting| waiting.urgency).max();
+    /// Sends a batch that [`State::take_batch`] has counted. The call has a task of its own, so a
+    /// caller that gives up does not cancel it for the others.
+    fn send(&self, batch: Vec<Waiter>) {
+        let in_flight = InFlightGuard(self.clone());
+        tokio::spawn(async move { in_flight.0.call(batch).await });
+    }
+
+    async fn call(&self, batch: Vec<Waiter>) {
+        let urgency = batch.iter().map(|waiter| waiter.urgency).max();
         let urgency = urgency.unwrap_or(Urgency::Refresh);
-        // Without a cache in front, one name may be waited for by many, and AWS takes it but once.
-        let names: BTreeSet<_> = batch.iter().map(|waiting| waiting.name.clone()).collect();
+        // Without a cache in front, several requests may wait for one name, and AWS rejects a call
+        // that holds a name twice.
+        let names: BTreeSet<_> = batch.iter().map(|waiter| waiter.name.clone()).collect();
         let names: Vec<_> = names.into_iter().collect();
-        let outcomes = match names.as_slice() {
-            [only] => Ok(vec![self.0.source.one(only, urgency).await]),
-            _ => self.0.source.several(&names, urgency).await,
+        let results = match names.as_slice() {
+            [only] => Ok(vec![self.0.source.get_one(only, urgency).await]),
+            _ => self.0.source.get_many(&names, urgency).await,
         };
-        match outcomes {
-            Ok(outcomes) => {
-                let outcomes: HashMap<_, _> = names.iter().zip(outcomes).collect();
-                for Waiting { name, answer, .. } in batch {
-                    // One who left is not there to be told.
-                    let _ = answer.send(outcomes[&name].clone());
+        match results {
+            Ok(results) => {
+                let results: HashMap<_, _> = names.iter().zip(results).collect();
+                for Waiter { name, result, .. } in batch {
+                    // A send fails if the caller has given up.
+                    let _ = result.send(results[&name].clone());
                 }
             }
-            // One bad or forbidden name spoils the whole call, so each is asked for by itself.
+            // AWS rejects the whole call for one bad or forbidden name, so each name gets a call of
+            // its own.
             Err(Error::AwsAccessDenied(_) | Error::RefusedParameterName(_)) => {
-                for Waiting { name, urgency, answer } in batch {
+                for Waiter { name, urgency, result } in batch {
                     let this = self.clone();
                     tokio::spawn(async move {
-                        let _ = answer.send(this.0.source.one(&name, urgency).await);
+                        let _ = result.send(this.0.source.get_one(&name, urgency).await);
                     });
                 }
             }
             Err(error) => {
-                for Waiting { answer, .. } in batch {
-                    let _ = answer.send(Err(error.clone()));
+                for Waiter { result, .. } in batch {
+                    let _ = result.send(Err(error.clone()));
                 }
             }
         }
     }
 }
 
-/// Counts a call for as long as it is under way, however it ends.
-struct UnderWay<S>(Batcher<S>);
+impl State {
+    fn join(&mut self, waiter: Waiter) -> Joined {
+        self.batch.push(waiter);
+        match self.batch.len() {
+            1 => Joined::First,
+            MAX_BATCH => self.take_batch().map_or(Joined::Later, Joined::Full),
+            _ => Joined::Later,
+        }
+    }
 
-impl<S> UnderWay<S> {
+    /// Takes the batch and counts its call as in flight, so that no miss can overtake it with a
+    /// call of its own.
+    fn take_batch(&mut self) -> Option<Vec<Waiter>> {
+        if self.batch.is_empty() {
+            return None;
+        }
+        self.calls += 1;
+        Some(std::mem::take(&mut self.batch))
+    }
+}
+
+/// Counts a call as in flight until it is dropped.
+struct InFlightGuard<S>(Batcher<S>);
+
+impl<S> InFlightGuard<S> {
     fn new(batcher: Batcher<S>) -> Self {
         batcher.0.state.lock().calls += 1;
         Self(batcher)
     }
 }
 
-impl<S> Drop for UnderWay<S> {
+impl<S> Drop for InFlightGuard<S> {
     fn drop(&mut self) {
         self.0.0.state.lock().calls -= 1;
     }
@@ -185,7 +225,8 @@ mod tests {
 
     const LATENCY: Duration = Duration::from_millis(20);
 
-    /// Knows every name except those that begin with `no`; denies a batch that holds `forbidden`.
+    /// Finds every name except those that begin with `no`; denies a batch that holds `forbidden`.
+    /// Records the number of names of each call.
     #[derive(Default)]
     struct Recorder(Mutex<Vec<usize>>);
 
@@ -203,23 +244,23 @@ mod tests {
 
     #[async_trait]
     impl Source for Recorder {
-        async fn one(&self, name: &str, _: Urgency) -> Result<Parameter, Error> {
+        async fn get_one(&self, name: &str, _: Urgency) -> Result<Parameter, Error> {
             self.0.lock().push(1);
             sleep(LATENCY).await;
             find(name)
         }
 
-        async fn several(
+        async fn get_many(
             &self,
             names: &[String],
             _: Urgency,
         ) -> Result<Vec<Result<Parameter, Error>>, Error> {
             self.0.lock().push(names.len());
             sleep(LATENCY).await;
-            assert!(names.len() <= LARGEST);
+            assert!(names.len() <= MAX_BATCH);
             let mut once = names.to_vec();
             once.dedup();
-            assert_eq!(once, names, "AWS refuses a name that comes twice");
+            assert_eq!(once, names, "AWS rejects a name that comes twice");
             if names.iter().any(|name| name == "forbidden") {
                 return find("forbidden").map(|_| Vec::new());
             }
@@ -227,75 +268,113 @@ mod tests {
         }
     }
 
-    async fn ask(names: &[&str]) -> (Vec<Result<Parameter, Error>>, Vec<usize>) {
+    /// Gets all names at once. Returns the results, and the number of names of each call.
+    async fn get_all(names: &[&str]) -> (Vec<Result<Parameter, Error>>, Vec<usize>) {
         let batcher = Batcher::new(Recorder::default());
-        let asked: Vec<_> = names
+        let tasks: Vec<_> = names
             .iter()
             .map(|name| {
                 let (batcher, name) = (batcher.clone(), (*name).to_owned());
                 tokio::spawn(async move { batcher.get(&name, Urgency::Miss).await })
             })
             .collect();
-        let mut outcomes = Vec::new();
-        for task in asked {
-            outcomes.push(task.await.expect("no panic"));
+        let mut results = Vec::new();
+        for task in tasks {
+            results.push(task.await.expect("no panic"));
         }
         let calls = batcher.source().0.lock().clone();
-        (outcomes, calls)
+        (results, calls)
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_miss_that_comes_alone_goes_alone_and_at_once() {
+    async fn a_single_miss_is_sent_at_once() {
         let start = Instant::now();
-        let (outcomes, calls) = ask(&["a"]).await;
-        assert!(outcomes[0].is_ok());
+        let (results, calls) = get_all(&["a"]).await;
+        assert!(results[0].is_ok());
         assert_eq!(calls, [1]);
         assert_eq!(start.elapsed(), LATENCY);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn misses_that_come_together_go_together_ten_at_a_time() {
+    async fn concurrent_misses_share_calls_of_up_to_ten_names() {
         let names: Vec<_> = (0..26).map(|number| format!("parameter-{number}")).collect();
         let names: Vec<_> = names.iter().map(String::as_str).collect();
-        let (outcomes, calls) = ask(&names).await;
+        let (results, calls) = get_all(&names).await;
         assert_eq!(calls, [1, 10, 10, 5]);
-        for (name, outcome) in names.iter().zip(outcomes) {
-            assert_eq!(outcome.expect("known").value.as_str(), format!("value of {name}"));
+        for (name, result) in names.iter().zip(results) {
+            assert_eq!(result.expect("known").value.as_str(), format!("value of {name}"));
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn each_name_of_a_batch_has_its_own_outcome() {
-        let (outcomes, calls) = ask(&["a", "b", "no-such", "c"]).await;
+    async fn each_name_of_a_batch_has_its_own_result() {
+        let (results, calls) = get_all(&["a", "b", "no-such", "c"]).await;
         assert_eq!(calls, [1, 3]);
-        assert!(matches!(outcomes[2], Err(Error::ParameterNotFound)));
-        assert!(outcomes[1].is_ok() && outcomes[3].is_ok());
+        assert!(matches!(results[2], Err(Error::ParameterNotFound)));
+        assert!(results[1].is_ok() && results[3].is_ok());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_name_that_many_wait_for_is_asked_for_once() {
-        let (outcomes, calls) = ask(&["a", "b", "c", "b", "c", "b"]).await;
+    async fn a_batch_holds_each_name_once() {
+        let (results, calls) = get_all(&["a", "b", "c", "b", "c", "b"]).await;
         assert_eq!(calls, [1, 2]);
-        assert!(outcomes.iter().all(Result::is_ok));
+        assert!(results.iter().all(Result::is_ok));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_batch_that_is_denied_is_asked_for_one_by_one() {
-        let (outcomes, calls) = ask(&["a", "b", "forbidden", "c"]).await;
+    async fn the_names_of_a_denied_batch_are_retried_one_by_one() {
+        let (results, calls) = get_all(&["a", "b", "forbidden", "c"]).await;
         assert_eq!(calls, [1, 3, 1, 1, 1]);
-        assert!(matches!(outcomes[2], Err(Error::AwsAccessDenied(_))));
-        assert!(outcomes[1].is_ok() && outcomes[3].is_ok());
+        assert!(matches!(results[2], Err(Error::AwsAccessDenied(_))));
+        assert!(results[1].is_ok() && results[3].is_ok());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn one_who_leaves_does_not_take_the_batch_away() {
+    async fn a_caller_that_gives_up_does_not_cancel_the_batch() {
         let batcher = Batcher::new(Recorder::default());
         let first = batcher.get("a", Urgency::Miss);
-        let leaving = batcher.get("b", Urgency::Miss);
-        let staying = batcher.get("c", Urgency::Miss);
-        let (_, left, stayed) =
-            tokio::join!(first, tokio::time::timeout(Duration::from_millis(1), leaving), staying);
-        assert!(left.is_err(), "it left before the batch was sent");
-        assert_eq!(stayed.expect("known").name, "c");
+        let impatient = batcher.get("b", Urgency::Miss);
+        let patient = batcher.get("c", Urgency::Miss);
+        let impatient = tokio::time::timeout(Duration::from_millis(1), impatient);
+        let (_, gave_up, received) = tokio::join!(first, impatient, patient);
+        assert!(gave_up.is_err(), "the caller gave up before the batch was sent");
+        assert_eq!(received.expect("known").name, "c");
+    }
+
+    /// Runs a check in the context of a runtime that has shut down, with one call in flight. Such a
+    /// runtime drops the future of `tokio::spawn` at once, in the thread that spawns.
+    fn after_shutdown(check: fn(&Batcher<Recorder>)) {
+        let (finished, waits) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+            let handle = runtime.handle().clone();
+            drop(runtime);
+            let _within = handle.enter();
+            let batcher = Batcher::new(Recorder::default());
+            let _in_flight = InFlightGuard::new(batcher.clone());
+            check(&batcher);
+            assert_eq!(batcher.0.state.lock().calls, 1, "a dropped call is not in flight");
+            finished.send(()).expect("the test waits");
+        });
+        waits.recv_timeout(Duration::from_secs(20)).expect("the lock is free");
+    }
+
+    #[test]
+    fn a_full_batch_in_a_runtime_that_shuts_down_does_not_block() {
+        after_shutdown(|batcher| {
+            let join = |number: usize| batcher.join_batch(&number.to_string(), Urgency::Miss);
+            let results: Vec<_> = (0..MAX_BATCH).map(join).collect();
+            let dropped = |result: oneshot::Receiver<_>| result.blocking_recv().is_err();
+            assert!(results.into_iter().all(|result| result.is_some_and(dropped)));
+        });
+    }
+
+    #[test]
+    fn a_timer_in_a_runtime_that_shuts_down_does_not_block() {
+        after_shutdown(|batcher| {
+            let result = batcher.join_batch("a", Urgency::Miss).expect("a call is in flight");
+            batcher.send_waiting();
+            assert!(result.blocking_recv().is_err());
+        });
     }
 }

@@ -28,3 +28,5 @@ mod probes;
 mod secrets;
 mod tokens;
 mod exits;
+mod signals;
+mod balance;

@@ -97,8 +97,7 @@ async fn probes_may_have_an_address_of_their_own() {
     )
     .await;
     for service in [&stack.aux, &stack.main] {
-        let line = service.log_line(|line| line["message"] == "listening for probes").await;
-        let admin = format!("http://{}", line["address"].as_str().unwrap());
+        let admin = service.admin_url().await;
         for path in ["/healthz", "/livez", "/readyz", "/metrics"] {
             assert_eq!(http::get(&format!("{admin}{path}")).await.status, 200, "{path}");
             service.get(path).await.problem(404, "not-found");

@@ -18,6 +18,17 @@ pub mod service;
 pub mod stack;
 pub mod balancer;
 pub mod http;
+pub mod client;
 
 /// What must never be seen outside the route that serves a value.
 pub const MARK: &str = "hush";
+
+/// The size of a test that can run for longer than in `cargo test`: the number in this environment
+/// variable, or else the default.
+#[expect(clippy::disallowed_methods, reason = "tests have no flags of their own")]
+pub fn scale(variable: &str, default: u32) -> u32 {
+    match std::env::var(variable) {
+        Ok(text) => text.parse().unwrap_or_else(|_| panic!("{variable} must be a number: {text}")),
+        Err(_) => default,
+    }
+}

@@ -142,6 +142,12 @@ impl Service {
         })
     }
 
+    /// The URL of the listener for probes, which `ADMIN_ADDR` sets up.
+    pub async fn admin_url(&self) -> String {
+        let line = self.log_line(|line| line["message"] == "listening for probes").await;
+        format!("http://{}", line["address"].as_str().expect("the line says the address"))
+    }
+
     /// All that the service has said so far.
     pub fn log(&self) -> String {
         self.output.text()
@@ -164,6 +170,11 @@ impl Service {
 
     /// Waits until the service has ended.
     pub async fn ended(&mut self) -> ExitStatus {
+        self.ended_within(PATIENCE).await.expect("it ends when it is asked to")
+    }
+
+    /// Waits until the service has ended. Returns `None` if that takes longer than the limit.
+    pub async fn ended_within(&mut self, limit: Duration) -> Option<ExitStatus> {
         let mut polls = tokio::time::interval(Duration::from_millis(5));
         let ended = async {
             loop {
@@ -173,7 +184,7 @@ impl Service {
                 }
             }
         };
-        timeout(PATIENCE, ended).await.expect("it ends when it is asked to")
+        timeout(limit, ended).await.ok()
     }
 }
 

@@ -109,6 +109,11 @@ impl Activity {
             || self.close_at.is_some_and(|close_at| Instant::now() >= close_at)
     }
 
+    /// Whether no whole request has arrived yet.
+    pub(super) fn is_unused(&self) -> bool {
+        !self.used.load(Relaxed)
+    }
+
     fn read(&self) {
         if self.phase() == Phase::Idle {
             self.enter(Phase::ReadingHead);

@@ -39,9 +39,12 @@ const MAX_HEADER_BYTES: usize = 16 << 10;
 /// that close meanwhile give some back.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// If a drain starts before a connection's first poll, hyper closes it without reading a request that
-/// has already arrived. So the last connections get this long to be polled.
-const FIRST_POLL_GRACE: Duration = Duration::from_millis(50);
+/// The time that a drain gives connections for their first request. hyper closes a connection that has
+/// received none at once, although the request may be on its way.
+const FIRST_REQUEST_GRACE: Duration = Duration::from_millis(500);
+
+/// The interval at which a drain looks for connections without a request.
+const FIRST_REQUEST_POLL: Duration = Duration::from_millis(5);
 
 /// The age is shortened by up to this fraction, so that connections that were opened together are
 /// not closed together.
@@ -114,6 +117,7 @@ impl<S: PublicApi> HttpServer<S> {
         // The kernel has accepted these connections and would reset them with the listener. tokio's
         // view of the listener may be a moment old, so the kernel is asked directly.
         if let Ok(listener) = listener.into_std() {
+            stop_handshakes(&listener);
             while let Ok((stream, _)) = listener.accept() {
                 let accepted =
                     stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
@@ -123,7 +127,12 @@ impl<S: PublicApi> HttpServer<S> {
             }
         }
         let drained = async {
-            sleep(FIRST_POLL_GRACE).await;
+            let first_requests = async {
+                while self.registry.awaits_first_request() {
+                    sleep(FIRST_REQUEST_POLL).await;
+                }
+            };
+            let _ = timeout(FIRST_REQUEST_GRACE, first_requests).await;
             let mut finished = pin!(graceful.shutdown());
             loop {
                 tokio::select! {
@@ -154,6 +163,35 @@ impl<S: PublicApi> HttpServer<S> {
         });
     }
 }
+
+/// Makes the kernel drop packets that would open further connections. The client's kernel sends such
+/// a packet again after a second and then learns that nothing listens.
+///
+/// Otherwise the kernel could complete a handshake between the last accept and the close of the
+/// listener, and would reset that connection although its client may have sent a request.
+#[cfg(target_os = "linux")]
+fn stop_handshakes(listener: &std::net::TcpListener) {
+    use socket2::{SockFilter, SockRef};
+
+    // A classic BPF program; see the kernel's Documentation/networking/filter.rst. It sees a packet
+    // from the TCP header on.
+    let program = [
+        // Load byte 13, the flags.
+        SockFilter::new(0x30, 0, 0, 13),
+        // Skip the next instruction unless SYN is set.
+        SockFilter::new(0x45, 0, 1, 0x02),
+        // Drop the packet.
+        SockFilter::new(0x06, 0, 0, 0),
+        // Accept the whole packet.
+        SockFilter::new(0x06, 0, 0, u32::MAX),
+    ];
+    if let Err(error) = SockRef::from(listener).attach_filter(&program) {
+        tracing::debug!(%error, "cannot stop handshakes before the listener closes");
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn stop_handshakes(_: &std::net::TcpListener) {}
 
 /// The time at which a connection that is accepted now has its maximum age.
 fn close_at(max_age: Duration) -> Option<Instant> {

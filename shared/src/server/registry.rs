@@ -90,6 +90,11 @@ impl Registry {
         }
     }
 
+    /// Whether a connection is open on which no whole request has arrived yet.
+    pub(super) fn awaits_first_request(&self) -> bool {
+        self.0.open.lock().by_id.values().any(|connection| connection.activity.is_unused())
+    }
+
     /// Brings the gauge of open connections up to date. To be called before each scrape.
     pub(super) fn gauge(self) -> impl Fn() + Send + Sync + 'static {
         let gauge = metrics::gauge!(CONNECTIONS_OPEN);

@@ -63,6 +63,19 @@ mod exit {
     }
 
     #[tokio::test]
+    async fn a_new_connection_may_send_its_first_request_during_the_drain() {
+        let server = Server::start(&[]).await;
+        let mut new = server.connect().await;
+        assert_status(&server.get("/hello").await, 200);
+        server.stop.send(()).unwrap();
+        sleep(Duration::from_millis(150)).await;
+        assert!(!server.ended.is_finished());
+        new.write_all(keeping("/hello").as_bytes()).await.unwrap();
+        assert_status(&rest(&mut new).await, 200);
+        timeout(TIMEOUT, server.ended).await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
     async fn a_request_that_outlives_the_grace_does_not_hold_the_process() {
         let server = Server::start(&["--shutdown-grace=200ms"]).await;
         let mut open = server.connect().await;
