@@ -94,8 +94,8 @@ impl CacheableError for Error {
 
     fn heap_bytes(&self) -> usize {
         let Self::Problem(problem) = self else { return 0 };
-        let texts = [&problem.kind, &problem.title, &problem.code].map(|text| text.len());
-        let strings = [&problem.detail, &problem.request_id, &problem.error].map(String::capacity);
-        size_of::<Problem>() + texts.iter().chain(&strings).sum::<usize>()
+        let Problem { kind, title, detail, code, error, request_id, .. } = &**problem;
+        let texts = [kind, title, detail, code, error].map(|text| text.len());
+        size_of::<Problem>() + request_id.capacity() + texts.iter().sum::<usize>()
     }
 }

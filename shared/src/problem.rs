@@ -33,7 +33,7 @@ pub struct Problem {
     /// The HTTP status of the response, repeated.
     pub status: u16,
     /// What happened this time, as far as the caller may know.
-    pub detail: String,
+    pub detail: Cow<'static, str>,
     /// Stable, for programs.
     pub code: Cow<'static, str>,
     /// Whether the same request may succeed a little later.
@@ -44,7 +44,7 @@ pub struct Problem {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub shielded: bool,
     /// One sentence; the member that earlier clients of this API read.
-    pub error: String,
+    pub error: Cow<'static, str>,
 
     /// When to try again: becomes `Retry-After`, in whole seconds, rounded up.
     #[serde(skip)]
@@ -60,10 +60,7 @@ pub struct Problem {
     pub cause: Option<Cause>,
 }
 
-/// As many as a response of a problem has.
-const HEADERS: usize = 4;
-
-/// No upstream is believed that wants to be left alone for longer.
+/// Upper bound for an upstream's `Retry-After`.
 const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 
 /// Shared, because one failed call may answer many waiting requests.
@@ -74,7 +71,7 @@ impl Problem {
         status: StatusCode,
         code: &'static str,
         title: &'static str,
-        detail: impl Into<String>,
+        detail: impl Into<Cow<'static, str>>,
     ) -> Self {
         let detail = detail.into();
         Self {
@@ -131,7 +128,7 @@ impl Problem {
     }
 
     /// SSM could never hold a parameter of this name.
-    pub fn invalid_parameter_name(detail: impl Into<String>) -> Self {
+    pub fn invalid_parameter_name(detail: impl Into<Cow<'static, str>>) -> Self {
         Self::new(
             StatusCode::BAD_REQUEST,
             "invalid-parameter-name",
@@ -145,9 +142,8 @@ impl Problem {
         Self::from(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
-    /// The headers and the body of its response.
-    pub(crate) fn render(&self) -> (HeaderMap, Vec<u8>) {
-        let mut headers = HeaderMap::with_capacity(HEADERS);
+    /// Writes the headers of the problem's response and returns its body.
+    pub(crate) fn render(&self, headers: &mut HeaderMap) -> Vec<u8> {
         headers.insert(header::CONTENT_TYPE, CONTENT_TYPE);
         let cache_control = match self.max_age {
             Some(age) => HeaderValue::try_from(format!("max-age={}", age.as_secs()))
@@ -162,8 +158,7 @@ impl Problem {
         if let Some(status) = &self.cache_status {
             headers.insert(header::CACHE_STATUS, status.clone());
         }
-        let body = serde_json::to_vec(self).expect("a problem is strings and numbers");
-        (headers, body)
+        serde_json::to_vec(self).expect("a problem is strings and numbers")
     }
 }
 
@@ -204,21 +199,19 @@ impl IntoResponse for Problem {
     }
 }
 
-/// Turns an error into a problem with the id of the current request.
+/// Turns an error into a problem with the id of the current request. The problem stays in the
+/// response's extensions for the access log, the one place where a failure is logged.
 pub(crate) fn rescue(response: &mut Response) {
     let status = response.status();
     if !status.is_client_error() && !status.is_server_error() {
         return;
     }
-    let mut problem =
-        response.extensions_mut().remove::<Problem>().unwrap_or_else(|| Problem::from(status));
+    let (mut parts, _) = std::mem::take(response).into_parts();
+    let problem = parts.extensions.get_or_insert_with(|| Problem::from(status));
     problem.request_id = telemetry::request_id();
-    let (headers, body) = problem.render();
-    response.headers_mut().remove(header::CONTENT_LENGTH);
-    response.headers_mut().extend(headers);
-    *response.body_mut() = Body::from(body);
-    // For the access log, the one place where a failure is logged.
-    response.extensions_mut().insert(problem);
+    let body = problem.render(&mut parts.headers);
+    parts.headers.remove(header::CONTENT_LENGTH);
+    *response = Response::from_parts(parts, Body::from(body));
 }
 
 #[cfg(test)]
@@ -244,7 +237,8 @@ mod tests {
             let value = HeaderValue::try_from(&retry_after).expect("printable");
             headers.insert(header::RETRY_AFTER, value);
             let problem = problem.with_headers(&headers);
-            let (headers, body) = problem.render();
+            let mut headers = HeaderMap::new();
+            let body = problem.render(&mut headers);
 
             let pause = headers.get(header::RETRY_AFTER).map(|value| value.to_str().expect("text"));
             let seconds = retry_after.parse::<u64>().ok();
