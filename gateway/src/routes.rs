@@ -29,9 +29,9 @@ use crate::{config::Config, error::Error, openapi, status::Status, upstream::Ups
 
 /// Cloning is shallow.
 #[derive(Clone)]
-struct Gateway(Arc<Parts>);
+struct Gateway(Arc<Inner>);
 
-struct Parts {
+struct Inner {
     version: String,
     upstream: Upstream,
     reporter: Reporter,
@@ -62,7 +62,7 @@ pub fn app(
         let upstream = upstream.clone();
         move || upstream.refresh_metrics()
     });
-    let gateway = Gateway(Arc::new(Parts {
+    let gateway = Gateway(Arc::new(Inner {
         version: config.main_version.clone(),
         upstream: upstream.clone(),
         reporter: Reporter::new("main-api", &config.main_version, &config.common, exporter),
@@ -107,13 +107,13 @@ async fn inventory(
     Extension(Deadline(deadline)): Extension<Deadline>,
     request: HeaderMap,
 ) -> Result<Response, Problem> {
-    let Parts { version, upstream, trusts_clients, .. } = &*gateway.0;
+    let Inner { version, upstream, trusts_clients, .. } = &*gateway.0;
     let remaining = deadline.saturating_duration_since(Instant::now());
-    let deadline = Deadline(deadline - remaining / TO_ASSEMBLE);
+    let deadline = Deadline(deadline - remaining / ASSEMBLY_RESERVE);
     let mode = Mode::of_request(&request, *trusts_clients);
     let list = |route: RouteId| {
         let query = Query { route, key: route.path().to_owned(), mode, deadline };
-        by(deadline, upstream.answer(query))
+        with_deadline(deadline, upstream.answer(query))
     };
     let (buckets, parameters) = tokio::join!(list(RouteId::Buckets), list(RouteId::Params));
     let buckets = buckets.map(|served| parse::<Buckets>(&served));
@@ -123,7 +123,7 @@ async fn inventory(
         parameters.as_ref().ok().map(|part| &part.aux_version),
     ];
     let Some(aux_version) = versions.into_iter().flatten().next().cloned() else {
-        return Err(worst(buckets.err().into_iter().chain(parameters.err())));
+        return Err(highest_status(buckets.err().into_iter().chain(parameters.err())));
     };
 
     let mut errors = BTreeMap::new();
@@ -141,16 +141,16 @@ async fn inventory(
         errors,
     };
     let answer = Aggregated { main_version: version.clone(), aux_version, body };
-    // Its parts are kept here, each for its own time; the whole of them has none.
+    // The cache holds the two lists, each with its own age. The whole of them has none.
     Ok(([(header::CACHE_CONTROL, NO_STORE)], Json(answer)).into_response())
 }
 
-/// The part of the time that is kept back: a list that hangs until the last moment would otherwise
-/// take the other one with it, since the whole request ends at that moment too.
-const TO_ASSEMBLE: u32 = 20;
+/// This fraction of the remaining time is reserved for the response. A list that hangs until the
+/// deadline would otherwise cost the client the other list too.
+const ASSEMBLY_RESERVE: u32 = 20;
 
-/// A part, unless it is not there by then.
-async fn by(
+/// One list, or a timeout at the deadline.
+async fn with_deadline(
     Deadline(deadline): Deadline,
     part: impl Future<Output = Result<Served, Problem>>,
 ) -> Result<Served, Problem> {
@@ -160,21 +160,21 @@ async fn by(
     }
 }
 
-/// What an answer of ours was made of.
+/// The list in one of our own responses.
 fn parse<T: DeserializeOwned>(served: &Served) -> Aggregated<T> {
     serde_json::from_slice(served.answer().body()).expect("its body is this type's JSON")
 }
 
 async fn status(State(gateway): State<Gateway>, deadline: Extension<Deadline>) -> Json<Status> {
-    let Parts { upstream, reporter, .. } = &*gateway.0;
+    let Inner { upstream, reporter, .. } = &*gateway.0;
     let aux_service = upstream.status(*deadline).await;
     let aux_service = aux_service.map_err(|error| error.problem());
     Json(Status::of(reporter, upstream.health(), aux_service))
 }
 
-/// Of several errors the one with the highest status, and of equals the first.
-fn worst(errors: impl Iterator<Item = Problem>) -> Problem {
+/// The error with the highest status; the first one of equals.
+fn highest_status(errors: impl Iterator<Item = Problem>) -> Problem {
     errors
-        .reduce(|worst, other| if other.status > worst.status { other } else { worst })
+        .reduce(|highest, other| if other.status > highest.status { other } else { highest })
         .expect("without an answer there is an error")
 }

@@ -77,10 +77,7 @@ impl Docs {
             );
         }
         responses.insert("200".to_owned(), ok);
-        let everywhere = [Refused::NoToken.problem(), overloaded(), Problem::internal()];
-        for (status, problems) in by_status(problems.iter().chain(&everywhere)) {
-            responses.insert(status, problem_answer(&problems));
-        }
+        add_problems(&mut responses, problems);
         self.operation(id, &Value::Object(responses));
         let operation = &mut self.paths[route.path]["get"];
         let mut parameters = Vec::new();
@@ -106,7 +103,9 @@ impl Docs {
     pub fn status<T: ToSchema + Serialize>(mut self, example: &T) -> Self {
         let schema = self.schema::<T>();
         let figures = json_answer("The figures", &schema, &json!(example));
-        self.operation(RouteId::Status, &json!({ "200": figures }));
+        let mut responses = Map::from_iter([("200".to_owned(), figures)]);
+        add_problems(&mut responses, &[]);
+        self.operation(RouteId::Status, &Value::Object(responses));
         let text = json!({ "text/plain": { "schema": { "type": "string" } } });
         let metrics = json!({ "description": "The metrics", "content": text });
         self.operation(RouteId::Metrics, &json!({ "200": metrics }));
@@ -212,6 +211,14 @@ fn problem_answer(problems: &[&Problem]) -> Value {
         } });
     }
     answer
+}
+
+/// Adds the problems of a route, and those that every route has.
+fn add_problems(responses: &mut Map<String, Value>, problems: &[Problem]) {
+    let everywhere = [Refused::NoToken.problem(), overloaded(), Problem::internal()];
+    for (status, problems) in by_status(problems.iter().chain(&everywhere)) {
+        responses.insert(status, problem_answer(&problems));
+    }
 }
 
 fn by_status<'a>(

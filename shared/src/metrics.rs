@@ -38,22 +38,15 @@ pub(crate) const CONNECTIONS_OPEN: &str = "http_connections_open";
 
 /// Counts a request whose client left before the response, as nginx does: with the status 499.
 /// axum-prometheus counts responses, and there is none.
-pub fn count_abandoned(method: &Method, endpoint: &str, elapsed: Duration) {
-    // The labels of axum-prometheus, the empty one of methods that HTTP does not know included.
-    let known = matches!(
-        *method,
-        Method::GET
-            | Method::HEAD
-            | Method::POST
-            | Method::PUT
-            | Method::DELETE
-            | Method::OPTIONS
-            | Method::TRACE
-            | Method::CONNECT
-            | Method::PATCH
-    );
-    let method = if known { method.as_str() } else { "" };
+pub(crate) fn count_abandoned(method: &str, endpoint: &str, elapsed: Duration) {
     RequestSeries::new(method, "499", endpoint).count(elapsed);
+}
+
+/// The label `method`, as axum-prometheus has it: empty for a method that HTTP does not know.
+pub(crate) fn method_label(method: &Method) -> &'static str {
+    const KNOWN: [&str; 9] =
+        ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "CONNECT", "PATCH"];
+    KNOWN.into_iter().find(|known| method.as_str() == *known).unwrap_or_default()
 }
 
 /// The series of axum-prometheus for one kind of response.

@@ -3,10 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::{
-    Deserialize, Deserializer, Serialize,
-    de::{Error, IgnoredAny},
-};
+use serde::{Deserialize, Deserializer, Serialize, de::Error};
 use serde_json::value::RawValue;
 use shared::{
     routes::RouteId,
@@ -44,8 +41,8 @@ pub fn transform_of(route: RouteId) -> BodyTransform {
         },
         // `/status` is passed on as it is.
         RouteId::Status => |upstream, _| {
-            let _: IgnoredAny = serde_json::from_slice(upstream).ok()?;
-            Some(upstream.to_vec().into())
+            let status: serde_json::Value = serde_json::from_slice(upstream).ok()?;
+            status.is_object().then(|| upstream.to_vec().into())
         },
         _ => |_, _| None,
     }
@@ -188,7 +185,9 @@ mod tests {
         assert!(transform_of(RouteId::Param)(no_text, "2").is_none(), "it is not UTF-8");
         let values = r#"{"version":"1","path":"/","values":{"/a":1},"omitted":[]}"#;
         assert_eq!(wrapped(RouteId::Values, values), None);
-        assert_eq!(wrapped(RouteId::Status, "{"), None);
+        for status in ["{", "[]", "null", r#"{"x":1e999}"#, r#"{"x":"\ud800"}"#] {
+            assert_eq!(wrapped(RouteId::Status, status), None, "{status}");
+        }
     }
 
     #[test]

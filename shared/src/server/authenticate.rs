@@ -2,7 +2,7 @@
 
 use axum::{
     body::Body,
-    http::{Request, Response},
+    http::{Method, Request, Response},
 };
 use tower_http::validate_request::ValidateRequest;
 
@@ -26,5 +26,6 @@ impl<B> ValidateRequest<B> for Authenticate {
 
 fn needs_no_token<B>(request: &Request<B>) -> bool {
     let route = request.extensions().get::<RequestInfo>().and_then(|info| info.route);
-    route.is_some_and(|route| route.route().tag == Tag::Pages)
+    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    reads && route.is_some_and(|route| route.route().tag == Tag::Pages)
 }

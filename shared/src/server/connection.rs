@@ -20,12 +20,13 @@ use hyper::{
     rt::{Read, ReadBuf, ReadBufCursor, Write},
 };
 use tokio::time::Instant;
+use zeroize::Zeroizing;
 
 /// Sweeps since the start of the registry: seconds.
 pub(super) type Ticks = u32;
 
 /// The time for a request's header, from its first byte on. For the first header of a connection it
-/// counts from the accept.
+/// counts from the accept. A part that arrives together with the request before it counts as idle.
 const HEADER_TIMEOUT: Ticks = 10;
 
 /// The time between two requests. It is longer than the 90 s of Traefik and the 60 s of an AWS load
@@ -33,7 +34,7 @@ const HEADER_TIMEOUT: Ticks = 10;
 /// close is lost.
 const IDLE_TIMEOUT: Ticks = 120;
 
-/// The time in which a client must take the bytes that are written to it.
+/// The time in which a client must take some of the bytes that are written to it.
 const WRITE_TIMEOUT: Ticks = 60;
 
 /// The time for reading the rest of a body that the service does not want.
@@ -41,6 +42,9 @@ const LINGER_TIMEOUT: Ticks = 2;
 
 /// The most bytes of such a body that are read.
 const LINGER_BYTES: usize = 1 << 20;
+
+/// Up to this size a response is written as one buffer.
+const COALESCED_BYTES: usize = 4096;
 
 /// The activity of one connection.
 pub(super) struct Activity {
@@ -103,9 +107,11 @@ impl Activity {
         self.enter(Phase::Processing);
     }
 
-    /// Whether a response that is sent now must be the last one of the connection.
+    /// Whether a response that is sent now must be the last one of the connection. No route reads a
+    /// request's body, and the next request would stand behind that body.
     pub(super) fn must_close(&self) -> bool {
         self.draining.load(Relaxed)
+            || self.request_body.load(Relaxed)
             || self.close_at.is_some_and(|close_at| Instant::now() >= close_at)
     }
 
@@ -123,6 +129,13 @@ impl Activity {
     /// The socket takes no more bytes for now.
     fn write_blocked(&self) {
         if self.phase() == Phase::Processing {
+            self.enter(Phase::Writing);
+        }
+    }
+
+    /// The client has taken some of the bytes.
+    fn write_progressed(&self) {
+        if self.phase() == Phase::Writing {
             self.enter(Phase::Writing);
         }
     }
@@ -154,7 +167,7 @@ impl Activity {
     }
 
     /// Orders connections for eviction, the least useful first: those without any request before
-    /// the others, and of each the longest in their phase. `None`: a response is under way.
+    /// the others, and of each the longest in their phase. `None`: the service works on a response.
     pub(super) fn eviction_rank(&self) -> Option<(bool, Ticks)> {
         let (phase, since) = self.state();
         (phase != Phase::Processing).then(|| (self.used.load(Relaxed), since))
@@ -247,11 +260,12 @@ impl<T: Read + Unpin> Read for ActivityIo<T> {
 }
 
 impl<T: Read + Write + Unpin> ActivityIo<T> {
-    fn noted<R>(&self, poll: Poll<R>) -> Poll<R> {
-        if poll.is_pending() {
-            self.activity.write_blocked();
+    fn noted(&self, written: Poll<std::io::Result<usize>>) -> Poll<std::io::Result<usize>> {
+        match written {
+            Poll::Pending => self.activity.write_blocked(),
+            Poll::Ready(_) => self.activity.write_progressed(),
         }
-        poll
+        written
     }
 }
 
@@ -261,8 +275,8 @@ impl<T: Read + Write + Unpin> Write for ActivityIo<T> {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<std::io::Result<usize>> {
-        let poll = Pin::new(&mut self.stream).poll_write(cx, buf);
-        self.noted(poll)
+        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.noted(written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -274,13 +288,21 @@ impl<T: Read + Write + Unpin> Write for ActivityIo<T> {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<std::io::Result<usize>> {
-        let poll = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
-        self.noted(poll)
+        // The kernel takes longer for a vector than for one buffer, and more than a copy of a short
+        // response takes. The copy may hold a secret, so it is wiped.
+        let length = bufs.iter().map(|buf| buf.len()).sum();
+        if bufs.len() > 1 && length <= COALESCED_BYTES {
+            let mut whole = Zeroizing::new(Vec::with_capacity(length));
+            bufs.iter().for_each(|buf| whole.extend_from_slice(buf));
+            return self.poll_write(cx, &whole);
+        }
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.noted(written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        let poll = Pin::new(&mut self.stream).poll_flush(cx);
-        ready!(self.noted(poll))?;
+        // A TCP stream has nothing of its own to flush, so this never waits.
+        ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
         self.activity.flushed();
         Poll::Ready(Ok(()))
     }

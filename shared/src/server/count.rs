@@ -91,7 +91,10 @@ where
                 received_at,
                 inner: self.inner.call(request),
             },
-            None => CountFuture::Other { inner: Prometheus::clone(&self.prometheus).call(request) },
+            None => {
+                let counted = Prometheus::clone(&self.prometheus).call(request);
+                CountFuture::Other { inner: Box::pin(counted) }
+            }
         }
     }
 }
@@ -100,7 +103,8 @@ pin_project! {
     #[project = CountProjection]
     pub(crate) enum CountFuture<F, P> {
         Cacheable { #[pin] inner: F, pending: Pending, received_at: Instant },
-        Other { #[pin] inner: P },
+        // Boxed, because it is so large that moving it would slow down the cacheable routes.
+        Other { inner: Pin<Box<P>> },
     }
 }
 
@@ -122,7 +126,7 @@ where
                 Poll::Ready(Ok(response))
             }
             CountProjection::Other { inner } => {
-                let Ok(response) = ready!(inner.poll(cx));
+                let Ok(response) = ready!(inner.as_mut().poll(cx));
                 Poll::Ready(Ok(response.map(Body::new)))
             }
         }

@@ -73,8 +73,7 @@ pin_project! {
         inner: F,
         deadline: Instant,
         // Started when the response is not ready at once. Most are, and need no timer.
-        #[pin]
-        timer: Option<Sleep>,
+        timer: Option<Pin<Box<Sleep>>>,
         timed_out: fn() -> Problem,
     }
 }
@@ -83,15 +82,12 @@ impl<F: Future<Output = Answer>> Future for DeadlineFuture<F> {
     type Output = Answer;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer> {
-        let mut this = self.project();
+        let this = self.project();
         if let Poll::Ready(answer) = this.inner.poll(cx) {
             return Poll::Ready(answer);
         }
-        if this.timer.is_none() {
-            this.timer.set(Some(sleep_until(*this.deadline)));
-        }
-        let timer = this.timer.as_pin_mut().expect("it has been started");
-        ready!(timer.poll(cx));
+        let timer = this.timer.get_or_insert_with(|| Box::pin(sleep_until(*this.deadline)));
+        ready!(timer.as_mut().poll(cx));
         Poll::Ready(Ok((this.timed_out)().into_response()))
     }
 }

@@ -128,7 +128,7 @@ where
         {
             return self.cached(route, received_at, request);
         }
-        DispatchFuture::Route { inner: self.0.others.clone().call(request) }
+        DispatchFuture::Route { inner: Box::pin(self.0.others.clone().call(request)) }
     }
 }
 
@@ -137,7 +137,8 @@ pin_project! {
     pub(crate) enum DispatchFuture {
         Ready { response: Option<Response> },
         Load { load: LoadFuture, headers: HeaderMap },
-        Route { #[pin] inner: RouteFuture<Infallible> },
+        // Boxed, because it is so large that moving it would slow down the cacheable routes.
+        Route { inner: Pin<Box<RouteFuture<Infallible>>> },
     }
 }
 
@@ -153,7 +154,7 @@ impl Future for DispatchFuture {
                 let found = ready!(load.as_mut().poll(cx));
                 Poll::Ready(Ok(respond(found, headers)))
             }
-            DispatchProjection::Route { inner } => inner.poll(cx),
+            DispatchProjection::Route { inner } => inner.as_mut().poll(cx),
         }
     }
 }

@@ -115,7 +115,11 @@ impl Registry {
         }
         if evicted > 0 {
             let capacity = self.0.capacity;
-            tracing::warn!(evicted, capacity, "too many connections, so idle ones were closed");
+            tracing::warn!(
+                evicted,
+                capacity,
+                "too many connections, so idle or new ones were closed"
+            );
         }
     }
 }

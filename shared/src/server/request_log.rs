@@ -12,7 +12,7 @@ use std::{
 };
 
 use axum::{
-    http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header},
+    http::{HeaderMap, HeaderValue, Request, StatusCode, header},
     response::Response,
 };
 use pin_project_lite::pin_project;
@@ -22,7 +22,7 @@ use tower::{Layer, Service};
 use super::request::{Answer, RequestInfo};
 use crate::{
     config::AccessLog,
-    metrics::count_abandoned,
+    metrics::{count_abandoned, method_label},
     problem::Problem,
     routes::{RouteId, Routes, UNMATCHED},
     telemetry::{REQUEST_ID, RequestContext, TRACEPARENT, TraceParent},
@@ -79,7 +79,8 @@ where
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let RequestLogLayer { routes, kind } = self.settings;
         let route = routes.parse(request.uri().path());
-        let record = RequestRecord::new(kind, request.method().clone(), route, request.headers());
+        let record =
+            RequestRecord::new(kind, method_label(request.method()), route, request.headers());
         request.extensions_mut().insert(RequestInfo { route, received_at: record.received_at });
         let context = record.context.clone();
         let inner = context.enter(|| self.inner.call(request));
@@ -112,7 +113,8 @@ impl<F: Future<Output = Answer>> Future for RequestLogFuture<F> {
 struct RequestRecord {
     kind: RequestKind,
     context: RequestContext,
-    method: Method,
+    /// See [`method_label`]. An unknown method may be as long as a header, so it is not logged.
+    method: &'static str,
     route: Option<RouteId>,
     span: Span,
     received_at: Instant,
@@ -120,7 +122,12 @@ struct RequestRecord {
 }
 
 impl RequestRecord {
-    fn new(kind: RequestKind, method: Method, route: Option<RouteId>, headers: &HeaderMap) -> Self {
+    fn new(
+        kind: RequestKind,
+        method: &'static str,
+        route: Option<RouteId>,
+        headers: &HeaderMap,
+    ) -> Self {
         let context = RequestContext::from_headers(headers);
         let span = if kind.traffic {
             let caller = || headers.get(TRACEPARENT).and_then(TraceParent::parse);
@@ -156,7 +163,7 @@ impl RequestRecord {
         if !self.span.is_recorded() {
             return;
         }
-        self.span.tell("http.request.method", self.method.to_string());
+        self.span.tell("http.request.method", self.method);
         self.span.tell("http.route", label(self.route));
         self.span.tell("http.response.status_code", i64::from(response.status().as_u16()));
         // How each cache on the way handled the request: a hit, a stale response, a call.
@@ -172,23 +179,23 @@ impl RequestRecord {
     }
 
     fn log_response(&self, status: StatusCode, problem: Option<&Problem>, elapsed: Duration) {
-        let (method, route) = (&self.method, label(self.route));
+        let (method, route) = (self.method, label(self.route));
         let code = problem.map(|problem| problem.code.as_ref());
         let cause = problem.and_then(|problem| problem.cause.as_ref()).map(|error| chain(error));
         let duration_ms = elapsed.as_secs_f64() * 1e3;
         let failed = status.is_server_error();
         let status = status.as_u16();
         if failed {
-            tracing::warn!(%method, route, status, code, cause, duration_ms, "failed");
+            tracing::warn!(method, route, status, code, cause, duration_ms, "failed");
         } else {
-            tracing::info!(%method, route, status, code, cause, duration_ms, "answered");
+            tracing::info!(method, route, status, code, cause, duration_ms, "answered");
         }
     }
 
     fn log_abandoned(&self, elapsed: Duration) {
-        let (method, route) = (&self.method, label(self.route));
+        let (method, route) = (self.method, label(self.route));
         let duration_ms = elapsed.as_secs_f64() * 1e3;
-        tracing::info!(%method, route, duration_ms, "abandoned by the client");
+        tracing::info!(method, route, duration_ms, "abandoned by the client");
     }
 }
 
@@ -198,7 +205,7 @@ impl Drop for RequestRecord {
             return;
         }
         let elapsed = self.received_at.elapsed();
-        count_abandoned(&self.method, label(self.route), elapsed);
+        count_abandoned(self.method, label(self.route), elapsed);
         self.span.fail("abandoned by the client");
         let log = self.kind.access_log;
         if log == AccessLog::All || log == AccessLog::Errors && elapsed > SLOW {

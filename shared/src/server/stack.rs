@@ -5,15 +5,12 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 use axum::{
     Router,
     body::Body,
-    http::{Request, header},
+    http::Request,
     response::{IntoResponse, Response},
 };
 use hyper::body::Incoming;
 use tower::{Service, ServiceBuilder};
-use tower_http::{
-    catch_panic::CatchPanicLayer, sensitive_headers::SetSensitiveRequestHeadersLayer,
-    validate_request::ValidateRequestHeaderLayer,
-};
+use tower_http::{catch_panic::CatchPanicLayer, validate_request::ValidateRequestHeaderLayer};
 
 use super::{
     authenticate::Authenticate,
@@ -71,7 +68,7 @@ impl<S, B> HttpService<B> for S where S: Service<Request<B>, Response = Response
 /// Builds the stack. A request passes the layers from top to bottom.
 ///
 /// Every layer is generic over the service below it and has a future with a name, so that the whole
-/// stack is one type and a request boxes no future. `Router::layer` and `axum::middleware::from_fn`
+/// stack is one type and a hit boxes no future. `Router::layer` and `axum::middleware::from_fn`
 /// box one for each layer.
 ///
 /// Invariant: a layer that can respond is below *count*, so that no response is uncounted, and below
@@ -81,9 +78,7 @@ pub fn stack(config: StackConfig, common: &Common, exporter: &Exporter) -> impl 
     let kind = RequestKind { access_log: common.access_log, traffic: true };
     let tokens = common.auth_token_file.as_ref().map(Accepted::follow);
     ServiceBuilder::new()
-        // No debug output of headers shows a token, in any layer.
-        .layer(SetSensitiveRequestHeadersLayer::new([header::AUTHORIZATION]))
-        // Outermost of ours: everything below logs with the request's ids.
+        // Outermost: everything below logs with the request's ids.
         .layer(RequestLogLayer { routes, kind })
         .layer(CountLayer::new(exporter.layer(endpoint), routes))
         .map_response(problems)
@@ -102,6 +97,7 @@ pub(crate) fn probe_stack(probes: Router) -> impl PublicApi {
     ServiceBuilder::new()
         .layer(RequestLogLayer { routes: PROBES, kind })
         .map_response(problems)
+        .layer(CatchPanicLayer::custom(panicked))
         .service(probes)
 }
 

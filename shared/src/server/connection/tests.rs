@@ -54,10 +54,11 @@ async fn a_response_that_the_client_does_not_read_is_not_idle() {
     server.read_u8().await.expect("open");
     assert_eq!(activity.phase(), Phase::ReadingHead);
     activity.request_received(false);
-    drop(body(&activity));
+    let ended = body(&activity);
 
     let response = tokio::spawn(async move {
         server.write_all(&[0; 100]).await.expect("open");
+        drop(ended);
         server.flush().await.expect("open");
     });
     tokio::task::yield_now().await;
@@ -65,6 +66,25 @@ async fn a_response_that_the_client_does_not_read_is_not_idle() {
     client.read_exact(&mut [0; 100]).await.expect("open");
     response.await.expect("written");
     assert_eq!(activity.phase(), Phase::Idle);
+}
+
+#[tokio::test]
+async fn a_client_that_reads_slowly_is_not_overdue_while_it_reads() {
+    let (mut client, mut server) = connection();
+    let activity = Arc::clone(&server.inner().activity);
+    activity.request_received(false);
+    let response = tokio::spawn(async move { server.write_all(&[0; 1000]).await });
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+        assert_eq!(activity.phase(), Phase::Writing);
+        activity.clock.fetch_add(WRITE_TIMEOUT, Relaxed);
+        assert!(!activity.is_overdue(activity.clock.load(Relaxed), false));
+        client.read_exact(&mut [0; 64]).await.expect("open");
+    }
+    tokio::task::yield_now().await;
+    activity.clock.fetch_add(WRITE_TIMEOUT + 1, Relaxed);
+    assert!(activity.is_overdue(activity.clock.load(Relaxed), false));
+    response.abort();
 }
 
 #[tokio::test]
