@@ -1,10 +1,11 @@
-//! The read-through cache: the source is asked once, however many callers wait, and its answers
-//! stand in for it when it fails.
+//! A read-through cache. Concurrent lookups of a key share one call to the upstream, and stored
+//! entries replace its responses when it fails.
 //!
-//! An answer is *fresh* for its lifetime; then *stale* and answered at once while one refresh
-//! runs in the background; then a *last resort* that is answered only if the source fails; then
-//! gone. [`Freshness`](crate::http_cache::Freshness) holds these limits; nothing older than its
-//! bound is ever answered. What a failed load does is up to the error's [`Disposition`].
+//! An entry is *fresh* within its lifetime. It is then *stale*: the cache serves it at once while
+//! one refresh runs in the background. After that, the cache serves it only if the upstream fails
+//! (`stale-if-error`). At its bound it *expires* and is never served again.
+//! [`Freshness`](crate::http_cache::Freshness) holds these limits. The error's [`Disposition`]
+//! decides the effect of a failed load.
 //!
 //! ```
 //! use std::time::Duration;
@@ -41,9 +42,9 @@
 //!     Some(found) => found,
 //!     None => cache
 //!         .get("/app/name", Mode::Normal, |attempt| async move {
-//!             // This runs in a task of its own, which outlives the caller and inherits nothing
-//!             // from it but its request id.
-//!             // `attempt.urgency` is what a quota decides by.
+//!             // This code runs in its own task. The task outlives the caller and inherits only
+//!             // its request id.
+//!             // A quota limiter decides by `attempt.urgency`.
 //!             let answer = Answer::json(&"what the source says").expect("a string is JSON");
 //!             let minute = Duration::from_secs(60);
 //!             Ok(Loaded::new(answer, Freshness::new(minute, minute, 60 * minute).jittered(0.1)))
@@ -56,19 +57,19 @@
 //! # });
 //! ```
 //!
-//! # Who gets what
+//! # Outcomes
 //!
-//! | kept | the load | answer | outcome |
+//! | entry | load | response | outcome |
 //! |---|---|---|---|
-//! | fresh | – | kept | `hit` |
-//! | stale | one, in the background | kept | `stale` |
-//! | last resort | succeeds | new | `miss`, or `coalesced` for those who joined it |
-//! | last resort, or any with [`Mode::Revalidate`] | fails for now | kept | `stale_error` (`hit` where still fresh) |
-//! | nothing | succeeds, or learns that there is no such thing | new | `miss` or `coalesced` |
-//! | "no such thing" | – | that | `negative` |
-//! | nothing | fails | the error | `error` |
+//! | fresh | – | the entry | `hit` |
+//! | stale | one, in the background | the entry | `stale` |
+//! | usable for `stale-if-error` | succeeds | the new entry | `miss`, or `coalesced` for requests that joined the load |
+//! | usable for `stale-if-error`, or any with [`Mode::Revalidate`] | fails temporarily | the entry | `stale_error` (`hit` if still fresh) |
+//! | none | succeeds, or reports "not found" | the result | `miss` or `coalesced` |
+//! | negative | – | the stored "not found" | `negative` |
+//! | none | fails | the error | `error` |
 //!
-//! A request whose future is dropped before it has its answer is not counted; the load goes on.
+//! A request whose future is dropped before its result is not counted. The load continues.
 
 use std::sync::Arc;
 
@@ -100,43 +101,45 @@ pub use load::{Attempt, CacheableError, Disposition, Loaded, Previous, Urgency};
 pub use metrics::{Outcome, SERVED_AGE, SERVED_AGE_BUCKETS};
 pub use served::{Cause, Failed, Served};
 
-/// A handle: cloning it shares what is kept.
+/// A handle of a cache. Clones share the entries.
 #[derive(Clone)]
 pub struct Cache<E> {
     hop: &'static str,
     metrics: Arc<Metrics>,
-    /// `None` while the cache is off.
+    /// Absent while the cache is off.
     spaces: Option<Arc<Spaces<E>>>,
 }
 
-/// What a cache is called, and how much it may hold.
+/// The name and the memory bound of a cache.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
-    /// The value of the metrics' label `cache`.
+    /// The value of the metric label `cache`.
     pub name: &'static str,
-    /// The service, as `Cache-Status` names it: a token (RFC 9110, 5.6.2).
+    /// The name of the service in `Cache-Status`: a token (RFC 9110, 5.6.2).
     pub hop: &'static str,
-    /// For keys, bodies, headers and bookkeeping together. An eighth of it is set apart for
-    /// negative answers, so that made-up names cannot push real ones out.
+    /// Upper bound in bytes of keys, bodies, headers and bookkeeping together. An eighth is
+    /// reserved for negative entries, so that requests for made-up names cannot evict real entries.
     pub max_bytes: u64,
 }
 
-/// Whether an entry of the cache is good enough for a request.
+/// The demand of a request on the cache: any usable entry, or a new load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     Normal,
-    /// A load is made even if the entry is fresh. If the load fails, the entry is served.
+    /// A load is made even if the entry is fresh. If the load fails temporarily, the cache serves
+    /// the entry.
     Revalidate,
 }
 
 impl Mode {
-    /// The mode that a request's `Cache-Control` demands of a cache that trusts its client.
+    /// Returns the mode that a request's `Cache-Control` demands. An untrusted client always gets
+    /// [`Normal`](Self::Normal).
     pub fn of_request(request: &HeaderMap, trusted: bool) -> Self {
         if trusted && forces_revalidation(request) { Self::Revalidate } else { Self::Normal }
     }
 }
 
-/// What is kept.
+/// The size of a cache.
 #[derive(Clone, Debug)]
 pub struct Stats {
     pub entries: u64,
@@ -150,15 +153,17 @@ impl<E: CacheableError> Cache<E> {
         Self { hop, metrics: Arc::new(Metrics::new(name)), spaces: Some(Arc::new(spaces)) }
     }
 
-    /// A cache that keeps nothing and lets every request through. `max_bytes` has no meaning.
+    /// Creates a cache that stores nothing and passes every request to the upstream. It ignores
+    /// `max_bytes`.
     pub fn off(settings: Settings) -> Self {
         Evictions::new(settings.name);
         let metrics = Arc::new(Metrics::new(settings.name));
         Self { hop: settings.hop, metrics, spaces: None }
     }
 
-    /// Looks up a key without waiting and without a load: a fresh entry, a negative entry, or a stale
-    /// entry while its refresh backs off. `None`: the response is for [`get`](Self::get) to give.
+    /// Looks up a key without waiting and without a load. Returns a fresh entry, a negative entry,
+    /// or a stale entry while its refresh backs off. Returns `None` if the caller must use
+    /// [`get`](Self::get).
     ///
     /// The outcome is counted, so the caller must send the result.
     pub fn lookup(&self, key: &str, now: Instant) -> Option<Result<Served, Failed<E>>> {
@@ -167,10 +172,10 @@ impl<E: CacheableError> Cache<E> {
         Some(found)
     }
 
-    /// Answers from what is kept, or loads it: once for all who ask at the same time.
+    /// Returns the entry under a key, or loads it. Concurrent requests share one load.
     ///
-    /// The load runs in a task of its own, so it lives on when this future is dropped. While the
-    /// cache is off it is its caller's alone, and ends with it.
+    /// The load runs in its own task, so it continues if this future is dropped. While the cache is
+    /// off, each request makes its own load, and the load ends with this future.
     pub async fn get<F, Fut>(&self, key: &str, mode: Mode, load: F) -> Result<Served, Failed<E>>
     where
         F: FnOnce(Attempt) -> Fut + Send + 'static,
@@ -191,21 +196,23 @@ impl<E: CacheableError> Cache<E> {
         }
     }
 
-    /// Drops what is kept under a key. A load that is under way still answers those who wait
-    /// for it, but is not kept: it may have read what was true before.
+    /// Drops the entry under a key. Requests that wait for a load in progress get its result. The
+    /// result is not stored, because the load may have read the old value.
     pub fn invalidate(&self, key: &str) {
         if let Some(spaces) = &self.spaces {
             spaces.invalidate(key);
         }
     }
 
-    /// Drops what is past its end, and brings the gauges up to date. To be called every few seconds.
+    /// Drops expired entries and updates the gauges. The owner of the cache must call it every few
+    /// seconds.
     pub fn sync(&self) {
         if let Some(spaces) = &self.spaces {
             spaces.settle();
         }
         let stats = self.stats();
-        // Gauges are floats; both numbers stay far below what one holds exactly.
+        // Gauges are floats. Both numbers stay far below the largest integer that a float holds
+        // exactly.
         self.metrics.entries.set(stats.entries as f64);
         self.metrics.bytes.set(stats.bytes as f64);
     }
@@ -229,7 +236,7 @@ impl<E: CacheableError> Cache<E> {
         F: FnOnce(Attempt) -> Fut + Send + 'static,
         Fut: Future<Output = Result<Loaded, E>> + Send + 'static,
     {
-        // First without the lock, which most requests do not need.
+        // The first lookup takes no lock. Most requests end with it.
         match spaces.look(key, mode, Instant::now()) {
             Look::Answer(served) => return Ok(served),
             Look::NoSuchThing(failed) => return Err(failed),
@@ -254,8 +261,8 @@ impl<E: CacheableError> Cache<E> {
                     let landed = flight.landed().await;
                     let result = self.arrive(spaces, key, &landed, why, true);
                     let failed = matches!(&*landed, Landed::Failed(_) | Landed::Panicked);
-                    // A quota may have turned away a load on which nothing depended then; on
-                    // this request's own it would have decided otherwise.
+                    // The load that this request joined had a lower urgency, so the quota limiter
+                    // may have rejected it. Retry once with the request's own urgency.
                     if result.is_err() && failed && lesser && may_join_lesser {
                         may_join_lesser = false;
                         continue;
@@ -326,7 +333,8 @@ impl<E: CacheableError> Cache<E> {
     }
 }
 
-/// The load's task: whatever ends it lands it.
+/// Spawns the load. Dropping the landing reports a failure, so waiting requests wake even if the
+/// task panics.
 fn take_off<E, F, Fut>(landing: spaces::Landing<E>, load: F)
 where
     E: CacheableError,

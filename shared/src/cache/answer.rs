@@ -1,4 +1,4 @@
-//! What is kept: a body that is ready to send, and the headers that belong to it.
+//! A cached body that is ready to send, and the headers that belong to it.
 
 use std::{fmt, io};
 
@@ -9,35 +9,35 @@ use zeroize::{Zeroize, Zeroizing};
 
 use crate::http_cache::EntityTag;
 
-/// A body as it goes over the wire. Cloning it copies nothing.
+/// A response body as it is sent. Clones share its bytes.
 #[derive(Clone)]
 pub struct Answer {
     body: Bytes,
     content_type: HeaderValue,
-    /// `None` for a secret: equal tags would tell that two secrets are equal.
+    /// Absent for a secret, because equal tags would reveal that two secrets are equal.
     etag: Option<EntityTag>,
 }
 
 impl Answer {
-    /// The type of nearly every body.
+    /// The content type of nearly every body.
     pub const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
-    /// A body that any cache on its way may keep.
+    /// Creates a body that any cache on the path may store.
     ///
-    /// It is taken by value and trimmed: a slice of something larger would hold more memory
-    /// than the cache accounts for.
+    /// The body is taken by value and its allocation is shrunk to fit. A slice of a larger buffer
+    /// would hold more memory than the cache counts.
     pub fn new(content_type: HeaderValue, body: Vec<u8>) -> Self {
         let etag = EntityTag::of(&body);
         Self::tagged(content_type, body, etag)
     }
 
-    /// [`Answer::new`] where the tag is known.
+    /// Creates a body like [`Answer::new`], with a tag that is already known.
     pub fn tagged(content_type: HeaderValue, body: Vec<u8>, etag: EntityTag) -> Self {
         Self { body: body.into_boxed_slice().into(), content_type, etag: Some(etag) }
     }
 
-    /// A body that only the caller may see: it goes out with `no-store` and without an `ETag`,
-    /// and is wiped from memory when the last clone of it is dropped.
+    /// Creates a body that only the client may see. Its response has `no-store` and no `ETag`. Its
+    /// memory is wiped when the last clone is dropped.
     pub fn secret<B>(content_type: HeaderValue, body: Zeroizing<B>) -> Self
     where
         B: AsRef<[u8]> + Zeroize + Send + 'static,
@@ -45,18 +45,19 @@ impl Answer {
         Self { body: Bytes::from_owner(body), content_type, etag: None }
     }
 
-    /// [`Answer::secret`] of bytes whose owner wipes them, such as `Bytes::from_owner` of a
-    /// [`Zeroizing`].
+    /// Creates a body like [`Answer::secret`] from bytes whose owner wipes them, such as
+    /// `Bytes::from_owner` of a [`Zeroizing`].
     pub fn secret_bytes(content_type: HeaderValue, body: Bytes) -> Self {
         Self { body, content_type, etag: None }
     }
 
-    /// [`Answer::new`] of a value as JSON.
+    /// Creates a body like [`Answer::new`] from a value as JSON.
     pub fn json(value: &impl Serialize) -> serde_json::Result<Self> {
         Ok(Self::new(Self::JSON, to_json(value)?))
     }
 
-    /// [`Answer::secret`] of a value as JSON. Serialising leaves no copy behind.
+    /// Creates a body like [`Answer::secret`] from a value as JSON. No unwiped copy remains in
+    /// memory.
     pub fn secret_json(value: &impl Serialize) -> serde_json::Result<Self> {
         Ok(Self::secret(Self::JSON, Zeroizing::new(to_json(value)?)))
     }
@@ -78,7 +79,7 @@ impl Answer {
     }
 }
 
-/// Without the body: it may hold a parameter's value, which no log may.
+/// Omits the body. It may hold a parameter's value, which must not reach a log.
 impl fmt::Debug for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Answer")
@@ -88,7 +89,7 @@ impl fmt::Debug for Answer {
     }
 }
 
-/// Measures first: a buffer that grows leaves the outgrown one, with what it held, in freed memory.
+/// Measures the length first. A growing buffer would leave copies of the content in freed memory.
 fn to_json(value: &impl Serialize) -> serde_json::Result<Vec<u8>> {
     let mut length = Length(0);
     serde_json::to_writer(&mut length, value)?;

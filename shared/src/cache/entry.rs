@@ -1,4 +1,4 @@
-//! One answer that is kept, and what is known of its age.
+//! A cache entry: a stored response, its age and its refresh backoff.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,13 +11,14 @@ use super::{
 };
 use crate::http_cache::{Freshness, Head, State};
 
-/// The pause after a first failed refresh; it doubles with each further one.
+/// Pause after the first failed refresh. Each further failure doubles it.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
-/// No longer than this, or a source that is back would stay unnoticed.
+/// Upper bound of the pause. A longer pause would delay the first refresh from a recovered
+/// upstream.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// What an entry takes besides its key and body, moka's bookkeeping and the allocator's rounding
-/// included: measured by a test.
+/// Bytes that an entry takes besides its key and body. They include moka's bookkeeping and the
+/// allocator's rounding; `tests/memory.rs` measures them.
 pub(super) const OVERHEAD: usize = 720;
 
 pub(super) struct Entry {
@@ -27,7 +28,8 @@ pub(super) struct Entry {
     rest: Mutex<Rest>,
 }
 
-/// How long the source is left in peace after refreshes that failed.
+/// The pause of refreshes after failures, so that a failing upstream is not called by every
+/// request.
 #[derive(Default)]
 struct Rest {
     failures: u32,
@@ -57,7 +59,7 @@ impl Entry {
         &self.loaded.freshness
     }
 
-    /// Counted from the origin's answer, across all hops.
+    /// Returns the age since the origin's response, across all hops.
     pub(super) fn age(&self, now: Instant) -> Duration {
         let resident = now.saturating_duration_since(self.loaded_at);
         self.freshness().age_at_load.saturating_add(resident)
@@ -75,13 +77,13 @@ impl Entry {
         Previous { answer: self.loaded.answer.clone(), validator: self.loaded.validator.clone() }
     }
 
-    /// Whether a refresh failed so recently that the next one waits.
+    /// Returns whether a refresh failed so recently that the next one must wait.
     pub(super) fn rests(&self, now: Instant) -> bool {
         self.rest.lock().until.is_some_and(|until| now < until)
     }
 
-    /// Notes a failed refresh. The pause is jittered, so that what failed together is not
-    /// tried again together.
+    /// Records a failed refresh. The pause is jittered, so that entries that failed together are
+    /// not refreshed again together.
     pub(super) fn refresh_failed(&self, now: Instant) {
         let mut rest = self.rest.lock();
         let pause = FIRST_PAUSE.saturating_mul(1 << rest.failures.min(8)).min(LONGEST_PAUSE);

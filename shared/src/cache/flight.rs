@@ -1,4 +1,4 @@
-//! The loads that are under way: one for a key, whoever asks.
+//! The loads in progress: at most one per key, shared by all requests for the key.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -6,7 +6,7 @@ use tokio::sync::watch;
 
 use super::{entry::Entry, load::Urgency, negative::Negative};
 
-/// How a load ended, for all who wait for it.
+/// The outcome of a load, shared by all requests that wait for it.
 pub(super) enum Landed<E> {
     Answer {
         entry: Arc<Entry>,
@@ -16,14 +16,14 @@ pub(super) enum Landed<E> {
         negative: Arc<Negative<E>>,
         stored: bool,
     },
-    /// The source has answered, and says no.
+    /// The upstream has responded and refused the request.
     Refused(E),
-    /// The source has not answered.
+    /// The upstream has not responded.
     Failed(E),
     Panicked,
 }
 
-/// A load under way, to wait for.
+/// A load in progress that requests can wait for.
 #[derive(Clone)]
 pub(super) struct Flight<E> {
     number: u64,
@@ -31,12 +31,12 @@ pub(super) struct Flight<E> {
     landed: watch::Receiver<Option<Arc<Landed<E>>>>,
 }
 
-/// Where a load tells how it ended.
+/// The sender of a load's outcome.
 pub(super) type Waiters<E> = watch::Sender<Option<Arc<Landed<E>>>>;
 
 impl<E> Flight<E> {
     pub(super) async fn landed(mut self) -> Arc<Landed<E>> {
-        // The sender tells before it goes, whatever happens: a landing that is dropped is a panic.
+        // `Landing` sends an outcome before it drops the sender: its `Drop` sends `Panicked`.
         let landed = self.landed.wait_for(Option::is_some).await;
         landed.ok().and_then(|landed| landed.clone()).unwrap_or_else(|| Arc::new(Landed::Panicked))
     }
@@ -56,7 +56,7 @@ impl<E: Clone> Flights<E> {
         self.under_way.get(key)
     }
 
-    /// Begins the one load of this key: there must be none under way.
+    /// Begins the load of a key. The key must have no load in progress.
     pub(super) fn begin(&mut self, key: Arc<str>, urgency: Urgency) -> (Flight<E>, Waiters<E>) {
         let (waiters, landed) = watch::channel(None);
         self.begun += 1;
@@ -65,7 +65,8 @@ impl<E: Clone> Flights<E> {
         (flight, waiters)
     }
 
-    /// Ends it, and says whether its result still counts: after a [`forget`](Self::forget) it does not.
+    /// Ends a load and returns whether its result may be stored. After [`forget`](Self::forget) it
+    /// may not.
     pub(super) fn end(&mut self, key: &str, flight: &Flight<E>) -> bool {
         let counts = self.under_way.get(key).is_some_and(|it| it.number == flight.number);
         if counts {
@@ -74,7 +75,8 @@ impl<E: Clone> Flights<E> {
         counts
     }
 
-    /// Leaves a load to those who wait for it already; the next request begins another.
+    /// Detaches a load from its key. Requests that already wait still get its result; the next
+    /// request begins a new load.
     pub(super) fn forget(&mut self, key: &str) {
         self.under_way.remove(key);
     }

@@ -1,76 +1,78 @@
-//! What a load is told, what it yields, and what its errors mean.
+//! The input of a load, its result, and the meaning of its errors.
 
 use std::time::Duration;
 
 use super::Answer;
 use crate::http_cache::Freshness;
 
-/// What a load is told of the request that it is made for.
+/// The context of a load: the stored response and the urgency.
 #[derive(Clone, Debug)]
 pub struct Attempt {
-    /// What is kept so far, for a conditional request.
+    /// The stored response, for a conditional call.
     pub previous: Option<Previous>,
-    /// What depends on it: a quota serves the greater urgency first.
+    /// The urgency of the load. A quota limiter serves a more urgent load first.
     pub urgency: Urgency,
 }
 
-/// In ascending order.
+/// The urgency of a load, in ascending order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Urgency {
-    /// Nobody waits: the stale answer has been given.
+    /// No request waits, because the cache has served the stale entry.
     Refresh,
-    /// Somebody waits, and gets what is kept if this fails.
+    /// A request waits. It gets the stored entry if the load fails.
     Revalidation,
-    /// Somebody waits, and gets an error if this fails.
+    /// A request waits. It gets an error if the load fails.
     Miss,
 }
 
-/// The answer that a load may renew: `Loaded::new(previous.answer, freshness)`.
+/// The stored response, which a load can renew with `Loaded::new(previous.answer, freshness)`.
 #[derive(Clone, Debug)]
 pub struct Previous {
     pub answer: Answer,
-    /// What [`Loaded::validator`] was.
+    /// The [`Loaded::validator`] of the stored response.
     pub validator: Option<Box<[u8]>>,
 }
 
-/// What a load yields when the source has answered.
+/// The result of a load to which the upstream has responded.
 #[derive(Clone, Debug)]
 pub struct Loaded {
     pub answer: Answer,
     pub freshness: Freshness,
-    /// `false` keeps it out of the cache, and out of those behind us too.
+    /// Whether caches may store the response. If `false`, neither this cache nor a cache between it
+    /// and the client stores it.
     pub storable: bool,
-    /// The source's own `ETag`, given back to the next load of this key. Like what follows in memory
-    /// of its own: a header value is a part of a connection's buffer, and would keep all of that.
+    /// The upstream's `ETag`, which the next load of this key gets. This field and the next one own
+    /// their memory: a header value is a slice of a connection's buffer and would keep the whole
+    /// buffer alive.
     pub validator: Option<Box<[u8]>>,
-    /// The `Cache-Status` that it came with.
+    /// The `Cache-Status` header of the upstream's response.
     pub cache_status: Option<Box<str>>,
 }
 
 impl Loaded {
-    /// What comes straight from the origin, to be kept.
+    /// Creates a storable result that comes directly from the origin.
     pub fn new(answer: Answer, freshness: Freshness) -> Self {
         Self { answer, freshness, storable: true, validator: None, cache_status: None }
     }
 }
 
-/// An error of a load, shared by all who waited for it.
+/// An error of a load. All requests that wait for the load share it.
 pub trait CacheableError: Clone + Send + Sync + 'static {
-    /// What it says about the key.
+    /// Returns the effect of the error on the entry of its key.
     fn disposition(&self) -> Disposition;
 
-    /// The memory behind this error, on the heap. Made-up names are kept with it: what is
-    /// left out here is left out of the bound.
+    /// Returns the bytes that the error holds on the heap. Negative entries for made-up names store
+    /// the error, so bytes that are missing here escape the cache's memory bound.
     fn heap_bytes(&self) -> usize;
 }
 
-/// What an error says about the key.
+/// The effect of an error on the entry of its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Disposition {
-    /// There is no such thing: what was kept is dropped, and this is remembered.
+    /// The item does not exist. The cache drops the entry and stores a negative entry.
     Negative { ttl: Duration },
-    /// The source has answered, and says no: what was kept is dropped.
+    /// The upstream has responded and refused the request. The cache drops the entry.
     Definitive,
-    /// The source has not answered: what was kept is as good as it was.
+    /// The upstream has not responded. The entry stays as usable as before.
     Transient,
 }

@@ -1,27 +1,28 @@
-//! What a cache counts. Handles are resolved once: looking one up costs more than a hit.
+//! The metrics of a cache. Handles are resolved once, because resolving one costs more than a cache
+//! hit.
 
 use std::time::Duration;
 
 use metrics::{Counter, Gauge, Histogram};
 
-/// How a request was answered: one of these for each, and one only.
+/// The outcome of a request to the cache. Each request counts under exactly one outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Fresh, from the cache.
+    /// A fresh entry was served.
     Hit,
-    /// Stale, from the cache, while it may be.
+    /// A stale entry was served within `stale-while-revalidate`.
     Stale,
-    /// From the cache, because the source failed.
+    /// A stored entry was served because the upstream failed.
     StaleError,
-    /// By a call that another request had begun.
+    /// The request shared a load that another request had begun.
     Coalesced,
-    /// By the source. That it has no such thing is an answer too.
+    /// The upstream responded. A "not found" counts as a response.
     Miss,
-    /// That there is no such thing was remembered.
+    /// A negative entry was served.
     Negative,
-    /// By the source, because the cache is off.
+    /// The upstream responded, and the cache is off.
     Bypass,
-    /// Not: the source failed or refused, and nothing could stand in.
+    /// The upstream failed or refused the request, and no entry was usable.
     Error,
 }
 
@@ -57,10 +58,11 @@ const ENTRIES: &str = "cache_entries";
 const BYTES: &str = "cache_bytes";
 const EVICTIONS: &str = "cache_evictions_total";
 
-/// A histogram whose buckets the exporter must be told: [`SERVED_AGE_BUCKETS`].
+/// The name of a histogram. The exporter needs its buckets: [`SERVED_AGE_BUCKETS`].
 pub const SERVED_AGE: &str = "cache_served_age_seconds";
 
-/// Seconds, from a refresh a moment ago to the last resort of a long outage.
+/// Bucket bounds in seconds: from the age after a recent refresh to the age of an entry served by
+/// `stale-if-error` in a long outage.
 pub const SERVED_AGE_BUCKETS: [f64; 12] =
     [1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0, 1800.0, 3600.0, 7200.0];
 
@@ -72,7 +74,7 @@ pub(super) struct Metrics {
 }
 
 impl Metrics {
-    /// Every series exists from the start, so that a rate over it does.
+    /// Creates every series at the start, so that a rate over it covers the first request.
     pub(super) fn new(cache: &'static str) -> Self {
         metrics::describe_counter!(REQUESTS, "Requests to the cache, by how they were answered");
         metrics::describe_gauge!(ENTRIES, "Answers that are kept, negative ones included");
@@ -110,7 +112,7 @@ impl Metrics {
     }
 }
 
-/// What left the store although nobody replaced it.
+/// Counters of entries that left the store without a replacement.
 #[derive(Clone)]
 pub(super) struct Evictions {
     pub(super) size: Counter,

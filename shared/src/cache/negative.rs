@@ -1,4 +1,4 @@
-//! The memory that there is no such thing.
+//! Negative entries: remembered 404s.
 
 use std::{sync::Arc, time::Duration};
 
@@ -6,7 +6,9 @@ use tokio::time::Instant;
 
 use super::{load::CacheableError, store::Held};
 
-/// As [`entry::OVERHEAD`](super::entry::OVERHEAD), for what is kept of an error.
+/// Bytes that a negative entry takes besides its key and error. Like
+/// [`entry::OVERHEAD`](super::entry::OVERHEAD), they include moka's bookkeeping and the allocator's
+/// rounding.
 pub(super) const OVERHEAD: usize = 420;
 
 pub(super) struct Negative<E> {
@@ -21,7 +23,7 @@ impl<E> Negative<E> {
         Self { key, error, ttl, learnt_at }
     }
 
-    /// What is left of its time; `None` once it is over.
+    /// Returns the remaining lifetime, or `None` after its end.
     pub(super) fn left(&self, now: Instant) -> Option<Duration> {
         let left = self.ttl.saturating_sub(now.saturating_duration_since(self.learnt_at));
         (!left.is_zero()).then_some(left)

@@ -1,4 +1,4 @@
-//! What a request gets: an answer with its age, or why there is none.
+//! The result of a request to the cache: a response with its age, or a failure with its cause.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,7 +12,7 @@ use crate::{
     problem::Problem,
 };
 
-/// An answer, and how old it was when it was given.
+/// A response, and its age at the time of the request.
 #[derive(Clone)]
 pub struct Served {
     entry: Arc<Entry>,
@@ -34,12 +34,13 @@ impl Served {
         Self { entry, hop, outcome, handling, age }
     }
 
-    /// The HTTP response: 200 with the body, or 304 where the client has it already.
+    /// Builds the HTTP response: 200 with the body, or 304 if the client already has the body.
     pub fn response(&self, request: &HeaderMap) -> Response {
         self.entry.head().response(self.telling(), self.answer().body(), request)
     }
 
-    /// For an answer that is made of several: this one's way, our hop included.
+    /// Returns the `Cache-Status` of this part of a composed response, including this cache's
+    /// member.
     pub fn cache_status(&self) -> HeaderValue {
         self.telling().cache_status(self.entry.head().upstream)
     }
@@ -48,7 +49,7 @@ impl Served {
         self.entry.answer()
     }
 
-    /// Counted from the origin's answer, across all hops.
+    /// Returns the age since the origin's response, across all hops.
     pub fn age(&self) -> Duration {
         self.age
     }
@@ -78,12 +79,12 @@ impl Served {
     }
 }
 
-/// Why there is no answer.
+/// A failure, and its cause.
 #[derive(Clone, Debug)]
 pub struct Failed<E> {
     pub cause: Cause<E>,
-    /// How long "there is no such thing" holds: what a 404's `max-age` says.
-    /// `None` for every other failure: nobody may keep it.
+    /// The remaining lifetime of a negative entry, sent as the `max-age` of a 404. Any other
+    /// failure has no lifetime, because no cache may store it.
     pub expires_in: Option<Duration>,
     pub(super) hop: &'static str,
     pub(super) outcome: Outcome,
@@ -92,14 +93,14 @@ pub struct Failed<E> {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cause<E> {
-    /// What the load yielded.
+    /// The load returned an error.
     Error(E),
     /// The load ended without a result: it panicked, or the process is shutting down.
     Panicked,
 }
 
-/// As the error says. Only a 404 goes out with the time for which it is remembered: no other
-/// error may be kept by anyone.
+/// Converts a failure as its error does. Only a 404 carries the remaining lifetime of its negative
+/// entry, because no cache may store another error.
 impl<E: Into<Problem>> From<Failed<E>> for Problem {
     fn from(failed: Failed<E>) -> Self {
         let (remembered, cache_status) = (failed.expires_in, Some(failed.cache_status()));
@@ -113,7 +114,7 @@ impl<E: Into<Problem>> From<Failed<E>> for Problem {
 }
 
 impl<E> Failed<E> {
-    /// The header `Cache-Status` of the error's response.
+    /// Returns the `Cache-Status` header of the error's response.
     pub fn cache_status(&self) -> HeaderValue {
         let ttl = self.expires_in.map_or(0, |left| left.as_secs());
         let ttl = i64::try_from(ttl).unwrap_or(i64::MAX);

@@ -1,7 +1,7 @@
-//! What is kept and what is under way, and the rules by which one becomes the other.
+//! The state of a cache: its entries, its loads in progress, and the transitions between them.
 //!
-//! A load begins and lands under one lock, the answers and the loads under way together, so
-//! that no request can see the time between. Answers are read without that lock.
+//! A load begins and ends under one lock, which covers both the entries and the loads in progress,
+//! so that no request sees an intermediate state. Lookups read the entries without that lock.
 
 use std::sync::Arc;
 
@@ -20,7 +20,8 @@ use super::{
 };
 use crate::http_cache::{Forward, Handling, State};
 
-/// The part of the bytes that made-up names may fill, and no more.
+/// The divisor of `max_bytes` that bounds negative entries, so that made-up names fill at most an
+/// eighth.
 const NEGATIVE_SHARE: u64 = 8;
 
 pub(super) struct Spaces<E> {
@@ -30,10 +31,10 @@ pub(super) struct Spaces<E> {
     flights: Mutex<Flights<E>>,
 }
 
-/// What can be said to a request from what is kept.
+/// The outcome of a lookup.
 pub(super) enum Look<E> {
     Answer(Served),
-    /// A stale answer, good for now, whose refresh is due.
+    /// A stale entry that the cache serves now. Its refresh is due.
     Refresh(Served),
     NoSuchThing(Failed<E>),
     Load {
@@ -42,15 +43,15 @@ pub(super) enum Look<E> {
     },
 }
 
-/// What a request does about the load that it needs.
+/// The decision about the load that a request needs.
 pub(super) enum Boarding<E: CacheableError> {
-    /// None is needed any more.
+    /// The request needs no load any more.
     Settled(Result<Served, Failed<E>>),
-    /// It has its answer and begins a refresh.
+    /// The request gets a stale entry and begins its refresh.
     Refresh(Served, Landing<E>),
-    /// It begins a load and waits for it.
+    /// The request begins a load and waits for it.
     Lead(Landing<E>, Forward),
-    /// It waits for a load that is under way, with the urgency of its own.
+    /// The request waits for a load in progress. The urgency is the request's own.
     Join(Flight<E>, Urgency, Forward),
 }
 
@@ -65,7 +66,7 @@ impl<E: CacheableError> Spaces<E> {
         }
     }
 
-    /// The entry or negative entry under a key, if no load is due.
+    /// Returns the entry or negative entry under a key if no load is due.
     pub(super) fn ready(&self, key: &str, now: Instant) -> Option<Result<Served, Failed<E>>> {
         match self.look(key, Mode::Normal, now) {
             Look::Answer(served) => Some(Ok(served)),
@@ -74,7 +75,8 @@ impl<E: CacheableError> Spaces<E> {
         }
     }
 
-    /// What an entry is good for to a request that takes what there is.
+    /// Classifies an entry for a request that demands no revalidation. Returns `None` for an
+    /// expired entry.
     fn look_at(&self, entry: Arc<Entry>, now: Instant) -> Option<Look<E>> {
         let serve = |entry, outcome, handling| Served::new(entry, self.hop, outcome, handling, now);
         Some(match entry.state(now) {
@@ -114,7 +116,8 @@ impl<E: CacheableError> Spaces<E> {
         }
     }
 
-    /// Looks once more, now that nothing can land meanwhile, and begins or joins the load.
+    /// Repeats the lookup under the lock, so that no load can end meanwhile, and begins or joins a
+    /// load.
     pub(super) fn board(self: &Arc<Self>, key: &str, mode: Mode) -> Boarding<E> {
         let mut flights = self.flights.lock();
         let under_way = flights.get(key).cloned();
@@ -153,8 +156,8 @@ impl<E: CacheableError> Spaces<E> {
         Landing { spaces: Arc::clone(self), key, flight, previous, waiters, landed: false }
     }
 
-    /// What stands in when the source has failed. It is looked up again, since it may have been
-    /// dropped, replaced or outlived while the source was asked.
+    /// Returns the entry that the cache serves when the upstream has failed. The entry is looked up
+    /// again, because it may have been dropped, replaced or expired during the call.
     pub(super) fn fallback(&self, key: &str, tried: Forward) -> Option<Served> {
         let entry = self.answers.get(key)?;
         let now = Instant::now();
@@ -188,7 +191,7 @@ impl<E: CacheableError> Spaces<E> {
     }
 }
 
-/// The duty of a load to tell how it ended. Dropping it without a result tells of a panic.
+/// The guard of a load. Dropping it without a result reports a panic to the waiting requests.
 pub(super) struct Landing<E: CacheableError> {
     spaces: Arc<Spaces<E>>,
     key: Arc<str>,
@@ -231,7 +234,8 @@ impl<E: CacheableError> Landing<E> {
                     let negative = Arc::new(Negative::new(Arc::clone(&self.key), error, ttl, now));
                     self.finish(|spaces, key, counts| {
                         let stored = counts && !ttl.is_zero() && {
-                            // Before the answer goes, since a look reads the answers first.
+                            // Insert before removing the entry: a lookup reads the entries first,
+                            // so it finds one of the two.
                             spaces.negatives.insert(Arc::clone(&negative))
                         };
                         if counts {
@@ -262,7 +266,8 @@ impl<E: CacheableError> Landing<E> {
         });
     }
 
-    /// Tells the store first and those who wait after, so that whoever has an answer finds it kept.
+    /// Updates the store before it wakes the waiting requests, so that a request that has seen the
+    /// result also finds it cached.
     fn finish(&mut self, keep: impl FnOnce(&Spaces<E>, &str, bool) -> Landed<E>) {
         self.landed = true;
         let landed = {
@@ -271,8 +276,8 @@ impl<E: CacheableError> Landing<E> {
             keep(&self.spaces, &self.key, counts)
         };
         self.waiters.send_replace(Some(Arc::new(landed)));
-        // Without this moka would drop what is over the bound only some writes later, and large
-        // answers that land together could take many times the bound until then.
+        // Without this call, moka would evict entries beyond the bound only some writes later.
+        // Large responses that arrive together could take many times the bound until then.
         self.spaces.settle();
     }
 }

@@ -1,5 +1,5 @@
-//! A bounded store. moka decides what stays when room is short, and nothing else: what may
-//! still be answered is decided by our own clock, since moka's cannot be paused in tests.
+//! A bounded store. moka decides only which entries to evict at capacity. The cache decides by its
+//! own clock whether an entry is usable, because tests cannot pause moka's clock.
 
 use std::{
     hash::{BuildHasher, RandomState},
@@ -11,21 +11,22 @@ use moka::{Expiry, notification::RemovalCause, sync::Cache};
 
 use super::metrics::Evictions;
 
-/// What a store must know of its values.
+/// A value that a store can hold.
 pub(super) trait Held: Send + Sync + 'static {
     fn key(&self) -> &str;
 
-    /// The memory that it takes, its key and moka's bookkeeping included.
+    /// Returns the bytes that the value takes, including its key and moka's bookkeeping.
     fn held_bytes(&self) -> usize;
 
-    /// After this long it is of no use to anyone.
+    /// Returns the time until the value is unusable.
     fn kept_for(&self) -> Duration;
 }
 
 pub(super) struct Store<V> {
-    /// By the hash of the key: moka keeps the keys of hundreds of entries that it has dropped,
-    /// and made-up names are long. The key itself is in the value, so that two of one hash
-    /// displace each other and are never taken for each other. The hash is seeded: nobody can aim.
+    /// The values by the hash of their key. moka keeps the keys of hundreds of dropped entries, and
+    /// made-up names are long, so the key is not stored here but in the value. Two keys of one hash
+    /// displace each other, but a lookup never confuses them. The hash is seeded, so a client
+    /// cannot construct a collision.
     entries: Cache<u64, Arc<V>>,
     hasher: RandomState,
     max_bytes: u64,
@@ -51,8 +52,8 @@ impl<V: Held> Store<V> {
         self.entries.get(&self.hasher.hash_one(key)).filter(|value| value.key() == key)
     }
 
-    /// Whether it was taken: what is larger than the whole store is not, and what was kept
-    /// under the key is dropped all the same.
+    /// Stores a value and returns whether it fits. A value larger than the whole store is rejected,
+    /// and the previous value under its key is removed.
     pub(super) fn insert(&self, value: Arc<V>) -> bool {
         let fits = u64::from(weigh(&value)) <= self.max_bytes;
         if fits {
@@ -67,7 +68,7 @@ impl<V: Held> Store<V> {
         self.entries.invalidate(&self.hasher.hash_one(key));
     }
 
-    /// Lets moka drop at once what it would drop later: what is over the bound or past its end.
+    /// Runs moka's deferred evictions now: values beyond the bound and expired values.
     pub(super) fn settle(&self) {
         self.entries.run_pending_tasks();
     }
@@ -92,7 +93,7 @@ impl<V: Held> Expiry<u64, Arc<V>> for HardEnd {
         Some(value.kept_for())
     }
 
-    /// The default would keep the end of the value that was replaced.
+    /// Sets the expiry of the new value. The default would keep the expiry of the replaced value.
     fn expire_after_update(
         &self,
         _: &u64,
