@@ -1,8 +1,9 @@
-//! HTTP caching: the headers that a cached answer is told with, and those of an upstream, read.
+//! HTTP caching headers: writes those of a cached response and reads those of an upstream's
+//! response.
 //!
-//! RFC 9111 (`Age`, `Cache-Control`), RFC 5861 (stale answers), RFC 9110 (`ETag`,
-//! `If-None-Match`) and RFC 9211 (`Cache-Status`). Nothing here keeps anything or knows the
-//! time: that is [`crate::cache`], which answers through this module.
+//! This module covers RFC 9111 (`Age`, `Cache-Control`), RFC 5861 (stale responses), RFC 9110
+//! (`ETag`, `If-None-Match`) and RFC 9211 (`Cache-Status`). It stores nothing and reads no clock.
+//! [`crate::cache`] does both and builds its responses with this module.
 
 mod conditional;
 mod freshness;
@@ -17,41 +18,43 @@ pub use conditional::{EntityTag, is_current};
 pub use freshness::{Freshness, State, forces_revalidation};
 pub use status::{Forward, Handling};
 
-/// Keeps an answer out of every cache on its way.
+/// The `Cache-Control` value of a response that no cache may store.
 pub const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
-/// Ours, and room for what the layers around a handler add, without growing.
+/// Capacity of a response's header map. It fits our headers and those of the layers around a
+/// handler, so the map never grows.
 const HEADERS: usize = 8;
 
-/// The headers of an answer that stay the same for as long as it is kept, prepared once.
+/// The headers of a cached response that stay the same while it is stored. They are prepared once.
 #[derive(Clone, Copy, Debug)]
 pub struct Head<'a> {
     pub content_type: &'a HeaderValue,
-    /// What `Cache-Control` tells; `None` for what nobody may keep. It is written for each answer:
-    /// kept, the header would take a tenth of what a small answer does.
+    /// The content of `Cache-Control`. Without it the response has `no-store`. The header is
+    /// formatted for each response, because a stored header would take a tenth of the memory of a
+    /// small entry.
     pub freshness: Option<&'a Freshness>,
-    /// `None` for what must not be told apart or kept by anyone.
+    /// The validator. It is absent from a response that must not be compared or stored.
     pub etag: Option<EntityTag>,
-    /// The `Cache-Status` of the hops between the origin and here.
+    /// The `Cache-Status` of the hops between the origin and this cache.
     pub upstream: Option<&'a str>,
 }
 
-/// What is true of one response only.
+/// The values that apply to one response only.
 #[derive(Clone, Copy, Debug)]
 pub struct Telling<'a> {
     /// This cache's name in `Cache-Status`.
     pub hop: &'a str,
     pub handling: Handling,
-    /// Whole seconds since the origin answered.
+    /// Whole seconds since the origin's response.
     pub age: u64,
-    /// Whole seconds until the answer is stale; negative since it is.
+    /// Whole seconds until the response becomes stale. The value is negative once it is stale.
     pub ttl: i64,
 }
 
 impl Head<'_> {
-    /// The response to a `GET`: 200, or 304 where the client has this very answer already.
+    /// Builds the response to a `GET`: 200, or 304 if the client already has the body.
     ///
-    /// axum takes the body off again where the request was a `HEAD`.
+    /// axum removes the body from the response to a `HEAD`.
     pub fn response(&self, telling: Telling<'_>, body: &Bytes, request: &HeaderMap) -> Response {
         let mut headers = HeaderMap::with_capacity(HEADERS);
         let cache_control = self.freshness.map_or(NO_STORE, Freshness::cache_control);

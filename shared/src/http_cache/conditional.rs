@@ -1,4 +1,4 @@
-//! Entity tags and the question whether a client has the answer already (RFC 9110, 8.8.3 and 13.1.2).
+//! Entity tags and their comparison with `If-None-Match` (RFC 9110, 8.8.3 and 13.1.2).
 
 use http::{HeaderMap, HeaderValue, header};
 use sha2::{Digest, Sha256};
@@ -6,13 +6,14 @@ use sha2::{Digest, Sha256};
 use super::list::{Quoting, members_of};
 use crate::hex;
 
-/// Half of a SHA-256 is enough that two bodies never share a tag, by accident or on purpose.
+/// Length of a tag in bytes. Half of a SHA-256 is enough to prevent equal tags of different bodies,
+/// by accident or by attack.
 const TAG_BYTES: usize = 16;
 
-/// As a header: two digits a byte, and quotes.
+/// Length of the header's value: two hexadecimal digits per byte, and two quotes.
 const TEXT_BYTES: usize = 2 * TAG_BYTES + 2;
 
-/// A strong entity tag: equal for equal bodies, on every replica and after every restart.
+/// A strong entity tag. Equal bodies have equal tags, on every replica and after every restart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EntityTag([u8; TAG_BYTES]);
 
@@ -21,8 +22,8 @@ impl EntityTag {
         Self::of_source(&[body])
     }
 
-    /// The tag of a body that is made of these and of nothing else, always in the same way: for a
-    /// body that is longer than they are.
+    /// Returns the tag of a body that is built from these parts alone, always in the same way.
+    /// Hashing the parts saves time if the body is longer than they are.
     pub fn of_source(parts: &[&[u8]]) -> Self {
         let mut digest = Sha256::new();
         for part in parts {
@@ -37,7 +38,7 @@ impl EntityTag {
         HeaderValue::from_bytes(&self.to_bytes()).expect("quotes and digits are a header value")
     }
 
-    /// The header's value: quoted, lower-case hexadecimal digits.
+    /// Returns the header's value: lower-case hexadecimal digits in quotes.
     fn to_bytes(self) -> [u8; TEXT_BYTES] {
         let mut text = [b'"'; TEXT_BYTES];
         for (place, byte) in text[1..].chunks_exact_mut(2).zip(self.0) {
@@ -47,14 +48,14 @@ impl EntityTag {
     }
 }
 
-/// Whether `If-None-Match` names this answer, so that a 304 says all.
+/// Returns whether `If-None-Match` matches the tag, so that a 304 suffices.
 ///
-/// The comparison is weak, as RFC 9110 wants it here: `W/"x"` names `"x"` too.
+/// The comparison is weak, as RFC 9110 requires here: `W/"x"` also matches `"x"`.
 pub fn is_current(request: &HeaderMap, tag: EntityTag) -> bool {
     request.get_all(header::IF_NONE_MATCH).iter().any(|line| names(line.as_bytes(), tag))
 }
 
-/// [`is_current`] for one line of `If-None-Match`.
+/// Compares the tag with one line of `If-None-Match`, as [`is_current`] does with all lines.
 fn names(line: &[u8], tag: EntityTag) -> bool {
     let text = tag.to_bytes();
     members_of(line, Quoting::Verbatim).any(|member| {
@@ -70,7 +71,7 @@ mod tests {
     /// The tag of `one`: the first half of `printf one | sha256sum`.
     const ONE: &str = "\"7692c3ad3540bb803c020b3aee66cd88\"";
 
-    /// `ONE` stands for that tag.
+    /// Checks a condition in which `ONE` stands for that tag.
     fn current(condition: &str) -> bool {
         let mut request = HeaderMap::new();
         let condition = condition.replace("ONE", ONE);

@@ -1,4 +1,4 @@
-//! How long an answer is fresh and how long stale: told in `Cache-Control`, read from it.
+//! The lifetimes of a response, written to and read from `Cache-Control`.
 
 use std::time::Duration;
 
@@ -6,42 +6,44 @@ use http::{HeaderMap, HeaderValue, header};
 
 use super::list::{Quoting, members};
 
-/// Longer than this is this (RFC 9111, 1.2.2): 68 years, so that no sum of times overflows.
+/// Upper bound of all durations here (RFC 9111, 1.2.2): 68 years, so that sums of times cannot
+/// overflow.
 const LONGEST: Duration = Duration::from_secs(1 << 31);
 
-/// How old an answer may become, and how old it is.
+/// The limits on a response's age, and its age at load.
 ///
-/// Ages count from the answer of the origin, across all hops. An answer that came to us old
-/// therefore has the less left, whichever limit it meets first.
+/// Ages count from the origin's response, across all hops. A response that arrives with an age
+/// reaches each limit sooner.
 ///
 /// The default is never fresh.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Freshness {
-    /// The age up to which it is fresh.
+    /// Age up to which the response is fresh.
     pub lifetime: Duration,
-    /// For how long after that it may be answered at once, while a refresh runs.
+    /// Time after the lifetime in which the cache may serve the response at once while a refresh
+    /// runs.
     pub stale_while_revalidate: Duration,
-    /// For how long after that it may be answered when the source fails.
+    /// Time after the lifetime in which the cache may serve the response if the upstream fails.
     pub stale_if_error: Duration,
-    /// How old it was when it was loaded: zero from the origin itself.
+    /// Age of the response at its load. It is zero if the response comes directly from the origin.
     pub age_at_load: Duration,
 }
 
-/// What an answer of some age is good for.
+/// The state of a response at some age.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// To be answered.
+    /// The cache serves the response.
     Fresh,
-    /// To be answered, and refreshed in the background.
+    /// The cache serves the response and refreshes it in the background (`stale-while-revalidate`).
     Stale,
-    /// To be answered only if the source fails.
+    /// The cache serves the response only if the upstream fails (`stale-if-error`).
     LastResort,
-    /// Never to be answered.
+    /// The response has expired. The cache never serves it.
     Gone,
 }
 
 impl Freshness {
-    /// The freshness of an answer that comes from the origin now.
+    /// Creates the freshness of a response that comes from the origin now.
     pub fn new(lifetime: Duration, while_revalidate: Duration, if_error: Duration) -> Self {
         Self {
             lifetime: lifetime.min(LONGEST),
@@ -51,8 +53,8 @@ impl Freshness {
         }
     }
 
-    /// Shortens what is left of the lifetime by up to this fraction, so that what was loaded
-    /// at the same time is not refreshed at the same time. It never lengthens it: the bound holds.
+    /// Shortens the remaining lifetime at random by at most this fraction, so that entries loaded
+    /// together are not refreshed together. It never lengthens the lifetime, so the bound holds.
     #[must_use]
     pub fn jittered(mut self, fraction: f64) -> Self {
         if fraction > 0.0 {
@@ -62,17 +64,17 @@ impl Freshness {
         self
     }
 
-    /// How much longer it is fresh, seen at the time of its load.
+    /// Returns the lifetime that remains at the time of the load.
     pub fn remaining(&self) -> Duration {
         self.lifetime.saturating_sub(self.age_at_load)
     }
 
-    /// The age at which it is gone.
+    /// Returns the age at which the response expires.
     pub fn bound(&self) -> Duration {
         self.lifetime.saturating_add(self.stale_while_revalidate.max(self.stale_if_error))
     }
 
-    /// What it is good for at this age.
+    /// Returns the state of the response at this age.
     pub fn state(&self, age: Duration) -> State {
         if age < self.lifetime {
             State::Fresh
@@ -85,10 +87,10 @@ impl Freshness {
         }
     }
 
-    /// The header that tells it.
+    /// Returns the `Cache-Control` header.
     ///
-    /// `max-age` is rounded to the nearest second: a lifetime of 1 s that jitter made 0.95 s
-    /// is told as 1 s, and one of 200 ms as nothing, since HTTP knows no fractions.
+    /// `max-age` is rounded to the nearest second, because HTTP has no fractions. A lifetime of 1 s
+    /// that jitter shortened to 0.95 s becomes 1, and a lifetime of 200 ms becomes 0.
     pub fn cache_control(&self) -> HeaderValue {
         let mut out = Vec::with_capacity(80);
         let max_age = self.lifetime.saturating_add(Duration::from_millis(500));
@@ -103,10 +105,11 @@ impl Freshness {
         HeaderValue::try_from(out).expect("names and digits are a header value")
     }
 
-    /// What an upstream says of its answer. `None`: a shared cache must not keep it, or was
-    /// not told for how long, and guessing is worse than asking again.
+    /// Reads the freshness of an upstream's response. Returns `None` if a shared cache must not
+    /// store the response. Also returns `None` if the response has no lifetime: a guessed lifetime
+    /// is worse than another call.
     ///
-    /// `response_delay` is the time that the call took: the answer aged meanwhile (RFC 9111, 4.2.3).
+    /// `response_delay` is the duration of the call. The response aged by it (RFC 9111, 4.2.3).
     pub fn read(headers: &HeaderMap, response_delay: Duration) -> Option<Self> {
         let directives = Directives::read(headers);
         if directives.no_store || directives.no_cache {
@@ -124,7 +127,7 @@ impl Freshness {
     }
 }
 
-/// Whether a client asks with `Cache-Control: no-cache` for more than a kept answer.
+/// Returns whether a client demands a revalidation with `Cache-Control: no-cache`.
 pub fn forces_revalidation(request: &HeaderMap) -> bool {
     request.contains_key(header::CACHE_CONTROL) && Directives::read(request).no_cache
 }
@@ -135,15 +138,16 @@ struct Directives {
     s_maxage: Option<Duration>,
     stale_while_revalidate: Option<Duration>,
     stale_if_error: Option<Duration>,
-    /// `private` too: we are a shared cache.
+    /// Forbids storing. `private` sets it too, because this is a shared cache.
     no_store: bool,
     no_cache: bool,
-    /// A stale answer is forbidden. `s-maxage` says so too (RFC 9111, 5.2.2.10).
+    /// Forbids stale responses. `s-maxage` sets it too (RFC 9111, 5.2.2.10).
     strict: bool,
 }
 
 impl Directives {
-    /// Unknown directives are ignored; of a repeated one the first counts (RFC 9111, 4.2.1).
+    /// Reads the directives. Unknown ones are ignored, and the first of a repeated one counts (RFC
+    /// 9111, 4.2.1).
     fn read(headers: &HeaderMap) -> Self {
         let mut read = Self::default();
         for member in members(headers, &header::CACHE_CONTROL, Quoting::Escapes) {
@@ -173,17 +177,18 @@ impl Directives {
     }
 }
 
-/// A value that makes no sense counts as zero: the answer is stale rather than fresh (RFC 9111, 4.2.1).
+/// Stores the first value of a directive. An invalid value counts as zero, so that the response is
+/// stale rather than fresh (RFC 9111, 4.2.1).
 fn keep_first(slot: &mut Option<Duration>, value: &[u8]) {
     slot.get_or_insert_with(|| seconds(value).unwrap_or_default());
 }
 
-/// `Age`: of a list the first, and none at all where it makes no sense (RFC 9111, 5.1).
+/// Reads `Age`. The first member of a list counts, and an invalid value is ignored (RFC 9111, 5.1).
 fn age(headers: &HeaderMap) -> Duration {
     members(headers, &header::AGE, Quoting::Verbatim).next().and_then(seconds).unwrap_or_default()
 }
 
-/// Digits, quoted or not. What does not fit is the longest time there is.
+/// Parses digits, with or without quotes. A number beyond the upper bound becomes the upper bound.
 fn seconds(value: &[u8]) -> Option<Duration> {
     let value = value.trim_ascii();
     let unquoted = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\""));
@@ -313,7 +318,7 @@ mod tests {
         fn directives_are_found_among_any_others(
             before in "[ ,a-z=\"\\\\]{0,20}", lifetime in 0_u32..100_000, window in 0_u32..100_000,
         ) {
-            // An open quote would swallow the rest, as it should.
+            // An open quote includes the rest of the line, so the directives would not be found.
             prop_assume!(!before.contains('"'));
             let text = format!("{before},max-age={lifetime} ,\tSTALE-IF-ERROR=\"{window}\"");
             let read = read(&text, "0").expect("cacheable");

@@ -1,15 +1,16 @@
-//! The comma-separated lists of header fields (RFC 9110, 5.6.1).
+//! Comma-separated lists in header fields (RFC 9110, 5.6.1).
 
 use http::{HeaderMap, HeaderName};
 
-/// Whether a backslash hides the character after it: in a quoted string it does, in an entity tag it does not.
+/// The meaning of a backslash between quotes. It escapes the next character in a quoted string, but
+/// not in an entity tag.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Quoting {
     Escapes,
     Verbatim,
 }
 
-/// All members of all lines of a field, trimmed; empty ones are left out.
+/// Returns the trimmed members of all lines of a field, without empty ones.
 pub(super) fn members<'a>(
     headers: &'a HeaderMap,
     name: &HeaderName,
@@ -19,7 +20,7 @@ pub(super) fn members<'a>(
     lines.flat_map(move |line| members_of(line.as_bytes(), quoting))
 }
 
-/// The members of one line.
+/// Returns the trimmed members of one line, without empty ones.
 pub(super) fn members_of(line: &[u8], quoting: Quoting) -> impl Iterator<Item = &[u8]> {
     let members = Members { rest: line, quoting }.map(<[u8]>::trim_ascii);
     members.filter(|member| !member.is_empty())
@@ -37,7 +38,7 @@ impl<'a> Iterator for Members<'a> {
         if self.rest.is_empty() {
             return None;
         }
-        // Nearly all members are no more than words.
+        // Nearly all members have no quotes, so the next comma ends them.
         let special = self.rest.iter().position(|byte| matches!(byte, b',' | b'"'));
         match special {
             Some(at) if self.rest[at] == b'"' => {}

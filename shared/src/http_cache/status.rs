@@ -1,37 +1,38 @@
-//! `Cache-Status` (RFC 9211): one member a hop, the nearest to the client last.
+//! The `Cache-Status` header (RFC 9211): one member per hop. The hop nearest to the client comes
+//! last.
 
 use http::HeaderValue;
 
 use super::Telling;
 
-/// Why a request went on to the source.
+/// The reason for a call to the upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Forward {
-    /// Nothing was kept.
+    /// The cache had no entry.
     Miss,
-    /// What was kept may no longer be answered unasked.
+    /// The entry was too old to be served without a call.
     Stale,
-    /// The client wanted it so.
+    /// The client demanded a revalidation.
     Request,
-    /// This cache is switched off.
+    /// The cache is off.
     Bypass,
 }
 
-/// How a request was answered.
+/// The handling of a request by the cache, as `Cache-Status` reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Handling {
-    /// From the cache, fresh or stale.
+    /// The cache served a fresh or stale entry.
     Hit,
-    /// From the cache, because the source failed. `tried` is `None` while it is left in peace
-    /// after an earlier failure.
+    /// The cache served an entry because the upstream failed. `tried` is the reason for the call.
+    /// It is `None` if there was no call, because refreshes back off after an earlier failure.
     Fallback { tried: Option<Forward> },
-    /// By the source. `collapsed`: by a call that another request had begun.
+    /// The upstream responded. `collapsed` means that another request had begun the call.
     Forwarded { why: Forward, stored: bool, collapsed: bool },
 }
 
 impl Telling<'_> {
-    /// The members of the hops behind, then ours. Not with `write!`, which takes longer than the
-    /// lookup of the entry does.
+    /// Formats the members of the upstream hops, then this cache's member. The function avoids
+    /// `write!`, which takes longer than the lookup of the entry.
     pub fn cache_status(&self, upstream: Option<&str>) -> HeaderValue {
         let mut out = Vec::with_capacity(96 + upstream.map_or(0, str::len));
         let is_value = |text: &&str| text.bytes().all(|byte| matches!(byte, b'\t' | b' '..=b'~'));
