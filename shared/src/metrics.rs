@@ -1,4 +1,5 @@
-//! What both services export, and how: axum-prometheus for requests, the `metrics` facade for the rest.
+//! The metrics that both services export: axum-prometheus for requests, the `metrics` facade for
+//! the rest.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,39 +18,41 @@ mod histogram;
 
 use histogram::{Histograms, Recorder};
 
-/// Seconds. The first ones tell a cached answer from a slow one, the last ones reach past every default deadline.
+/// Bucket bounds in seconds. The smallest separate a cached response from a slow one, and the
+/// largest exceed every default deadline.
 const BUCKETS: [f64; 17] = [
     0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
     5.0, 10.0, 30.0,
 ];
 
-/// Requests that were refused because there were `MAX_IN_FLIGHT` already.
+/// Requests that were rejected because `MAX_IN_FLIGHT` requests were already in progress.
 pub const REQUESTS_SHED: &str = "requests_shed_total";
 const BUILD_INFO: &str = "build_info";
 
-/// Of the sources that this was built from.
+/// The Git revision of this build.
 pub const REVISION: &str = match option_env!("GIT_SHA") {
     Some(revision) => revision,
     None => "unknown",
 };
 
-/// Connections of clients that are open.
+/// Open connections from clients.
 pub(crate) const CONNECTIONS_OPEN: &str = "http_connections_open";
 
-/// Counts a request whose client left before the response, as nginx does: with the status 499.
-/// axum-prometheus counts responses, and there is none.
+/// Counts a request whose client disconnected before the response. The status is 499, as in nginx.
+/// axum-prometheus counts only responses, so it misses these requests.
 pub(crate) fn count_abandoned(method: &str, endpoint: &str, elapsed: Duration) {
     RequestSeries::new(method, "499", endpoint).count(elapsed);
 }
 
-/// The label `method`, as axum-prometheus has it: empty for a method that HTTP does not know.
+/// Returns the label `method` as axum-prometheus writes it. It is empty for a method that HTTP does
+/// not define.
 pub(crate) fn method_label(method: &Method) -> &'static str {
     const KNOWN: [&str; 9] =
         ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "CONNECT", "PATCH"];
     KNOWN.into_iter().find(|known| method.as_str() == *known).unwrap_or_default()
 }
 
-/// The series of axum-prometheus for one kind of response.
+/// The axum-prometheus series for one kind of response.
 pub(crate) struct RequestSeries {
     requests: Counter,
     duration: Histogram,
@@ -74,16 +77,17 @@ impl RequestSeries {
     }
 }
 
-/// The gauge of axum-prometheus for requests under way.
+/// Returns the axum-prometheus gauge of requests in progress.
 pub(crate) fn pending(method: &str, endpoint: &str) -> Gauge {
     let labels = [("method", method.to_owned()), ("endpoint", endpoint.to_owned())];
     metrics::gauge!(utils::requests_pending_name(), &labels)
 }
 
-/// How often figures that change without an event are brought up to date when nobody scrapes.
+/// Interval between updates of metrics that change without an event, in addition to those at each
+/// scrape.
 const UPKEEP: Duration = Duration::from_secs(5);
 
-/// The exporter of this process.
+/// The metrics exporter of this process.
 #[derive(Clone)]
 pub struct Exporter {
     handle: PrometheusHandle,
@@ -94,11 +98,12 @@ pub struct Exporter {
 
 type Refresher = Box<dyn Fn() + Send + Sync>;
 
-/// The `metrics` facade has one recorder a process; tests start many services in one.
+/// The installed exporter. The `metrics` facade has one recorder per process, and tests start many
+/// services in one process.
 static EXPORTER: Mutex<Option<Exporter>> = Mutex::new(None);
 
 impl Exporter {
-    /// Installs the recorder, or returns the one that is installed.
+    /// Installs the recorder, or returns the installed one.
     pub fn install(service: &'static str, version: &str) -> anyhow::Result<Self> {
         let mut installed = EXPORTER.lock();
         if let Some(exporter) = installed.as_ref() {
@@ -124,7 +129,7 @@ impl Exporter {
         Ok(exporter)
     }
 
-    /// Must run for as long as the process.
+    /// Updates metrics that change without an event. It must run as long as the process.
     pub async fn upkeep(self) {
         let mut tick = tokio::time::interval(UPKEEP);
         loop {
@@ -133,8 +138,8 @@ impl Exporter {
         }
     }
 
-    /// Brings figures up to date that change without an event, as time passes: before each scrape,
-    /// and every few seconds when nobody scrapes. It must not block.
+    /// Registers a function that updates metrics that change without an event. It runs before each
+    /// scrape and every few seconds, and it must not block.
     pub fn before_scrape(&self, refresher: impl Fn() + Send + Sync + 'static) {
         self.refreshers.lock().push(Box::new(refresher));
     }
@@ -143,11 +148,12 @@ impl Exporter {
         self.refreshers.lock().iter().for_each(|refresher| refresher());
     }
 
-    /// The Prometheus text exposition, version 0.0.4.
+    /// Renders the Prometheus text exposition, version 0.0.4.
     pub fn render(&self) -> ([(HeaderName, &'static str); 1], String) {
         self.process.collect();
         self.refresh();
-        // A gauge to the facade, since its counters have no fractions; to Prometheus what it is.
+        // The facade's counters have no fractions, so this counter is registered as a gauge.
+        // Prometheus must see it as a counter.
         let mut text = self.handle.render().replacen(
             "# TYPE process_cpu_seconds_total gauge",
             "# TYPE process_cpu_seconds_total counter",
@@ -157,7 +163,7 @@ impl Exporter {
         ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
     }
 
-    /// The layer that counts responses. `endpoint` gives the label of a path.
+    /// Returns the layer that counts responses. `endpoint` returns the label of a path.
     pub(crate) fn layer(&self, endpoint: fn(&str) -> String) -> PrometheusMetricLayer<'static> {
         let handle = self.handle.clone();
         let (layer, _) = PrometheusMetricLayerBuilder::new()
@@ -168,7 +174,7 @@ impl Exporter {
     }
 }
 
-/// The upper bounds of a histogram's buckets.
+/// Returns the upper bounds of a histogram's buckets.
 fn buckets(name: &str) -> &'static [f64] {
     if name == cache::SERVED_AGE { &cache::SERVED_AGE_BUCKETS } else { &BUCKETS }
 }

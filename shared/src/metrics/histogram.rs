@@ -1,9 +1,9 @@
 //! Histograms that count in place.
 //!
-//! The Prometheus exporter keeps each sample, with its time, until somebody drains them: at a
-//! hundred thousand hits a second that is more memory than the cache takes, and each drain holds up
-//! the requests of the moment. Their buckets are known beforehand, so a sample is one more in one of
-//! them. Counters and gauges are the exporter's.
+//! The Prometheus exporter stores each sample with its time until a drain. At a hundred thousand
+//! hits a second, the samples take more memory than the cache, and each drain delays the requests
+//! that run at that moment. The buckets of our histograms are known in advance, so a sample only
+//! increments the counter of its bucket. The exporter handles counters and gauges.
 
 use std::{
     collections::BTreeMap,
@@ -20,7 +20,7 @@ use parking_lot::RwLock;
 
 use super::buckets;
 
-/// The exporter's recorder, but for histograms.
+/// A recorder that passes all metrics except histograms to the exporter's recorder.
 pub(super) struct Recorder {
     pub(super) others: PrometheusRecorder,
     pub(super) histograms: Arc<Histograms>,
@@ -53,7 +53,7 @@ impl metrics::Recorder for Recorder {
     }
 }
 
-/// By name.
+/// The histograms by name.
 #[derive(Default)]
 pub(super) struct Histograms(RwLock<BTreeMap<String, Family>>);
 
@@ -75,7 +75,7 @@ impl Histograms {
         })
     }
 
-    /// The Prometheus text exposition of them all.
+    /// Appends the Prometheus text exposition of all histograms.
     pub(super) fn render(&self, text: &mut String) {
         for (name, family) in self.0.read().iter().filter(|(_, family)| !family.series.is_empty()) {
             if let Some(description) = &family.description {
@@ -91,7 +91,7 @@ impl Histograms {
     }
 }
 
-/// `a="1",b="2",`
+/// Formats labels as `a="1",b="2",`.
 fn labels(key: &Key) -> String {
     key.labels().fold(String::new(), |mut text, label| {
         let value = label.value().replace('\\', r"\\").replace('"', r#"\""#).replace('\n', r"\n");
@@ -100,13 +100,13 @@ fn labels(key: &Key) -> String {
     })
 }
 
-/// One series.
+/// The bucket counters of one series.
 struct Counts {
     bounds: &'static [f64],
-    /// How many samples lie in each bucket and in none of the smaller ones; those beyond the
-    /// greatest bound at the end.
+    /// The number of samples in each bucket, without those of smaller buckets. The last element
+    /// counts the samples beyond the greatest bound.
     counts: Box<[AtomicU64]>,
-    /// The bits of a float.
+    /// The sum of all samples, as the bits of an `f64`.
     sum: AtomicU64,
 }
 
@@ -139,7 +139,7 @@ impl HistogramFn for Counts {
         let bucket = self.bounds.partition_point(|bound| *bound < value);
         self.counts[bucket].fetch_add(1, Relaxed);
         let add = |sum| Some((f64::from_bits(sum) + value).to_bits());
-        // It never refuses, so it always succeeds.
+        // `add` never returns `None`, so the update always succeeds.
         let _ = self.sum.fetch_update(Relaxed, Relaxed, add);
     }
 }
