@@ -1,8 +1,10 @@
-//! Bearer tokens (RFC 6750): those that callers must show, and the one that we show to another service.
+//! Bearer tokens (RFC 6750): those that clients must send, and the one that this service sends to
+//! another service.
 //!
-//! Tokens live in files, one a line, as Kubernetes mounts a Secret. A file is read when the
-//! configuration is parsed, so a broken one ends the start, and followed from then on, so tokens
-//! are exchanged without a restart: add the new one beside the old, hand it out, remove the old.
+//! Tokens live in files, one per line, as Kubernetes mounts a Secret. A file is read when the
+//! configuration is parsed, so a broken file prevents the start. The service then watches the file,
+//! so tokens can be rotated without a restart: add the new token beside the old one, distribute it,
+//! remove the old one.
 
 use std::{
     fmt, fs,
@@ -28,21 +30,22 @@ use zeroize::Zeroizing;
 
 use crate::problem::Problem;
 
-/// How often a file is looked at. Reading a few hundred bytes costs less than any notification,
-/// and sees every way in which a file may change: written over, renamed over, a link that swings.
+/// Interval between two reads of a file. Reading a few hundred bytes costs less than any
+/// notification. It also detects every kind of change: an overwrite, a rename, and a changed
+/// symbolic link.
 const POLL: Duration = Duration::from_secs(2);
 
 const LARGEST_FILE: u64 = 64 << 10;
 
-/// Each request is compared with every token.
+/// Upper bound of the tokens in a file, because each request is compared with every token.
 const MOST_TOKENS: usize = 64;
 
-/// A shorter one could be guessed.
+/// Minimum length of a token in bytes. A shorter token could be guessed.
 const SHORTEST_TOKEN: usize = 16;
 
 const LONGEST_TOKEN: usize = 512;
 
-/// A file of tokens that was read and found good. Cloning is shallow.
+/// A file of tokens that was read and is valid. Clones share the tokens.
 #[derive(Clone)]
 pub struct TokenFile {
     path: Arc<Path>,
@@ -51,7 +54,7 @@ pub struct TokenFile {
 
 type Tokens = Arc<[Zeroizing<String>]>;
 
-/// Why a file cannot be used. What is in it is not repeated.
+/// The reason for rejecting a file. It never contains the file's content.
 #[derive(Debug, thiserror::Error)]
 pub enum Unusable {
     #[error("it cannot be read: {0}")]
@@ -75,8 +78,8 @@ impl TokenFile {
         Ok(Self { path: path.into(), tokens: read(path)? })
     }
 
-    /// What `derive` makes of the tokens, now and whenever they change. A new content that cannot
-    /// be used changes nothing, and is told once.
+    /// Returns the result of `derive` for the current tokens and updates it on each change. If the
+    /// new content is invalid, the old tokens stay, and one warning is logged.
     fn follow<T: Send + Sync + 'static>(&self, derive: fn(&Tokens) -> T) -> watch::Receiver<T> {
         let Self { path, tokens: mut current } = self.clone();
         let (sender, receiver) = watch::channel(derive(&current));
@@ -134,7 +137,8 @@ fn read(path: &Path) -> Result<Tokens, Unusable> {
     parse(&content)
 }
 
-/// The tokens of a file: one a line; blank lines and those that begin with `#` say nothing.
+/// Parses the tokens of a file, one per line. Blank lines and lines that begin with `#` are
+/// skipped.
 fn parse(content: &[u8]) -> Result<Tokens, Unusable> {
     if content.len() as u64 > LARGEST_FILE {
         return Err(Unusable::TooLarge);
@@ -155,7 +159,7 @@ fn parse(content: &[u8]) -> Result<Tokens, Unusable> {
     }
 }
 
-/// RFC 6750's `b64token`, of a reasonable length.
+/// Parses a `b64token` (RFC 6750) of an acceptable length.
 fn token(bytes: &[u8]) -> Option<&str> {
     let text = std::str::from_utf8(bytes).ok()?;
     let body = text.trim_end_matches('=');
@@ -166,15 +170,16 @@ fn token(bytes: &[u8]) -> Option<&str> {
     valid.then_some(text)
 }
 
-/// The tokens that callers may show. Cloning is shallow.
+/// The tokens that clients may send. Clones share the tokens.
 #[derive(Clone)]
 pub struct Accepted(watch::Receiver<Box<[Fingerprint]>>);
 
-/// Of one length for every token, so that comparing two tells nothing of a token's length, and
-/// without any likeness to the token, so that a comparison's time could tell nothing of it.
+/// The SHA-256 of a token. All fingerprints have one length, so a comparison reveals nothing about
+/// a token's length. They do not resemble the tokens, so the duration of a comparison reveals
+/// nothing about a token.
 type Fingerprint = [u8; 32];
 
-/// Why a caller is not let in.
+/// The reason for rejecting a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refused {
     NoToken,
@@ -182,13 +187,14 @@ pub(crate) enum Refused {
 }
 
 impl Accepted {
-    /// Accepts what the file holds, now and when it changes.
+    /// Accepts the tokens of a file and follows its changes.
     pub fn follow(file: &TokenFile) -> Self {
         Self(file.follow(|tokens| tokens.iter().map(|t| fingerprint(t.as_bytes())).collect()))
     }
 
-    /// Whether a request with these headers may go on; if not, the answer to it.
-    // The answer is large, and made for refused requests only.
+    /// Checks the token of a request. Returns the response to send if the token is missing or
+    /// wrong.
+    // The response is large, but it is built only for rejected requests.
     #[allow(clippy::result_large_err)]
     pub fn check(&self, headers: &HeaderMap) -> Result<(), Response> {
         self.find(headers).map_err(Refused::into_response)
@@ -199,22 +205,23 @@ impl Accepted {
         match (values.next(), values.next()) {
             (Some(value), None) => self.accept(value.as_bytes()),
             (None, _) => Err(Refused::NoToken),
-            // Which of two another hop believes cannot be known.
+            // Another hop may use either of two values, so neither is accepted.
             (Some(_), Some(_)) => Err(Refused::WrongToken),
         }
     }
 
-    /// [`check`](Self::check) of the one value of `Authorization`.
+    /// Checks the single value of `Authorization`, as [`check`](Self::check) does for a request.
     pub(crate) fn accept(&self, authorization: &[u8]) -> Result<(), Refused> {
         let shown = fingerprint(bearer(authorization).ok_or(Refused::NoToken)?);
-        // Every token is compared, to its end, whether or not an earlier one was found equal.
+        // Every token is compared to its end, even after a match, so that the duration reveals
+        // nothing.
         let accepted = self.0.borrow();
         let found = accepted.iter().fold(Choice::from(0), |found, one| found | one.ct_eq(&shown));
         if found.into() { Ok(()) } else { Err(Refused::WrongToken) }
     }
 }
 
-/// The name of the scheme is written in any case (RFC 9110, 11.1).
+/// Returns the token of a `Bearer` value. The scheme's name is case-insensitive (RFC 9110, 11.1).
 fn bearer(value: &[u8]) -> Option<&[u8]> {
     let (scheme, token) = value.split_at_checked("Bearer ".len())?;
     scheme.eq_ignore_ascii_case(b"Bearer ").then(|| token.trim_ascii())
@@ -248,23 +255,24 @@ impl Refused {
     }
 }
 
-/// The token that we show to another service. Cloning is shallow.
+/// The token that this service sends to another service. Clones share the token.
 #[derive(Clone)]
 pub struct Token(watch::Receiver<HeaderValue>);
 
 impl Token {
-    /// Shows the first token of the file, now and when it changes.
+    /// Uses the first token of a file and follows its changes.
     pub fn follow(file: &TokenFile) -> Self {
         Self(file.follow(|tokens| {
             let text = Zeroizing::new(format!("Bearer {}", tokens[0].as_str()));
             let mut value = HeaderValue::from_str(&text).expect("a token is plain ASCII");
-            // Neither `Debug` nor HTTP/2's header compression keeps a sensitive value.
+            // `Debug` does not print a sensitive value, and HTTP/2's header compression does not
+            // store it.
             value.set_sensitive(true);
             value
         }))
     }
 
-    /// The value of `Authorization`.
+    /// Returns the value of `Authorization`.
     pub fn header(&self) -> HeaderValue {
         self.0.borrow().clone()
     }
@@ -276,7 +284,7 @@ impl fmt::Debug for Token {
     }
 }
 
-/// For fuzzing: how many tokens a file with this content holds.
+/// Counts the tokens of a file with this content. Only fuzzing uses it.
 #[doc(hidden)]
 pub fn count_tokens(content: &[u8]) -> Option<usize> {
     parse(content).ok().map(|tokens| tokens.len())

@@ -1,4 +1,4 @@
-//! The flags that every service has, and how a configuration is read and refused.
+//! The flags that both services share, and the parsing and validation of a configuration.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -8,14 +8,15 @@ use url::Url;
 
 use crate::auth::TokenFile;
 
-/// A configuration that can tell what is wrong with it as a whole.
+/// A configuration that can check itself as a whole.
 pub trait Checked: Parser {
-    /// What no single flag can check. The error is one sentence that names the flags.
+    /// Checks the rules that no single flag can check. The error is one sentence that names the
+    /// flags.
     fn check(&self) -> Result<(), String>;
 }
 
-/// Reads flags and variables. Ends the process with status 2 and one sentence if a value is
-/// missing, makes no sense, or contradicts another.
+/// Reads flags and environment variables. Ends the process with status 2 and one sentence if a
+/// value is missing, invalid, or contradicts another.
 pub fn load<C: Checked>() -> C {
     let config = C::parse();
     if let Err(reason) = config.check() {
@@ -24,55 +25,55 @@ pub fn load<C: Checked>() -> C {
     config
 }
 
-/// Ends the process with status 2 because a value, though well-formed, cannot be used:
-/// a file that is missing or broken, for example.
+/// Ends the process with status 2 because a well-formed value is unusable: for example, its file is
+/// missing or broken.
 pub fn refuse<C: CommandFactory>(reason: impl std::fmt::Display) -> ! {
     C::command().error(ErrorKind::ValueValidation, reason).exit()
 }
 
 #[derive(Clone, Debug, clap::Args)]
 pub struct Common {
-    /// Address of a listener of its own for probes and /metrics [default: they are on the public one]
+    /// Address of a separate listener for probes and /metrics [default: they are on the public one]
     #[arg(long, env = "ADMIN_ADDR", value_name = "ADDR")]
     pub admin_addr: Option<SocketAddr>,
 
-    /// File of the bearer tokens that callers must show, one a line, re-read when it changes [default: anybody may call]
+    /// File of the bearer tokens that clients must send, one per line, re-read when it changes [default: no authentication]
     #[arg(long, env = "AUTH_TOKEN_FILE", value_name = "FILE")]
     pub auth_token_file: Option<TokenFile>,
 
-    /// Whether answers are remembered
+    /// Whether responses are cached
     #[arg(long, env = "CACHE", value_name = "MODE", default_value = "on")]
     pub cache: Switch,
 
-    /// Memory that remembered answers may take, keys and headers included
+    /// Maximum memory of the cache, keys and headers included
     #[arg(long, env = "CACHE_MAX_BYTES", value_name = "SIZE", default_value = "64MiB")]
     pub cache_max_bytes: ByteSize,
 
-    /// Requests beyond this many at once are refused with 503 instead of queued; 1024 more connections may be open
+    /// Maximum number of concurrent requests; more are rejected with 503 instead of queued, and 1024 more connections may be open
     #[arg(long, env = "MAX_IN_FLIGHT", value_name = "N", default_value_t = 1024, value_parser = at_least_one)]
     pub max_in_flight: usize,
 
-    /// The first response after this age of its connection closes it, so that clients spread over new replicas; shortened by up to a fifth at random; 0s means never
+    /// Age after which the next response closes its connection, so that clients spread over new replicas; shortened at random by up to a fifth; 0s means never
     #[arg(long, env = "MAX_CONNECTION_AGE", value_name = "DURATION", default_value = "30s", value_parser = duration)]
     pub max_connection_age: Duration,
 
-    /// After SIGTERM: how long to keep serving while load balancers take notice
+    /// Time after SIGTERM during which requests are still served, so that load balancers can remove the replica
     #[arg(long, env = "SHUTDOWN_DELAY", value_name = "DURATION", default_value = "0s", value_parser = duration)]
     pub shutdown_delay: Duration,
 
-    /// After that: how long open requests may take to finish
+    /// Time after the shutdown delay that open requests may take to finish
     #[arg(long, env = "SHUTDOWN_GRACE", value_name = "DURATION", default_value = "15s", value_parser = duration)]
     pub shutdown_grace: Duration,
 
-    /// Where traces go: an OpenTelemetry collector that takes OTLP over plain HTTP [default: nowhere]
+    /// URL of an OpenTelemetry collector that receives traces as OTLP over plain HTTP [default: no traces]
     #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL", value_parser = plain_http)]
     pub otel_exporter_otlp_endpoint: Option<Url>,
 
-    /// How log lines look [default: json, or pretty on a terminal]
+    /// Format of log lines [default: json, or pretty on a terminal]
     #[arg(long, env = "LOG_FORMAT", value_name = "FORMAT")]
     pub log_format: Option<LogFormat>,
 
-    /// Which requests get a log line: 5xx and those slower than a second, all, or none
+    /// Requests that are logged: errors (5xx and those slower than a second), all, or off (none)
     #[arg(long, env = "ACCESS_LOG", value_name = "WHICH", default_value = "errors")]
     pub access_log: AccessLog,
 }
@@ -97,13 +98,13 @@ pub enum AccessLog {
 }
 
 impl Common {
-    /// Whether clients are known by their tokens. Only then may they demand a revalidation: from an
-    /// open service anybody could use up the quota of AWS that way.
+    /// Returns whether clients are authenticated by tokens. Only authenticated clients may demand a
+    /// revalidation, because any client of an open service could exhaust the AWS quota that way.
     pub fn trusts_clients(&self) -> bool {
         self.auth_token_file.is_some()
     }
 
-    /// The part of [`Checked::check`] that every service has.
+    /// Checks the shared flags, as part of [`Checked::check`].
     pub fn check(&self, listen_addr: SocketAddr) -> Result<(), String> {
         if let Some(admin_addr) = self.admin_addr
             && overlap(admin_addr, listen_addr)
@@ -128,11 +129,12 @@ impl Common {
     }
 }
 
-/// Less could not hold one list of a thousand names, and every answer would be a miss.
+/// Minimum size of the cache. A smaller cache could not hold one list of a thousand names, and
+/// every request would be a miss.
 const SMALLEST_CACHE: ByteSize = ByteSize::mib(1);
 
-/// No client of ours but the AWS SDK has TLS: inside a cluster that is the mesh's work, or the
-/// network policy's.
+/// Parses an `http://` URL. Only the AWS SDK's client supports TLS. Inside a cluster, the service
+/// mesh or the network policy protects the traffic.
 pub fn plain_http(text: &str) -> Result<Url, String> {
     let url = Url::parse(text).map_err(|error| format!("{error}; write it as http://host:port"))?;
     if url.scheme() != "http" || !url.has_host() {
@@ -147,16 +149,17 @@ pub fn plain_http(text: &str) -> Result<Url, String> {
 
 const LARGEST_CACHE: ByteSize = ByteSize::tib(1);
 
-/// Whether two addresses cannot be listened on at once.
+/// Returns whether two addresses cannot be bound at the same time.
 fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
     let everywhere = a.ip().is_unspecified() || b.ip().is_unspecified();
     a.port() == b.port() && a.port() != 0 && (everywhere || a.ip() == b.ip())
 }
 
-/// Nothing here takes longer, and the clock could not be added to much more.
+/// Upper bound of a duration. No setting needs more, and adding a much longer time to the clock
+/// would overflow.
 const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
 
-/// A duration, as people write it.
+/// Parses a duration such as `500ms`, `5s` or `1h`.
 pub fn duration(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
         Ok(duration) if duration > LONGEST => Err("it must not be longer than a year".to_owned()),
@@ -165,7 +168,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// A duration that bounds something, and so cannot be nothing.
+/// Parses a duration that must be longer than zero, because it limits something.
 pub fn positive_duration(text: &str) -> Result<Duration, String> {
     match duration(text)? {
         Duration::ZERO => Err("it must be longer than 0s".to_owned()),
@@ -173,7 +176,7 @@ pub fn positive_duration(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// Checks that a list of named durations grows: each must be shorter than the next.
+/// Checks that the named durations of a list increase: each must be shorter than the next.
 pub fn ascending(timeouts: &[(&str, Duration)]) -> Result<(), String> {
     for pair in timeouts.windows(2) {
         let ((inner, shorter), (outer, longer)) = (pair[0], pair[1]);

@@ -1,7 +1,7 @@
-//! `/openapi.json` and `/docs`: what a service answers, for programs and for people.
+//! The OpenAPI document (`/openapi.json`) and the page that shows it (`/docs`).
 //!
-//! The description is made of the types that are sent, of answers built from them and of the
-//! problems that the code makes, so it cannot say something else than the service does.
+//! The document is generated from the types that are sent, from example responses built of them,
+//! and from the problems that the code returns. It therefore cannot differ from the service.
 
 use std::collections::BTreeMap;
 
@@ -27,10 +27,10 @@ use crate::{
 
 const PAGE: &str = include_str!("docs.html");
 
-/// The id of the request in every example.
+/// The request ID in every example.
 const REQUEST_ID: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 
-/// An OpenAPI document in the making.
+/// A builder of an OpenAPI document.
 pub struct Docs {
     info: Value,
     paths: Map<String, Value>,
@@ -38,7 +38,7 @@ pub struct Docs {
 }
 
 impl Docs {
-    /// Begins with what every service has: probes, figures, and this description itself.
+    /// Starts a document with the problem format and the liveness probes, which every service has.
     pub fn new(title: &str, version: &str, description: &str) -> Self {
         let info = json!({
             "title": title,
@@ -56,8 +56,9 @@ impl Docs {
         docs
     }
 
-    /// A route of the API, an answer as it is sent, and what can go wrong. `B` is the body within
-    /// the envelope `E`: types that are generic do not tell their names apart by themselves.
+    /// Adds a route of the API with an example response and its problems. `B` is the body within
+    /// the envelope `E`. The schema's name contains both, because a generic type has the same name
+    /// for every body.
     pub fn route<B: ToSchema, E: ToSchema + Serialize>(
         mut self,
         id: RouteId,
@@ -99,7 +100,7 @@ impl Docs {
         self
     }
 
-    /// Operational routes: `/status` and `/metrics`.
+    /// Adds the operational routes `/status` and `/metrics`.
     pub fn status<T: ToSchema + Serialize>(mut self, example: &T) -> Self {
         let schema = self.schema::<T>();
         let figures = json_answer("The figures", &schema, &json!(example));
@@ -112,7 +113,7 @@ impl Docs {
         self
     }
 
-    /// `/readyz`, with the dependencies of this service.
+    /// Adds `/readyz` with the dependencies of this service.
     pub fn ready(mut self, dependencies: &Value) -> Self {
         let example = json!({ "status": "ready", "dependencies": dependencies });
         let responses = json!({
@@ -123,12 +124,12 @@ impl Docs {
         self
     }
 
-    /// The document.
+    /// Returns the complete document.
     pub fn build(self) -> Value {
         json!({
             "openapi": "3.1.0",
             "info": self.info,
-            // Relative to where the document is: behind an ingress that may be below a prefix.
+            // The URL is relative to the document, because an ingress may serve it below a prefix.
             "servers": [{ "url": "./", "description": "Where this description came from" }],
             "tags": [
                 { "name": "API", "description": "What the service is there for" },
@@ -165,7 +166,7 @@ impl Docs {
         self.named_schema::<T>(&T::name())
     }
 
-    /// Adds a type and those that it is made of, and refers to it.
+    /// Adds the schema of a type and of its parts, and returns a reference to it.
     fn named_schema<T: ToSchema>(&mut self, name: &str) -> Value {
         let mut schemas: Vec<(String, RefOr<Schema>)> = vec![(name.to_owned(), T::schema())];
         T::schemas(&mut schemas);
@@ -176,7 +177,7 @@ impl Docs {
     }
 }
 
-/// The handlers of a document: `/openapi.json`, and `/docs`, the page that shows it.
+/// Returns the handlers of `/openapi.json` and of `/docs`, the page that shows it.
 pub fn handlers(document: &Value) -> (MethodRouter, MethodRouter) {
     let json = Bytes::from(document.to_string());
     let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-cache")];
@@ -213,7 +214,7 @@ fn problem_answer(problems: &[&Problem]) -> Value {
     answer
 }
 
-/// Adds the problems of a route, and those that every route has.
+/// Adds the problems of a route and the problems that every route can return.
 fn add_problems(responses: &mut Map<String, Value>, problems: &[Problem]) {
     let everywhere = [Refused::NoToken.problem(), overloaded(), Problem::internal()];
     for (status, problems) in by_status(problems.iter().chain(&everywhere)) {

@@ -1,8 +1,8 @@
-//! The one shape of every error: RFC 9457 `application/problem+json`.
+//! The format of every error: `application/problem+json` (RFC 9457).
 //!
-//! A handler answers with a [`Problem`]; `rescue` gives it its body. A bare error
-//! from anywhere else (the router's 404 and 405, an extractor's 400, a panic's 500) becomes a
-//! problem there too, so that there is no second error format.
+//! A handler returns a [`Problem`], and `rescue` renders its body. `rescue` also converts bare
+//! errors (the router's 404 and 405, an extractor's 400, a panic's 500), so that there is no second
+//! error format.
 
 use std::{borrow::Cow, error::Error as StdError, sync::Arc, time::Duration};
 
@@ -22,40 +22,42 @@ use crate::{
 /// The media type of every error body.
 pub const CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/problem+json");
 
-/// What the caller is told: RFC 9457. What the operator is told is in the log.
+/// The error as the client sees it (RFC 9457). The details for the operator are in the log.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Problem {
-    /// `urn:problem:<code>`: RFC 9457 wants an identifier, not necessarily a page.
+    /// `urn:problem:<code>`: RFC 9457 requires an identifier, not necessarily a page.
     #[serde(rename = "type")]
     pub kind: Cow<'static, str>,
-    /// The same for every problem of this code.
+    /// A short summary, the same for every problem with this code.
     pub title: Cow<'static, str>,
-    /// The HTTP status of the response, repeated.
+    /// The HTTP status of the response.
     pub status: u16,
-    /// What happened this time, as far as the caller may know.
+    /// An explanation of this occurrence, limited to facts that the client may know.
     pub detail: Cow<'static, str>,
-    /// Stable, for programs.
+    /// A stable code for programs.
     pub code: Cow<'static, str>,
     /// Whether the same request may succeed a little later.
     pub retryable: bool,
-    /// The `x-request-id` of the request, to be found in the logs.
+    /// The `x-request-id` of the request, for a search in the logs.
     pub request_id: String,
-    /// Whether the local quota refused the call, so that AWS was not even asked. Left out when not.
+    /// Whether the local quota limiter rejected the call before it reached AWS. Absent when
+    /// `false`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub shielded: bool,
-    /// One sentence; the member that earlier clients of this API read.
+    /// One sentence, for earlier clients of this API that read this member.
     pub error: Cow<'static, str>,
 
-    /// When to try again: becomes `Retry-After`, in whole seconds, rounded up.
+    /// The pause before a retry, sent as `Retry-After` in whole seconds, rounded up.
     #[serde(skip)]
     pub retry_after: Option<Duration>,
-    /// How long this error may be kept: becomes `max-age`. `None` is `no-store`.
+    /// The time for which caches may store the error, sent as `max-age`. Without it the error is
+    /// sent with `no-store`.
     #[serde(skip)]
     pub max_age: Option<Duration>,
-    /// What a cache on the way has to say of it: the header `Cache-Status`.
+    /// The `Cache-Status` header that a cache on the path has set.
     #[serde(skip)]
     pub cache_status: Option<HeaderValue>,
-    /// The error behind it, for the log. It never reaches the client.
+    /// The underlying error, for the log. It never reaches the client.
     #[serde(skip)]
     pub cause: Option<Cause>,
 }
@@ -63,7 +65,7 @@ pub struct Problem {
 /// Upper bound for an upstream's `Retry-After`.
 const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 
-/// Shared, because one failed call may answer many waiting requests.
+/// The underlying error. It is shared, because one failed call may fail many waiting requests.
 pub type Cause = Arc<dyn StdError + Send + Sync>;
 
 impl Problem {
@@ -91,28 +93,28 @@ impl Problem {
         }
     }
 
-    /// Says that the same request may succeed a little later.
+    /// Marks the problem as retryable: the same request may succeed a little later.
     #[must_use]
     pub fn retryable(mut self) -> Self {
         self.retryable = true;
         self
     }
 
-    /// Says that the same request may succeed, and when to try it.
+    /// Marks the problem as retryable and sets the pause before the retry.
     #[must_use]
     pub fn retry_after(mut self, pause: Duration) -> Self {
         self.retry_after = Some(pause);
         self.retryable()
     }
 
-    /// Hands the error behind it to the log.
+    /// Attaches the underlying error for the log.
     #[must_use]
     pub fn caused_by(mut self, cause: Cause) -> Self {
         self.cause = Some(cause);
         self
     }
 
-    /// Takes from a received response what its headers say of the problem.
+    /// Reads `Retry-After` and the freshness from the headers of a received response.
     #[must_use]
     pub fn with_headers(mut self, headers: &HeaderMap) -> Self {
         let seconds = headers.get(header::RETRY_AFTER).and_then(|v| v.to_str().ok()?.parse().ok());
@@ -122,12 +124,13 @@ impl Problem {
         self
     }
 
-    /// The HTTP status; 500 where the number is none, which only a foreign problem can have.
+    /// Returns the HTTP status, or 500 if the number is invalid. Only a problem from another
+    /// service can contain an invalid number.
     pub fn status(&self) -> StatusCode {
         StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
-    /// SSM could never hold a parameter of this name.
+    /// The problem of a name that no SSM parameter can have.
     pub fn invalid_parameter_name(detail: impl Into<Cow<'static, str>>) -> Self {
         Self::new(
             StatusCode::BAD_REQUEST,
@@ -137,7 +140,7 @@ impl Problem {
         )
     }
 
-    /// A handler panicked, or something else that cannot happen did.
+    /// The problem of a panic or of another internal bug.
     pub fn internal() -> Self {
         Self::from(StatusCode::INTERNAL_SERVER_ERROR)
     }
@@ -162,7 +165,7 @@ impl Problem {
     }
 }
 
-/// The problems that any HTTP service has, whatever its subject.
+/// Converts a bare error status to a problem.
 impl From<StatusCode> for Problem {
     fn from(status: StatusCode) -> Self {
         match status {
@@ -191,7 +194,7 @@ impl From<StatusCode> for Problem {
 }
 
 impl IntoResponse for Problem {
-    /// The body is given by `rescue`, which every response comes by.
+    /// Returns a response without a body. `rescue` adds the body to every error response.
     fn into_response(self) -> Response {
         let mut response = self.status().into_response();
         response.extensions_mut().insert(self);
@@ -199,8 +202,8 @@ impl IntoResponse for Problem {
     }
 }
 
-/// Turns an error into a problem with the id of the current request. The problem stays in the
-/// response's extensions for the access log, the one place where a failure is logged.
+/// Turns an error response into a problem with the ID of the current request. The problem stays in
+/// the response's extensions for the access log, the only place that logs a failure.
 pub(crate) fn rescue(response: &mut Response) {
     let status = response.status();
     if !status.is_client_error() && !status.is_server_error() {

@@ -1,7 +1,7 @@
-//! What `/status` tells: the figures of `/metrics` that a person wants to see, as one JSON object.
+//! The content of `/status`: the main figures of `/metrics` as one JSON object.
 //!
-//! They are read from the exposition itself, so the page and the dashboards cannot disagree, and a
-//! request costs nothing to be counted a second time.
+//! The figures are parsed from the exposition itself, so `/status` and the dashboards cannot
+//! disagree, and no request is counted twice.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ use crate::{
     routes::is_work,
 };
 
-/// What does not change while the process runs.
+/// Builds `/status`. Its fields do not change while the process runs.
 pub struct Reporter {
     service: &'static str,
     version: String,
@@ -25,7 +25,7 @@ pub struct Reporter {
     exporter: Exporter,
 }
 
-/// What both services tell of themselves. Counts are since the start of the process.
+/// The status of a service. Counts begin at the start of the process.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = ServiceStatus)]
 pub struct Status {
@@ -36,39 +36,40 @@ pub struct Status {
     pub uptime_seconds: u64,
     pub requests: Requests,
     pub cache: CacheFigures,
-    /// What the service depends on, and how it did lately: the same as in `/readyz`.
+    /// The dependencies of the service and their recent state, as in `/readyz`.
     #[schema(value_type = Object)]
     pub dependencies: Value,
 }
 
-/// Requests for what the service is there for: its own pages and figures are not counted.
+/// Requests to the API and to unknown paths. Requests to pages, probes, `/status` and `/metrics`
+/// are not counted.
 #[derive(Clone, Debug, Default, Serialize, ToSchema)]
 pub struct Requests {
     pub total: u64,
-    /// Answered with 5xx.
+    /// Requests with a 5xx response.
     pub failed: u64,
-    /// Not answered, because the client left.
+    /// Requests without a response, because the client disconnected.
     pub abandoned: u64,
-    /// How many took up to so many seconds: cumulative, as in a histogram of Prometheus.
+    /// Requests by duration in seconds: the cumulative buckets of a Prometheus histogram.
     pub duration_seconds: BTreeMap<String, u64>,
 }
 
-/// The cache, by the names that its metrics have.
+/// The state of the cache. The members have the names of its metrics.
 #[derive(Clone, Debug, Default, Serialize, ToSchema)]
 pub struct CacheFigures {
-    /// The share of requests that were answered without a call of their own to the source.
-    /// `null` before the first.
+    /// The fraction of requests that needed no upstream call of their own. It is `null` before the
+    /// first request.
     pub hit_ratio: Option<f64>,
     pub entries: u64,
     pub bytes: u64,
-    /// 0 when the cache is off.
+    /// Upper bound in bytes; 0 when the cache is off.
     pub max_bytes: u64,
     /// Requests by outcome.
     #[schema(example = json!({ "hit": 940, "stale": 12, "coalesced": 8, "miss": 40 }))]
     pub requests: BTreeMap<String, u64>,
 }
 
-/// The outcomes of a cache that spared the source a call.
+/// The cache outcomes that needed no upstream call of their own.
 const SPARED: [&str; 5] = ["hit", "stale", "stale_error", "coalesced", "negative"];
 
 impl Reporter {
@@ -83,7 +84,7 @@ impl Reporter {
         }
     }
 
-    /// What this service tells of itself, and its figures for what more there is to tell.
+    /// Builds the part of `/status` that both services share, and returns the samples for the rest.
     pub fn report(&self, dependencies: Value) -> (Status, Figures) {
         let figures = Figures::read(&self.exporter.render().1);
         let status = Status {
@@ -113,7 +114,7 @@ impl Figures {
         Self(lines.filter_map(Sample::read).collect())
     }
 
-    /// The sum of a metric by the values of one of its labels.
+    /// Sums a metric by the values of one of its labels.
     pub fn by(&self, name: &str, label: &str) -> BTreeMap<String, u64> {
         let mut sums = BTreeMap::new();
         for sample in self.named(name) {
@@ -124,7 +125,7 @@ impl Figures {
         sums
     }
 
-    /// The sum of a metric by the values of two of its labels, the second within the first.
+    /// Sums a metric by the values of two of its labels, grouped by the first.
     pub fn by_two(
         &self,
         name: &str,
@@ -178,7 +179,8 @@ impl Figures {
 }
 
 impl Sample {
-    /// `name{label="value",…} number`. No label of ours holds a quote, so none is looked for.
+    /// Parses `name{label="value",…} number`. Our labels contain no quotes, so escapes are not
+    /// handled.
     fn read(line: &str) -> Option<Self> {
         let (series, value) = line.rsplit_once(' ')?;
         let (name, labels) = series.split_once('{').unwrap_or((series, "}"));
@@ -194,7 +196,7 @@ impl Sample {
     }
 }
 
-/// What an example of `/status` shows.
+/// Returns the example of `/status` for the OpenAPI document.
 pub fn example(service: &str, dependencies: &Value) -> Status {
     let buckets = [("0.001", 940), ("0.025", 960), ("0.1", 998), ("+Inf", 1000)];
     Status {

@@ -1,4 +1,4 @@
-//! Logs, one object a line, and the identity of a request that every line and every call carries.
+//! Logs, one object per line, and the request's IDs, which every log line and every call carries.
 
 use std::{fmt, future::Future, io::IsTerminal, sync::Arc};
 
@@ -24,10 +24,11 @@ pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 pub const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
-/// Longer ids than this are replaced: they would bloat every log line.
+/// Maximum length of a request ID in bytes. Longer IDs are replaced, because they would enlarge
+/// every log line.
 const LONGEST_REQUEST_ID: usize = 128;
 
-/// Who asked: the identity of a request, the same in every service that it passes.
+/// The IDs of a request, the same in every service on its path.
 #[derive(Clone, Debug)]
 pub struct RequestContext(Arc<Ids>);
 
@@ -43,7 +44,7 @@ tokio::task_local! {
 }
 
 impl RequestContext {
-    /// Accepts what the caller sent, and makes what it did not send or sent malformed.
+    /// Uses the caller's IDs. Generates those that are missing or malformed.
     pub fn from_headers(headers: &HeaderMap) -> Self {
         let received = headers.get(TRACEPARENT).and_then(TraceParent::parse);
         // Without a valid traceparent, tracestate has no meaning (W3C Trace Context, 3.3.1).
@@ -60,25 +61,25 @@ impl RequestContext {
         &self.0.request_id
     }
 
-    /// The span that the request is in.
+    /// Returns the current span of the request.
     pub(crate) fn trace(&self) -> TraceParent {
         self.0.trace
     }
 
-    /// The same request, in another span.
+    /// Returns the same request in another span.
     pub(crate) fn at(&self, trace: TraceParent) -> Self {
         let Ids { request_id, tracestate, .. } = &*self.0;
         let (request_id, tracestate) = (request_id.clone(), tracestate.clone());
         Self(Arc::new(Ids { request_id, trace, tracestate }))
     }
 
-    /// Runs a future as part of this request: its log lines and calls carry the ids.
+    /// Runs a future as part of this request: its log lines and calls carry the IDs.
     pub fn scope<F: Future>(self, future: F) -> TaskLocalFuture<Self, F> {
         CONTEXT.scope(self, future)
     }
 
-    /// Makes a future a part of the current request, if there is one, for a task of its own that may
-    /// outlive the request.
+    /// Makes a future part of the current request, if there is one. The future may run in its own
+    /// task and outlive the request.
     pub(crate) fn inherit<F: Future>(future: F) -> impl Future<Output = F::Output> {
         let context = Self::current();
         async move {
@@ -94,12 +95,12 @@ impl RequestContext {
         CONTEXT.sync_scope(self.clone(), act)
     }
 
-    /// The request that the current task works for, if there is one.
+    /// Returns the request of the current task, if there is one.
     pub fn current() -> Option<Self> {
         CONTEXT.try_with(Self::clone).ok()
     }
 
-    /// Puts the ids into the headers of a call to another service.
+    /// Writes the IDs into the headers of a call to another service.
     pub fn inject(&self, headers: &mut HeaderMap) {
         headers.insert(REQUEST_ID, self.0.request_id.clone());
         headers.insert(TRACEPARENT, self.0.trace.to_header());
@@ -109,7 +110,7 @@ impl RequestContext {
     }
 }
 
-/// The id of the request that the current task works for; empty outside of one.
+/// Returns the ID of the current task's request, or an empty string outside of a request.
 pub fn request_id() -> String {
     CONTEXT.try_with(|context| text(context.request_id()).to_owned()).unwrap_or_default()
 }
@@ -129,10 +130,10 @@ fn text(value: &HeaderValue) -> &str {
     value.to_str().unwrap_or_default()
 }
 
-/// Of a `traceparent`.
+/// Length of a `traceparent` in bytes.
 const LENGTH: usize = "00-".len() + 32 + "-".len() + 16 + "-".len() + 2;
 
-/// W3C Trace Context: `00-<trace id>-<span id>-<flags>`.
+/// A parsed `traceparent` (W3C Trace Context): `00-<trace id>-<span id>-<flags>`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TraceParent {
     pub(crate) trace_id: u128,
@@ -147,7 +148,7 @@ impl TraceParent {
         let trace_id = lower_hex(parts.next()?, 32)?;
         let span_id = u64::try_from(lower_hex(parts.next()?, 16)?).ok()?;
         let flags = u8::try_from(lower_hex(parts.next()?, 2)?).ok()?;
-        // Later versions may append fields; version 00 may not, and ff is forbidden.
+        // Later versions may append fields. Version 00 may not, and version ff is forbidden.
         let complete = version != 0 || parts.next().is_none();
         (version != 0xff && trace_id != 0 && span_id != 0 && complete).then_some(Self {
             trace_id,
@@ -156,12 +157,12 @@ impl TraceParent {
         })
     }
 
-    /// The start of a trace that nobody records: the sampled flag is not set.
+    /// Starts a trace. The sampled flag is not set, because no caller records the trace.
     fn root() -> Self {
         Self { trace_id: fastrand::u128(1..), span_id: fastrand::u64(1..), flags: 0 }
     }
 
-    /// The same trace, one step further.
+    /// Returns a new span of the same trace.
     fn child(self) -> Self {
         Self { span_id: fastrand::u64(1..), ..self }
     }
@@ -179,14 +180,15 @@ impl TraceParent {
     }
 }
 
-/// The specification allows lower case only, and `from_str_radix` would take a sign.
+/// Parses hexadecimal digits. The specification allows lower case only, and `from_str_radix` would
+/// accept a sign.
 fn lower_hex(text: &str, length: usize) -> Option<u128> {
     let valid =
         text.len() == length && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
     valid.then(|| u128::from_str_radix(text, 16).ok())?
 }
 
-/// Starts logging to standard output. `RUST_LOG` chooses what is logged; the default is `info`.
+/// Starts logging to standard output. `RUST_LOG` sets the filter; the default is `info`.
 pub fn init(format: Option<LogFormat>) -> anyhow::Result<()> {
     let filter = EnvFilter::builder()
         .with_default_directive(Level::INFO.into())
@@ -201,15 +203,15 @@ pub fn init(format: Option<LogFormat>) -> anyhow::Result<()> {
         .try_init()
         .map_err(anyhow::Error::from_boxed)?;
     std::panic::set_hook(Box::new(|panic| {
-        // What a panic says may quote the text that it stumbled over, so only its place is told.
+        // A panic's message may contain a secret value, so only its location is logged.
         let location = panic.location().map(ToString::to_string);
         tracing::error!(location, "panicked");
     }));
     Ok(())
 }
 
-/// Writes an event with the ids of the request that it belongs to. They come from the task and
-/// not from a span, because a span for each request costs more than a cached answer does.
+/// Formats an event with the IDs of its request. The IDs come from the task, because a span per
+/// request would cost more than a cached response.
 struct Line(LogFormat);
 
 impl<S, N> FormatEvent<S, N> for Line
@@ -223,7 +225,8 @@ where
         mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        // At this level the SDK tells whole bodies and signed headers: values and credentials.
+        // At this level the AWS SDK logs whole bodies and signed headers, which contain values and
+        // credentials.
         let metadata = event.metadata();
         if *metadata.level() == Level::TRACE && metadata.target().starts_with("aws_") {
             return Ok(());

@@ -1,8 +1,8 @@
-//! Traces: what happened to a request on its way, exported to an OpenTelemetry collector.
+//! Traces: the spans of a request, exported to an OpenTelemetry collector.
 //!
-//! Without a collector nothing here does anything: a [`Span`] is `None`, and the ids of a request
-//! travel on as they came. With one, each step of a request is a span below the one before, and the
-//! step's id goes out with its calls, so that the trace does not end at the border of a process.
+//! Without a collector this module does nothing: a [`Span`] is `None`, and the request ID and the
+//! trace ID are forwarded unchanged. With a collector, each step of a request is a child span of the
+//! step before. Calls carry the ID of their span, so that the trace continues in the next service.
 
 use std::{borrow::Cow, sync::OnceLock};
 
@@ -24,8 +24,8 @@ use crate::telemetry::{RequestContext, TraceParent};
 
 static TRACING: OnceLock<(SdkTracerProvider, SdkTracer)> = OnceLock::new();
 
-/// Starts the export to the collector at this address, if there is one. The sampler and the size of
-/// batches are what OpenTelemetry's own variables say: `OTEL_TRACES_SAMPLER`, `OTEL_BSP_…`.
+/// Starts the export to the collector at this address, if there is one. OpenTelemetry's own
+/// variables set the sampler and the batch size: `OTEL_TRACES_SAMPLER`, `OTEL_BSP_…`.
 pub fn init(service: &'static str, version: &str, collector: Option<&Url>) -> anyhow::Result<()> {
     let Some(collector) = collector else { return Ok(()) };
     let endpoint = format!("{}/v1/traces", collector.as_str().trim_end_matches('/'));
@@ -45,7 +45,7 @@ pub fn init(service: &'static str, version: &str, collector: Option<&Url>) -> an
     Ok(())
 }
 
-/// Sends what has not been sent. To be called when the last request is over.
+/// Sends the remaining spans. Call it after the last request.
 pub async fn flush() {
     if let Some((provider, _)) = TRACING.get() {
         let flushed = tokio::task::spawn_blocking(|| provider.shutdown()).await;
@@ -55,7 +55,7 @@ pub async fn flush() {
     }
 }
 
-/// A step of a request, from its making to its drop. It does nothing while traces are off.
+/// A span of a request, from its creation to its drop. It does nothing while traces are off.
 pub struct Span(Option<SdkSpan>);
 
 impl Span {
@@ -63,12 +63,11 @@ impl Span {
         Self(None)
     }
 
-    /// Whether anybody will see what is told.
     pub(crate) fn is_recorded(&self) -> bool {
         self.0.as_ref().is_some_and(|span| span.is_recording())
     }
 
-    /// The span of a request, a child of the caller's span if the caller sent one.
+    /// Starts the span of a request, as a child of the caller's span if the caller sent one.
     pub(crate) fn server(
         caller: impl FnOnce() -> Option<TraceParent>,
         name: impl FnOnce() -> String,
@@ -76,7 +75,7 @@ impl Span {
         Self::below(caller, SpanKind::Server, name)
     }
 
-    /// A call that the request of the current task makes.
+    /// Starts the span of a call that the current task's request makes.
     pub fn client(name: impl FnOnce() -> String) -> Self {
         let parent = || RequestContext::current().map(|context| context.trace());
         Self::below(parent, SpanKind::Client, name)
@@ -96,21 +95,23 @@ impl Span {
         }))
     }
 
-    /// Says something of the step. Never a name, a value or a text from outside.
+    /// Sets an attribute of the span. It must never contain a name, a parameter's value or external
+    /// text.
     pub fn tell(&mut self, what: &'static str, value: impl Into<Value>) {
         if let Some(span) = &mut self.0 {
             span.set_attribute(KeyValue::new(what, value));
         }
     }
 
-    /// Says that the step failed.
+    /// Marks the span as failed.
     pub fn fail(&mut self, why: impl Into<Cow<'static, str>>) {
         if let Some(span) = &mut self.0 {
             span.set_status(Status::error(why));
         }
     }
 
-    /// The request as this step knows it: what is done and called within it lies below it.
+    /// Returns the request's context inside this span. Spans and calls made with it are children of
+    /// this span.
     pub fn within(&self, context: RequestContext) -> RequestContext {
         match &self.0 {
             Some(span) => context.at(traceparent(span.span_context())),

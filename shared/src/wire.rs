@@ -1,4 +1,5 @@
-//! The bodies of successful answers: what crosses from aux-service to main-api, and out.
+//! The bodies of successful responses, from aux-service to main-api and from main-api to the
+//! client.
 //!
 //! Member names are part of the contract. Changing one is a breaking change.
 
@@ -7,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// aux-service's envelope: every answer says which build made it.
+/// The envelope of aux-service: every response names the build that made it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Versioned<T> {
     pub version: String,
@@ -15,7 +16,7 @@ pub struct Versioned<T> {
     pub body: T,
 }
 
-/// main-api's envelope: the builds of both services.
+/// The envelope of main-api: the builds of both services.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Aggregated<T> {
     pub main_version: String,
@@ -36,25 +37,26 @@ pub struct Parameters {
     pub parameters: Vec<String>,
 }
 
-/// The value of one parameter. A `StringList` is its comma-separated text, as SSM holds it.
+/// The value of one parameter. A `StringList` is comma-separated text, as in SSM.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Value<T = String> {
-    /// Borrowed where it is sent: a secret must not be copied on its way.
+    /// The parameter's value. It is borrowed on the sending side, because a secret must not be
+    /// copied.
     #[schema(value_type = String)]
     pub value: T,
 }
 
-/// Every parameter below a path, recursively.
+/// All parameters below a path, recursively.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Values<T = String> {
     pub path: String,
     #[schema(value_type = BTreeMap<String, String>)]
     pub values: BTreeMap<String, T>,
-    /// The SecureStrings that were left out because they are not allowed.
+    /// The names of the SecureStrings that are omitted because they are not allowed.
     pub omitted: Vec<String>,
 }
 
-/// Both lists at once. A part that failed is `None`, and `errors` says why.
+/// Both lists at once. A part that failed is `null`, and `errors` holds its problem.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Inventory {
     pub buckets: Option<Vec<String>>,
@@ -63,7 +65,7 @@ pub struct Inventory {
     pub errors: BTreeMap<String, crate::problem::Problem>,
 }
 
-// A parameter's value must never reach a log, so these two are printed without theirs.
+// A parameter's value must never reach a log, so `Debug` omits the values of these two types.
 impl<T> std::fmt::Debug for Value<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Value").finish_non_exhaustive()
