@@ -1,8 +1,9 @@
 //! Traces: the spans of a request, exported to an OpenTelemetry collector.
 //!
 //! Without a collector this module does nothing: a [`Span`] is `None`, and the request ID and the
-//! trace ID are forwarded unchanged. With a collector, each step of a request is a child span of the
-//! step before. Calls carry the ID of their span, so that the trace continues in the next service.
+//! trace ID are forwarded unchanged. With a collector, each step of a request is a child span of
+//! the step before. Calls carry the ID of their span, so that the trace continues in the next
+//! service.
 
 use std::{borrow::Cow, sync::OnceLock};
 

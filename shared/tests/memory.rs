@@ -1,7 +1,8 @@
-//! What the allocator gives for the cache, held against what the cache says it holds.
+//! Compares the memory that the allocator provides for the cache with the size that the cache
+//! reports.
 //!
-//! A program of its own, one test at a time: moka's garbage is freed by whichever thread comes
-//! next, so another test beside it would be counted in. `--nocapture` shows the figures.
+//! This is a separate program that runs one test at a time. Any thread may free moka's garbage, so
+//! a parallel test would distort the measurement. `--nocapture` shows the figures.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use std::{ops::Range, time::Duration};
@@ -48,20 +49,20 @@ fn loaded(body: &str) -> Loaded {
     Loaded::new(Answer::json(&body).unwrap(), Freshness::new(MINUTE, MINUTE, MINUTE))
 }
 
-/// As long as SSM allows.
+/// Returns a name of the maximum length that SSM allows.
 fn longest_name(number: usize) -> String {
     let number = number.to_string();
     "x".repeat(2048 - number.len()) + &number
 }
 
-/// Asks for each key, and returns what the allocator gave that is still held.
+/// Loads each key and returns the allocated bytes that are still held.
 fn fill(
     cache: &Cache<NotFound>,
     keys: impl Iterator<Item = String>,
     says: &Result<Loaded, NotFound>,
 ) -> u64 {
     let runtime = runtime();
-    // A copy would share its body with the others.
+    // A copy would share its body with the other entries.
     let fresh = |says: &Result<Loaded, NotFound>| {
         let text = says.as_ref().map(|it| serde_json::from_slice::<String>(it.answer.body()));
         text.map(|text| loaded(&text.unwrap())).map_err(Clone::clone)
@@ -112,7 +113,7 @@ fn what_is_counted_is_what_is_held() {
     let keys = |range: Range<u64>| range.map(|number| format!("/app/{number:08}"));
     for (what, says) in [("answer", Ok(loaded(&"x".repeat(300)))), ("error", Err(NotFound))] {
         let cache = cache(MAX_BYTES);
-        // The first ones pay for moka's tables: a quarter of a megabyte, once.
+        // The first entries allocate moka's tables once: a quarter of a megabyte.
         fill(&cache, keys(0..ENTRIES / 2), &says);
         let before = cache.stats();
         let held = fill(&cache, keys(ENTRIES..2 * ENTRIES), &says) / ENTRIES;
@@ -131,7 +132,7 @@ fn a_hit_allocates_nothing_and_its_response_little() {
     let (cache, request) = (cache(MAX_BYTES), HeaderMap::new());
     fill(&cache, ["key".to_owned()].into_iter(), &Ok(loaded("a")));
     let hit = || cache.lookup("key", Instant::now()).unwrap().unwrap();
-    // The first clone of a body makes it shared, and moka's first upkeep makes its tables.
+    // The first clone of a body makes it shared, and moka's first maintenance allocates its tables.
     for _ in 0..1000 {
         let _ = hit().response(&request);
     }

@@ -1,4 +1,4 @@
-//! The cache, on a paused clock wherever time is the subject.
+//! Tests of the cache. Tests that depend on time pause the clock.
 
 mod lookups;
 mod negatives;
@@ -23,7 +23,7 @@ use shared::{
 use tokio::time::{Instant, sleep};
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
-/// What a call to the source takes.
+/// Duration of a call to the upstream.
 pub(crate) const LATENCY: Duration = Duration::from_millis(50);
 pub(crate) const NEGATIVE_TTL: Duration = Duration::from_secs(10);
 
@@ -71,12 +71,12 @@ pub(crate) fn loaded(text: &str) -> Loaded {
     Loaded::new(Answer::json(&text).unwrap(), freshness())
 }
 
-/// Remembers how it was asked.
+/// A fake upstream that records its calls.
 #[derive(Clone, Default)]
 pub(crate) struct Source(Arc<Mutex<Vec<Attempt>>>);
 
 impl Source {
-    /// One load that takes its time and then says this.
+    /// Creates a load that takes [`LATENCY`] and returns this result.
     pub(crate) fn says(
         &self,
         result: std::result::Result<Loaded, Error>,
@@ -123,7 +123,7 @@ impl Source {
     }
 }
 
-/// The text of an answer, and how it was come by.
+/// Returns the text of a response and its outcome.
 pub(crate) fn told(result: &Result) -> (String, Outcome) {
     match result {
         Ok(served) => (serde_json::from_slice(served.answer().body()).unwrap(), served.outcome()),

@@ -1,4 +1,4 @@
-//! A server on a real socket, and what a client does with its connections.
+//! A server on a real socket, and the client side of its connections.
 
 use std::{
     collections::HashMap,
@@ -35,13 +35,13 @@ use zeroize::Zeroizing;
 
 use crate::cache::{Error, LATENCY, cache_of, freshness};
 
-/// A bound for something that takes milliseconds, on a machine that is busy with something else.
+/// Timeout for operations that take milliseconds, long enough for a busy machine.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The length of the value that is called `large`.
+/// Length in bytes of the value named `large`.
 pub(crate) const LARGE: usize = 120_000;
 
-/// The pause between two frames of `/stream`.
+/// Pause between two frames of `/stream`.
 pub(crate) const FRAME_INTERVAL: Duration = Duration::from_millis(1500);
 
 const ROUTES: Routes =
@@ -55,18 +55,18 @@ pub(crate) struct Flags {
 
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
-    /// Lets one request to `/held` go on.
+    /// Lets one request to `/held` continue.
     pub(crate) release: Arc<Notify>,
     pub(crate) stop: oneshot::Sender<()>,
     pub(crate) ended: JoinHandle<()>,
-    /// The number of requests to `never` that are under way.
+    /// The number of requests to `never` in progress.
     pub(crate) waiting: Arc<AtomicUsize>,
-    /// The number of requests that a load was made for.
+    /// The number of requests that reached a load.
     pub(crate) loads: Arc<AtomicUsize>,
 }
 
-/// The cacheable routes: `small`, `medium`, `large` and `secret` are in the cache, under `/param/`
-/// and `/values/`; the other names have a behaviour.
+/// The cacheable routes. `small`, `medium`, `large` and `secret` are in the cache, under `/param/`
+/// and `/values/`. The other names select a behaviour.
 struct Names {
     cache: Cache<Error>,
     waiting: Arc<AtomicUsize>,
@@ -149,7 +149,7 @@ impl Drop for Waiting {
     }
 }
 
-/// A body of three frames, the first at once.
+/// Returns a body of three frames. The first is sent at once.
 async fn frames() -> Body {
     Body::from_stream(stream::unfold(0, async |count| {
         if count > 0 {
@@ -162,7 +162,7 @@ async fn frames() -> Body {
 
 impl Server {
     pub(crate) async fn start(flags: &[&str]) -> Self {
-        // The tests that run beside each other hold more than the usual thousand.
+        // Tests that run in parallel open more files than the usual limit of about a thousand.
         let limit = getrlimit(Resource::Nofile);
         setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).unwrap();
         let arguments = std::iter::once("test").chain(flags.iter().copied());
@@ -202,7 +202,7 @@ impl Server {
         TcpStream::connect(self.address).await.unwrap()
     }
 
-    /// Sends a request on a connection of its own, and returns everything until its end.
+    /// Sends a request on its own connection and returns all bytes until the connection ends.
     pub(crate) async fn send(&self, request: &str) -> String {
         let mut stream = self.connect().await;
         stream.write_all(request.as_bytes()).await.unwrap();
@@ -226,7 +226,7 @@ pub(crate) fn keeping(path: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n")
 }
 
-/// Everything until the connection ends.
+/// Reads until the connection ends without an error.
 pub(crate) async fn rest(stream: &mut TcpStream) -> String {
     let (text, ended) = whole(stream).await;
     match ended {
@@ -235,7 +235,7 @@ pub(crate) async fn rest(stream: &mut TcpStream) -> String {
     }
 }
 
-/// Everything until the connection ends, and how it does.
+/// Reads until the connection ends. Returns the text and the result of the read.
 pub(crate) async fn whole(stream: &mut TcpStream) -> (String, io::Result<()>) {
     let mut text = Vec::new();
     let read = timeout(TIMEOUT, stream.read_to_end(&mut text)).await;
@@ -243,7 +243,8 @@ pub(crate) async fn whole(stream: &mut TcpStream) -> (String, io::Result<()>) {
     (String::from_utf8(text).unwrap(), ended.map(drop))
 }
 
-/// The head of an answer, and as much of the body as came with it, on a connection that stays open.
+/// Reads the head of a response and the part of the body that arrives with it. The connection stays
+/// open.
 pub(crate) async fn head(stream: &mut TcpStream) -> String {
     let mut text = String::new();
     while !text.contains("\r\n\r\n") {
@@ -267,7 +268,7 @@ pub(crate) fn assert_problem(answer: &str, status: u16, code: &str) {
     assert!(answer.contains(&format!(r#""code":"{code}""#)), "{answer}");
 }
 
-/// Polls a condition until it holds.
+/// Polls a condition until it is true.
 pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, so: impl Fn() -> F) {
     let end = Instant::now() + TIMEOUT;
     while !so().await {

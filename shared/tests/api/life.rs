@@ -1,4 +1,5 @@
-//! The life of a server on real sockets: slow, silent and hostile clients, floods, tokens, drains.
+//! The lifecycle of a server on real sockets: slow, silent and hostile clients, floods, tokens,
+//! drains.
 
 use std::{
     fs, net::TcpStream as BlockingStream, os::unix::fs::symlink, path::PathBuf, time::Duration,
@@ -49,7 +50,7 @@ mod exit {
         let server = Server::start(&[]).await;
         let mut open = server.connect().await;
         open.write_all(keeping("/held").as_bytes()).await.unwrap();
-        // Its answer shows that the one before it has arrived, too.
+        // The response to this request shows that the previous request has arrived, too.
         assert_status(&server.get("/hello").await, 200);
         server.stop.send(()).unwrap();
         eventually("the listener closes", || async {
@@ -95,9 +96,10 @@ mod exit {
         timeout(TIMEOUT, server.ended).await.expect("it does not wait for the rest").unwrap();
     }
 
-    /// The kernel accepts connections before we do. On one thread the server cannot run between
-    /// these connections and the signal, and they are more than it accepts in one go (tokio lets
-    /// other tasks run after 128), so many of them wait in the kernel when it stops.
+    /// The kernel accepts connections before the server does. On one thread the server cannot run
+    /// between these connections and the signal. They are more than the server accepts in one turn
+    /// (tokio lets other tasks run after 128), so many of them wait in the kernel when the server
+    /// stops.
     #[tokio::test]
     async fn connections_that_wait_to_be_accepted_are_answered_before_the_end() {
         let server = Server::start(&[]).await;
@@ -152,7 +154,7 @@ mod clients {
             assert_status(&server.get("/hello").await, 200);
         }
         assert_status(&server.get("/readyz").await, 200);
-        // They hold no slot: any of them may go on.
+        // The half-open connections hold no slot, so each of them may continue.
         for mut stream in half_open {
             stream.write_all(b"st: a\r\nconnection: close\r\n\r\n").await.unwrap();
             assert_status(&rest(&mut stream).await, 200);
@@ -277,8 +279,8 @@ mod tokens {
     const OLD: &str = "old-token-0123456789abcdef";
     const NEW: &str = "new-token-0123456789abcdef";
 
-    /// A directory as Kubernetes lays out a Secret: the file is a link through `..data`, which is
-    /// a link to the directory of the day.
+    /// A directory that Kubernetes mounts for a Secret. The file is a link through `..data`, which
+    /// links to the directory of the current version.
     struct Mount(PathBuf);
 
     impl Mount {

@@ -1,4 +1,4 @@
-//! What `shared` does, seen from outside.
+//! Tests of the public API of `shared`.
 #![allow(clippy::unwrap_used)]
 
 mod cache;

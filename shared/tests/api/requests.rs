@@ -1,4 +1,5 @@
-//! Requests on the one stack: the responses of every kind of request, their order, and their counts.
+//! Requests to the HTTP stack: the responses to every kind of request, their order, and their
+//! metrics.
 
 use std::{fs, sync::atomic::Ordering::SeqCst, time::Duration};
 
@@ -16,7 +17,7 @@ use crate::harness::{
     head, keeping, rest,
 };
 
-/// One response of a connection.
+/// One response on a connection.
 #[derive(Debug)]
 struct Response {
     status: u16,
@@ -30,7 +31,7 @@ impl Response {
     }
 }
 
-/// The responses on a connection, to requests that have a body in their response or not.
+/// Parses the responses on a connection. `with_body` states whether each response has a body.
 fn responses(stream: &str, with_body: &[bool]) -> Vec<Response> {
     let mut responses = Vec::new();
     let mut rest = stream;
@@ -74,7 +75,7 @@ fn with(path: &str, headers: &str) -> String {
 /// A request, the status of its response and the end of its body.
 type Exchange = (String, u16, &'static str);
 
-/// Every kind of request that leaves its connection open.
+/// Returns every kind of request that leaves its connection open.
 fn exchanges() -> Vec<Exchange> {
     let etag = EntityTag::of(b"\"a\"").header();
     let etag = etag.to_str().unwrap();
@@ -152,7 +153,7 @@ fn pipelined_requests_are_answered_in_order_however_their_bytes_arrive() {
     let config = ProptestConfig {
         cases: 100,
         failure_persistence: None,
-        // A response that never comes takes its time, each time.
+        // A missing response costs a whole timeout in each iteration.
         max_shrink_iters: 16,
         ..Default::default()
     };
@@ -245,7 +246,7 @@ async fn a_streamed_response_keeps_its_framing_and_its_place_before_pipelined_re
     assert!(started.elapsed() >= 2 * FRAME_INTERVAL);
 }
 
-/// With one request allowed, the listener has room for 1,025 connections.
+/// With one request allowed, the listener accepts 1,025 connections.
 #[tokio::test]
 async fn a_connection_between_two_frames_is_not_taken_for_an_idle_one() {
     let server = Server::start(&["--max-in-flight=1"]).await;
@@ -337,7 +338,7 @@ async fn a_client_without_a_token_learns_nothing_about_the_cache() {
         let request = closing("/param/small", &format!("authorization: {token}\r\n"));
         assert_status(&server.send(&request).await, status);
     }
-    // A page needs no token, and nothing but reading it is free.
+    // An unknown path needs a token, too. Only a page can be read without one.
     assert_problem(&server.get("/nowhere").await, 401, "unauthorized");
     let without = async |path| {
         let refused = server.get(path).await;
@@ -383,7 +384,7 @@ async fn a_drain_answers_what_is_open_and_closes_its_connection() {
         let server = Server::start(&[&format!("--shutdown-delay={delay}")]).await;
         let mut stream = server.connect().await;
         stream.write_all(keeping("/param/late-large").as_bytes()).await.unwrap();
-        // The response to this request shows that the one before it has arrived, too.
+        // The response to this request shows that the previous request has arrived, too.
         assert_status(&server.get("/hello").await, 200);
         server.stop.send(()).unwrap();
         let response = rest(&mut stream).await;
@@ -406,7 +407,8 @@ async fn a_drain_closes_the_connections_of_hits_too() {
     assert!(response.contains("connection: close"), "{response}");
 }
 
-/// How long a connection lasts that has one request after another, and its responses.
+/// Sends one request after another. Returns the lifetime of the connection and the number of its
+/// responses.
 async fn lifetime(stream: &mut TcpStream, path: &str) -> (Duration, usize) {
     let started = Instant::now();
     for responses in 1.. {
@@ -430,7 +432,8 @@ async fn the_first_response_after_the_maximum_age_closes_its_connection() {
         let (lifetime, responses) = lifetime(&mut stream, path).await;
         assert!(lifetime >= Duration::from_millis(390) && responses > 2, "{lifetime:?}");
     }
-    // An idle connection is left to the idle timeout: closing it could lose a request on its way.
+    // The idle timeout closes an idle connection. The maximum age does not, because that could lose
+    // a request in transit.
     let mut idle = server.connect().await;
     idle.write_all(keeping("/hello").as_bytes()).await.unwrap();
     assert!(!head(&mut idle).await.contains("connection: close"));
@@ -464,7 +467,7 @@ async fn every_response_is_counted_once_whichever_way_it_is_counted() {
         let counts = counts.map(|(series, count)| (series.to_owned(), count.parse().unwrap()));
         counts.collect::<std::collections::HashMap<String, u64>>()
     };
-    // No other test of this program asks for this route with HEAD or finds a 304 there.
+    // No other test of this program sends HEAD to this route or gets a 304 from it.
     let etag = format!("if-none-match: {}", EntityTag::of(b"\"a\"").header().to_str().unwrap());
     let requests = keeping("/values/small").replace("GET", "HEAD")
         + &with("/values/small", &etag).repeat(3)

@@ -1,4 +1,4 @@
-//! What is larger than the room there is.
+//! Responses and caches beyond the memory bound.
 
 use super::*;
 

@@ -1,10 +1,10 @@
-//! One load for a key, whoever asks, and whoever leaves.
+//! Coalescing: concurrent requests for a key share one load, even if some of them are dropped.
 
 use futures_util::future::join_all;
 
 use super::*;
 
-/// That many requests at the same moment, each ready to load the text itself.
+/// Sends a hundred requests at the same moment. Each has its own load of the text.
 async fn crowd(
     cache: &Cache<Error>,
     source: &Source,
@@ -79,7 +79,7 @@ async fn different_keys_do_not_wait_for_each_other() {
     join_all(keys.iter().map(|key| cache.get(key, Mode::Normal, source.says(Ok(loaded("a"))))))
         .await;
     assert_eq!(source.calls(), 10);
-    // Timers go by the millisecond.
+    // Timers have a resolution of one millisecond.
     assert!(began.elapsed() <= LATENCY + Duration::from_millis(1));
 }
 

@@ -1,4 +1,4 @@
-//! The metrics: there from the start, and each request in one of them.
+//! Metrics: each series exists from the start, and each request counts once.
 
 use metrics_exporter_prometheus::PrometheusBuilder;
 
@@ -42,7 +42,7 @@ fn every_series_exists_from_the_start_and_each_request_counts_once() {
         "cache_requests_total{cache=\"test\",outcome=\"hit\"} 2",
         "cache_requests_total{cache=\"test\",outcome=\"negative\"} 1",
         "cache_entries{cache=\"test\"} 2",
-        // Three answers, of 0, 30 and 30 seconds; an error has no age.
+        // Three responses have ages of 0, 30 and 30 seconds. An error has no age.
         "cache_served_age_seconds_count{cache=\"test\"} 3",
         "cache_served_age_seconds_sum{cache=\"test\"} 60",
     ] {

@@ -1,4 +1,4 @@
-//! What the client is told, over one hop and over two.
+//! The headers of responses, over one hop and over two.
 
 use axum::body::Body;
 use http::{HeaderMap, StatusCode, header};

@@ -1,4 +1,4 @@
-//! A load that began before an invalidation, and the answer that came after it.
+//! Invalidations, and loads that began before them.
 
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
@@ -6,7 +6,7 @@ use tokio::task::JoinSet;
 
 use super::*;
 
-/// Begins a load that is under way when this returns.
+/// Begins a load. The load is in progress when this function returns.
 async fn begin(
     cache: &Cache<Error>,
     source: &Source,
@@ -79,14 +79,15 @@ async fn an_invalidated_answer_never_stands_in_for_a_failing_source() {
     assert_eq!(told(&result), error(Error::Down, Outcome::Error));
 }
 
-/// Real threads: nobody sees an answer after a newer one, and one load a key is under way.
+/// On several threads, no reader sees an older response after a newer one, and a key has one load
+/// at a time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn on_many_threads_nobody_steps_back_in_time() {
     const KEYS: [&str; 3] = ["a", "b", "c"];
     let cache = cache();
     let serials: Arc<[AtomicU64; 3]> = Arc::default();
     let under_way: Arc<[AtomicU64; 3]> = Arc::default();
-    // Fresh for no time at all: nearly every request loads.
+    // Entries are fresh for 20 µs only, so nearly every request loads.
     let freshness = Freshness::new(Duration::from_micros(20), Duration::from_micros(20), SECOND);
     let mut readers = JoinSet::new();
     for _ in 0..8 {

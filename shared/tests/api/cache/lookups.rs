@@ -1,4 +1,4 @@
-//! Fresh, stale, the last resort, gone.
+//! Lookups of entries that are fresh, stale, usable for `stale-if-error`, or expired.
 
 use shared::cache::{Cache, Settings};
 
@@ -41,7 +41,8 @@ async fn a_failed_refresh_is_repeated_only_after_a_pause_that_grows() {
     source.get(&cache, Ok("a")).await.unwrap();
     sleep(FRESH_FOR).await;
     let mut refreshed_at = Vec::new();
-    // Past the stale window too: there every attempt would otherwise be waited for.
+    // The loop continues past the stale window, where each request would otherwise wait for its
+    // load.
     for tenths in 0..1500 {
         let calls = source.calls();
         let (text, outcome) = told(&source.get(&cache, Err(Error::Down)).await);
@@ -222,13 +223,13 @@ async fn a_thousand_keys_of_the_same_second_are_refreshed_over_many() {
         sleep(SECOND).await;
         per_second.push(source.calls() - before);
     }
-    // A tenth of a minute is six seconds: 167 keys in each, were they spread quite evenly.
+    // A tenth of a minute is six seconds. An even spread would be 167 keys in each second.
     assert_eq!(per_second.iter().sum::<usize>(), 1000, "each once: {per_second:?}");
     assert!(per_second.iter().all(|calls| *calls < 250), "{per_second:?}");
     assert!(per_second[..53].iter().all(|calls| *calls == 0), "{per_second:?}");
 }
 
-/// moka's clock is the real one: this test waits for real time to pass.
+/// moka's clock is the real one, so this test waits for real time to pass.
 #[tokio::test]
 async fn an_answer_outlives_the_end_of_the_one_that_it_replaced() {
     let (cache, source) = (cache(), Source::default());

@@ -1,4 +1,4 @@
-//! Not-found and access-denied.
+//! The errors "not found" and "access denied".
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! Whatever happens in whatever order, on a clock that jumps.
+//! Random sequences of requests, failures and invalidations, on a clock that jumps.
 
 use std::{
     collections::HashMap,
@@ -28,7 +28,7 @@ enum Failure {
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    /// Somebody asks; were a load needed, it would take so long and end so.
+    /// A request. If it needs a load, the load takes `millis` and ends with `says`.
     Ask {
         key: usize,
         forced: bool,
@@ -38,7 +38,7 @@ enum Step {
     Wait {
         millis: u64,
     },
-    /// All who wait give up.
+    /// All waiting requests are dropped.
     Leave,
     Invalidate {
         key: usize,
@@ -67,7 +67,8 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// What the source knows: when it said what, which is what the answers are held against.
+/// The upstream's record of its responses and their times. The test compares the cache's responses
+/// with it.
 #[derive(Default)]
 struct Truth {
     serial: AtomicU64,
@@ -78,9 +79,9 @@ struct Truth {
 #[derive(Default)]
 struct Key {
     under_way: Option<u64>,
-    /// Raised by an invalidation: what began before it no longer counts.
+    /// The number of invalidations. A load that began before the last one does not count.
     epoch: u64,
-    /// Answers below this serial were refused, dropped or replaced since.
+    /// Responses below this serial have been refused, dropped or replaced.
     valid_from: u64,
     not_found_at: Option<Instant>,
 }
@@ -92,7 +93,7 @@ struct Said {
 }
 
 impl Truth {
-    /// A load that tells the truth what it says, and when.
+    /// Creates a load that records its result and the time.
     fn load(
         self: &Arc<Self>,
         key: usize,
@@ -152,7 +153,7 @@ impl Truth {
     }
 }
 
-/// Asks once, and holds the answer against the truth.
+/// Sends one request and compares its response with the record.
 async fn ask(cache: Cache<Error>, truth: Arc<Truth>, step: Step) {
     let Step::Ask { key, forced, millis, says } = step else { return };
     let valid_from = truth.key(key, |key| key.valid_from);
@@ -194,7 +195,7 @@ async fn ask(cache: Cache<Error>, truth: Arc<Truth>, step: Step) {
     }
 }
 
-/// Lets every task run until it waits for time to pass.
+/// Runs every task until it waits for time to pass.
 async fn settle() {
     for _ in 0..20 {
         tokio::task::yield_now().await;

@@ -1,4 +1,4 @@
-//! A secret is wiped when nobody holds it any more, and not before.
+//! A secret is wiped when its last reference is dropped, and not before.
 
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
@@ -6,7 +6,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::*;
 
-/// A body that tells when it is wiped, and that it was.
+/// A body that counts its wipes and checks that they are complete.
 struct Witness {
     body: Vec<u8>,
     wiped: Arc<AtomicUsize>,
@@ -32,8 +32,8 @@ fn secret(wiped: &Arc<AtomicUsize>) -> Loaded {
     Loaded::new(answer, freshness())
 }
 
-/// moka frees what it dropped when no other thread is looking at it, other tests' threads
-/// included: soon, but not at a moment that can be named.
+/// Waits until a secret is wiped. moka frees a dropped entry when no other thread reads it,
+/// including the threads of other tests: soon, but at no predictable moment.
 async fn wiped(cache: &Cache<Error>, wiped: &AtomicUsize) -> usize {
     for _ in 0..1000 {
         cache.sync();
@@ -79,7 +79,7 @@ async fn a_secret_that_finds_no_room_is_wiped() {
     assert_eq!(wiped(&cache, &times).await, 1);
 }
 
-/// moka's clock is the real one: this test alone waits for real time to pass.
+/// moka's clock is the real one, so only this test waits for real time to pass.
 #[tokio::test]
 async fn a_secret_past_its_bound_is_wiped_although_nobody_asks_again() {
     let (cache, times) = (cache(), Arc::default());
