@@ -1,4 +1,5 @@
-//! How a question becomes an answer that is ready to send: from the cache, or from the source.
+//! Turns a query into a response that is ready to send: from the cache, or with a call to the
+//! backend (AWS or memory).
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -19,7 +20,7 @@ use crate::{
     name::{ParameterName, ParameterPath, Prefixes},
 };
 
-/// What can be asked, once its name is known to be good.
+/// A query of the public API whose name or path is valid.
 #[derive(Clone, Debug)]
 pub enum Question {
     Buckets,
@@ -29,8 +30,8 @@ pub enum Question {
 }
 
 impl Question {
-    /// The path that asks it in its simplest form: the same question always has the same key, and
-    /// no two questions share one.
+    /// The cache key: the path of the query in its simplest form. Equal queries have equal keys,
+    /// and different queries have different keys.
     fn key(&self) -> String {
         match self {
             Self::Buckets => "/buckets".to_owned(),
@@ -41,7 +42,7 @@ impl Question {
     }
 }
 
-/// Cloning is shallow.
+/// The response cache in front of the backend. Cloning is shallow.
 #[derive(Clone)]
 pub struct Answers {
     cache: Cache<Failure>,
@@ -53,20 +54,21 @@ struct Source {
     inventory: Arc<dyn Inventory>,
     prefixes: Prefixes,
     allow_secure_strings: bool,
-    /// `None` while the cache is off: then nobody behind us may keep an answer either.
+    /// The lifetime of entries, absent while the cache is off, so that clients do not store a
+    /// response either.
     freshness: Option<Freshness>,
     jitter: f64,
     negative_ttl: Duration,
 }
 
-/// An error, and how long it is remembered if it says that there is no such thing.
+/// An error, and the lifetime of its entry if it becomes a negative entry.
 #[derive(Clone, Debug)]
 struct Failure {
     error: Error,
     negative_ttl: Duration,
 }
 
-/// What the source says, and whether that is "nothing".
+/// A result of the backend, and whether it is empty.
 struct Found {
     answer: Answer,
     empty: bool,
@@ -81,8 +83,8 @@ impl Found {
 impl CacheableError for Failure {
     fn disposition(&self) -> Disposition {
         match self.error {
-            // That a parameter is a SecureString is what AWS answered, and asking again and
-            // again would cost its quota as much as made-up names would.
+            // AWS reported that the parameter is a SecureString. Repeated calls for it would cost
+            // as much quota as calls for unknown names, so this error becomes a negative entry too.
             Error::ParameterNotFound | Error::SecureStringNotAllowed => {
                 Disposition::Negative { ttl: self.negative_ttl }
             }
@@ -98,7 +100,7 @@ impl CacheableError for Failure {
     }
 
     fn heap_bytes(&self) -> usize {
-        // Those that are remembered hold nothing there.
+        // Errors that become negative entries own no heap memory.
         0
     }
 }
@@ -141,7 +143,8 @@ impl Answers {
         Self { cache, source: Arc::new(source) }
     }
 
-    /// Returns the entry of the cache, or loads it: once for all requests that need it at a time.
+    /// Returns the entry from the cache, or loads it. Concurrent requests for one entry share a
+    /// load.
     pub async fn answer(&self, question: Question, mode: Mode) -> Result<Served, Problem> {
         let key = question.key();
         let source = Arc::clone(&self.source);
@@ -156,7 +159,7 @@ impl Answers {
         Some(self.cache.lookup(key, now)?.map_err(Problem::from))
     }
 
-    /// Brings the gauges up to date.
+    /// Updates the gauges of the cache.
     pub fn sync(&self) {
         self.cache.sync();
     }
@@ -174,7 +177,8 @@ impl Source {
             (Ok(Found { answer, empty: false }), Some(freshness)) => {
                 Ok(Loaded::new(answer, freshness.jittered(self.jitter)))
             }
-            // Like a name that does not exist: made-up paths must not push real answers out.
+            // An empty result expires like a negative entry. Otherwise requests for made-up paths
+            // would evict useful entries.
             (Ok(Found { answer, empty: true }), Some(_)) => {
                 let briefly = Freshness::new(self.negative_ttl, Duration::ZERO, Duration::ZERO);
                 Ok(Loaded::new(answer, briefly))

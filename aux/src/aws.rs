@@ -1,4 +1,4 @@
-//! The questions put to AWS: the only file that knows the SDK.
+//! The AWS backend. Only this file uses the AWS SDK.
 
 use std::{
     collections::HashMap,
@@ -47,15 +47,16 @@ use crate::{
     shield::{Group, Shield, THROTTLE_PAUSE},
 };
 
-/// Attempts of one call, the first included. main-api tries up to three times as well, so a
-/// request can cost six calls; throttled ones are not tried again at all.
+/// Attempts of one call, the first included. main-api makes up to three attempts as well, so a
+/// request can cost six calls. Throttled calls are not retried at all.
 const ATTEMPTS: u32 = 2;
 
-/// Before the second attempt, at most: the default of a second would leave it no time.
+/// The upper bound of the pause before the second attempt. The SDK's default of one second would
+/// leave that attempt too little time.
 const BACKOFF: Duration = Duration::from_millis(100);
 
-/// The most that each list answers a page. `ListBuckets` must be told one, or S3 refuses to list
-/// for accounts with a quota above ten thousand.
+/// The size of a page of each list: the maximum that the operation allows. `ListBuckets` needs a
+/// size, because S3 otherwise rejects the call for accounts with a bucket quota above 10,000.
 const BUCKETS_PER_PAGE: i32 = 1000;
 const PARAMETERS_PER_PAGE: i32 = 50;
 const VALUES_PER_PAGE: i32 = 10;
@@ -67,7 +68,7 @@ pub struct Aws {
     batcher: Batcher<Calls>,
 }
 
-/// Every call there is.
+/// The AWS clients, their quota limiter and their limits.
 struct Calls {
     s3: aws_sdk_s3::Client,
     ssm: aws_sdk_ssm::Client,
@@ -79,7 +80,7 @@ struct Calls {
     ssm_degraded: AtomicBool,
 }
 
-/// The calls that this service makes, by the names that AWS gives them.
+/// The AWS operations that this service calls, under the names that AWS uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Operation {
     ListBuckets,
@@ -117,7 +118,7 @@ impl Operation {
     }
 }
 
-/// The label `outcome` of the metrics of calls.
+/// The values of the label `outcome` in the metrics of calls.
 const OUTCOMES: [&str; 8] =
     ["ok", "not_found", "denied", "throttled", "shielded", "timeout", "credentials", "error"];
 
@@ -141,8 +142,9 @@ fn outcome<T>(result: &Result<T, Error>) -> &'static str {
 }
 
 impl Aws {
-    /// Reads AWS's own configuration: variables, profile, web identity, container, instance.
-    /// Ends the process with status 2 when no region is set, as no call could be made.
+    /// Reads AWS's own configuration: environment variables, profile, web identity, container,
+    /// instance. Ends the process with status 2 if no region is set, because no call would be
+    /// possible.
     pub async fn connect(config: &Config) -> Self {
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(config.aws_attempt_timeout)
@@ -167,7 +169,7 @@ impl Aws {
         describe_metrics();
         let s3 = aws_sdk_s3::config::Builder::from(sdk)
             .retry_classifier(NeverRetryThrottling)
-            // An endpoint of one's own (an emulator, a gateway) has no host for each bucket.
+            // A custom endpoint (an emulator, a gateway) has no host name for each bucket.
             .force_path_style(sdk.endpoint_url().is_some())
             .build();
         let ssm =
@@ -217,7 +219,8 @@ impl Inventory for Aws {
     async fn parameter(&self, name: &ParameterName, urgency: Urgency) -> Result<Parameter, Error> {
         match name.selector() {
             None => self.batcher.get(name.bare(), urgency).await,
-            // Among several parameters, AWS refuses one that is asked for in two versions.
+            // `GetParameters` rejects a batch that holds one parameter in two versions, so a name
+            // with a version or label gets a call of its own.
             Some(_) => self.calls().get_one(name.as_str(), urgency).await,
         }
     }
@@ -278,7 +281,8 @@ impl Source for Calls {
             .into_iter()
             .flatten()
             .filter_map(parameter)
-            // One that has no leading slash is found under one all the same.
+            // AWS finds a parameter without a leading slash under a name that has one, so names are
+            // compared without it.
             .map(|parameter| (parameter.name.trim_start_matches('/').to_owned(), parameter))
             .collect();
         let unknown = answer.invalid_parameters.unwrap_or_default();
@@ -292,7 +296,8 @@ impl Source for Calls {
 }
 
 impl Calls {
-    /// Takes a call from the quota, or refuses it: a client is better told at once.
+    /// Takes a call from the quota. Fails at once if none is left, because an early error serves a
+    /// client better than a wait.
     fn admit(&self, operation: Operation, urgency: Urgency) -> Result<(), Error> {
         self.shield.admit(operation.group(), urgency).map_err(|retry_after| {
             let operation = operation.name();
@@ -302,8 +307,8 @@ impl Calls {
         })
     }
 
-    /// Makes one call to AWS: limits its time, its retries included, measures it, and classifies its
-    /// error.
+    /// Makes one call to AWS. Limits the time of the call with its retries, records metrics, and
+    /// classifies the error.
     async fn call<T, E, R>(
         &self,
         operation: Operation,
@@ -315,7 +320,7 @@ impl Calls {
     {
         let mut span = Span::client(|| operation.name().to_owned());
         let started = Instant::now();
-        // The request of this service is the call itself.
+        // The request type of this tower service is the call's future itself.
         let mut limited = Timeout::new(service_fn(|call| call), self.operation_timeout);
         let result = limited.call(call).await.map_err(|error| match error.downcast() {
             Ok(error) => understand::<E, R>(operation, *error),
@@ -334,7 +339,7 @@ impl Calls {
             Group::BucketLists => &self.s3_degraded,
             Group::Reads | Group::ParameterLists => &self.ssm_degraded,
         };
-        // A name that AWS refuses is the caller's mistake, and a sign of life.
+        // A name that AWS rejects is the caller's mistake. The response shows that AWS works.
         let failed = matches!(outcome, "throttled" | "timeout" | "credentials" | "error")
             && !matches!(result, Err(Error::RefusedParameterName(_)));
         degraded.store(failed, Relaxed);
@@ -344,7 +349,8 @@ impl Calls {
         result
     }
 
-    /// Reads a list to its end. One that was not is no list, however long it took.
+    /// Reads all pages of a list. Returns an error instead of a partial list, and after the list
+    /// timeout.
     async fn list<T, E, R, P>(
         &self,
         operation: Operation,
@@ -359,11 +365,11 @@ impl Calls {
         self.admit(operation, urgency)?;
         let pages = async {
             let (mut items, mut token) = self.call(operation, page(None)).await?;
-            // A page may be empty and still not be the last.
+            // An empty page is not necessarily the last page.
             while let Some(next) = token.filter(|token| !token.is_empty()) {
                 self.shield.admitted(operation.group(), urgency).await;
                 let (more, then) = self.call(operation, page(Some(next.clone()))).await?;
-                // Pages that go in a circle would never end.
+                // A repeated token would make this loop endless.
                 if then.as_ref() == Some(&next) {
                     return Err(broken(operation));
                 }
@@ -376,7 +382,8 @@ impl Calls {
     }
 }
 
-/// `None`: AWS left out what every parameter has. An empty value would be believed.
+/// Returns `None` if AWS left out the name or the value. Clients would take an empty value for the
+/// real one.
 fn parameter(found: SsmParameter) -> Option<Parameter> {
     Some(Parameter {
         name: found.name?,
@@ -414,7 +421,7 @@ where
             | "PriorRequestNotComplete"
             | "SlowDown",
         ) => Error::AwsThrottled { retry_after: THROTTLE_PAUSE, cause: Some(Arc::new(refused)) },
-        // KMS's refusals come through SSM: a key that is gone, disabled or not ours to use.
+        // Refusals by KMS arrive through SSM: the key is deleted, disabled or not permitted to us.
         Some(
             "AccessDenied"
             | "AccessDeniedException"
@@ -423,7 +430,8 @@ where
             | "InvalidKeyId"
             | "KMSAccessDeniedException",
         ) => Error::AwsAccessDenied(Arc::new(refused)),
-        // What AWS says of a signature repeats the signed request, so only its code is kept.
+        // AWS's message about a signature repeats the signed request, so the error holds only the
+        // code.
         Some(
             "UnrecognizedClientException"
             | "InvalidClientTokenId"
@@ -469,7 +477,7 @@ fn broken(operation: Operation) -> Error {
     )
 }
 
-/// AWS's answer to a call that it did not serve: for the log.
+/// A call that AWS did not serve: its operation and AWS's error code, for the log.
 #[derive(Debug, thiserror::Error)]
 #[error("AWS answered {} with {code}", operation.name())]
 struct Refused {
@@ -477,7 +485,8 @@ struct Refused {
     code: String,
 }
 
-/// Trying again at once takes more of the very quota that is used up, and it is the whole account's.
+/// Forbids retries of throttled calls. A retry would take more of the quota that is used up, and
+/// that quota belongs to the whole account.
 #[derive(Debug)]
 struct NeverRetryThrottling;
 
@@ -486,7 +495,7 @@ impl ClassifyRetry for NeverRetryThrottling {
         "never retry throttling"
     }
 
-    /// After all others, since it judges what they found.
+    /// Runs after all other classifiers, because it overrides their result.
     fn priority(&self) -> RetryClassifierPriority {
         RetryClassifierPriority::run_after(RetryClassifierPriority::transient_error_classifier())
     }

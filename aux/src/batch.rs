@@ -1,7 +1,7 @@
 //! Batches misses: `GetParameters` takes ten names in one call and costs one token of the quota.
 //!
-//! While no call is in flight, a miss starts its own call at once. While a call is in flight, a miss
-//! joins a batch, which is sent after a few milliseconds or when it is full.
+//! While no call is in flight, a miss starts its own call at once. While a call is in flight, a
+//! miss joins a batch, which is sent after a few milliseconds or when it is full.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -16,19 +16,19 @@ use tokio::{sync::oneshot, time::sleep};
 
 use crate::{error::Error, inventory::Parameter};
 
-/// The most names that `GetParameters` takes.
+/// The largest number of names that `GetParameters` accepts.
 const MAX_BATCH: usize = 10;
 
 /// The longest time that a miss waits in a batch. A call to AWS takes several times as long.
 const BATCH_WINDOW: Duration = Duration::from_millis(3);
 
-/// Gets parameters, one or several in a call.
+/// Gets parameters, one or several per call.
 #[async_trait]
 pub trait Source: Send + Sync + 'static {
     async fn get_one(&self, name: &str, urgency: Urgency) -> Result<Parameter, Error>;
 
-    /// Gets up to [`MAX_BATCH`] distinct names. Returns one result a name, in the order of the
-    /// names. The outer error is that of the call as a whole.
+    /// Gets up to [`MAX_BATCH`] distinct names. Returns one result per name, in the order of the
+    /// names. The outer error concerns the call as a whole.
     async fn get_many(
         &self,
         names: &[String],
@@ -36,21 +36,22 @@ pub trait Source: Send + Sync + 'static {
     ) -> Result<Vec<Result<Parameter, Error>>, Error>;
 }
 
-/// Cloning is shallow.
+/// Combines concurrent misses into batches. Cloning is shallow.
 pub struct Batcher<S>(Arc<Inner<S>>);
 
 struct Inner<S> {
     source: S,
-    /// Never held while a task is spawned or a future dropped: a runtime that shuts down drops a
-    /// spawned future at once, in the same thread, and its [`InFlightGuard`] takes this lock.
+    /// The lock is never held while a task is spawned or a future is dropped. A runtime that shuts
+    /// down drops a spawned future at once, in the same thread, and its [`InFlightGuard`] takes
+    /// this lock.
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
-    /// Calls in flight.
+    /// The number of calls in flight.
     calls: usize,
-    /// The batch that fills. While it is not empty, a timer runs that will send it.
+    /// The misses of the next batch. While it is not empty, a timer runs that sends it.
     batch: Vec<Waiter>,
 }
 
@@ -82,7 +83,7 @@ impl<S: Source> Batcher<S> {
         &self.0.source
     }
 
-    /// Gets one parameter, by a call of its own or in a batch.
+    /// Gets one parameter, with a call of its own or in a batch.
     pub async fn get(&self, name: &str, urgency: Urgency) -> Result<Parameter, Error> {
         if let Some(result) = self.join_batch(name, urgency) {
             // The sender is dropped without a result only if the batch's task panics or the
@@ -135,7 +136,7 @@ impl<S: Source> Batcher<S> {
     }
 
     /// Sends a batch that [`State::take_batch`] has counted. The call has a task of its own, so a
-    /// caller that gives up does not cancel it for the others.
+    /// caller that stops waiting does not cancel it for the others.
     fn send(&self, batch: Vec<Waiter>) {
         let in_flight = InFlightGuard(self.clone());
         tokio::spawn(async move { in_flight.0.call(batch).await });
@@ -156,7 +157,7 @@ impl<S: Source> Batcher<S> {
             Ok(results) => {
                 let results: HashMap<_, _> = names.iter().zip(results).collect();
                 for Waiter { name, result, .. } in batch {
-                    // A send fails if the caller has given up.
+                    // A send fails if the caller no longer waits.
                     let _ = result.send(results[&name].clone());
                 }
             }

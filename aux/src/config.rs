@@ -1,4 +1,5 @@
-//! Configuration: parsed once, checked once, then plain values.
+//! The configuration of aux-service, from flags and environment variables. It is parsed and
+//! validated once, at the start.
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -7,10 +8,10 @@ use shared::config::{Checked, Common, ascending, duration, positive_duration};
 
 use crate::name::Prefixes;
 
-/// Answers questions about S3 buckets and SSM parameters, asking AWS as little as possible.
+/// Serves S3 buckets and SSM parameters over HTTP, with as few calls to AWS as possible.
 ///
 /// AWS itself is configured by its own variables: AWS_REGION, AWS_ENDPOINT_URL, AWS_PROFILE,
-/// AWS_ACCESS_KEY_ID, AWS_ROLE_ARN and the rest. RUST_LOG chooses what is logged (default: info).
+/// AWS_ACCESS_KEY_ID, AWS_ROLE_ARN and the rest. RUST_LOG sets the log filter (default: info).
 #[derive(Clone, Debug, Parser)]
 #[command(name = "aux-service", version)]
 pub struct Config {
@@ -18,43 +19,43 @@ pub struct Config {
     #[arg(long, env = "LISTEN_ADDR", value_name = "ADDR", default_value = "0.0.0.0:5000")]
     pub listen_addr: SocketAddr,
 
-    /// The version that answers tell
+    /// Version of this service that responses report
     #[arg(long, env = "AUX_VERSION", value_name = "VERSION", default_value = env!("CARGO_PKG_VERSION"))]
     pub aux_version: String,
 
-    /// A request that takes longer is answered with 504
+    /// Timeout of a request; a slower request gets a 504 response
     #[arg(long, env = "REQUEST_TIMEOUT", value_name = "DURATION", default_value = "5s", value_parser = positive_duration)]
     pub request_timeout: Duration,
 
-    /// Where answers come from: AWS, or memory for trying it out
+    /// Backend of the data: AWS, or memory for trials without AWS
     #[arg(long, env = "BACKEND", value_name = "BACKEND", default_value = "aws")]
     pub backend: Backend,
 
-    /// YAML with the buckets and parameters of the embedded backend [default: one of each]
+    /// YAML file with the buckets and parameters of the embedded backend [default: one of each]
     #[arg(long, env = "EMBEDDED_FILE", value_name = "FILE")]
     pub embedded_file: Option<PathBuf>,
 
-    /// For how long an answer is fresh
+    /// Time for which a cache entry is fresh
     #[arg(long, env = "CACHE_TTL", value_name = "DURATION", default_value = "60s", value_parser = positive_duration)]
     pub cache_ttl: Duration,
 
-    /// After that: for how long it is answered at once all the same, while it is refreshed
+    /// Time after CACHE_TTL for which a stale entry is served while it is refreshed
     #[arg(long, env = "CACHE_STALE_WHILE_REVALIDATE", value_name = "DURATION", default_value = "60s", value_parser = duration)]
     pub cache_stale_while_revalidate: Duration,
 
-    /// After it was fresh: for how long it may stand in when AWS fails or throttles
+    /// Time after CACHE_TTL for which a stale entry is served if AWS fails or throttles
     #[arg(long, env = "CACHE_STALE_IF_ERROR", value_name = "DURATION", default_value = "1h", value_parser = duration)]
     pub cache_stale_if_error: Duration,
 
-    /// For how long it is remembered that there is no such parameter
+    /// Time for which the cache remembers that a parameter does not exist
     #[arg(long, env = "CACHE_NEGATIVE_TTL", value_name = "DURATION", default_value = "10s", value_parser = duration)]
     pub cache_negative_ttl: Duration,
 
-    /// By which part of itself a fresh time is shortened at most, so that answers of the same second do not age together
+    /// Maximum fraction by which the TTL is randomly shortened, so that entries loaded together do not expire together
     #[arg(long, env = "CACHE_TTL_JITTER", value_name = "PART", default_value = "0.1", value_parser = jitter)]
     pub cache_ttl_jitter: f64,
 
-    /// Which parameters may be shown: comma-separated paths, and all that lies below them
+    /// Parameters that may be shown: comma-separated paths, each with everything below it
     #[arg(long, env = "PARAMETER_PREFIXES", value_name = "PATHS", default_value = "/")]
     pub parameter_prefixes: Prefixes,
 
@@ -63,23 +64,23 @@ pub struct Config {
           action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
     pub allow_secure_strings: bool,
 
-    /// One attempt of one call to AWS may take this long
+    /// Timeout of one attempt of a call to AWS
     #[arg(long, env = "AWS_ATTEMPT_TIMEOUT", value_name = "DURATION", default_value = "1s", value_parser = positive_duration)]
     pub aws_attempt_timeout: Duration,
 
-    /// One call to AWS, its retries included, may take this long
+    /// Timeout of one call to AWS, its retries included
     #[arg(long, env = "AWS_OPERATION_TIMEOUT", value_name = "DURATION", default_value = "3s", value_parser = positive_duration)]
     pub aws_operation_timeout: Duration,
 
-    /// All pages of a list may take this long
+    /// Timeout of a list, all its pages included
     #[arg(long, env = "AWS_LIST_TIMEOUT", value_name = "DURATION", default_value = "60s", value_parser = positive_duration)]
     pub aws_list_timeout: Duration,
 
-    /// Reads of parameters that this process may make a second; 0 is no limit
+    /// Limit of this process for reads of parameters, in calls a second; 0 means no limit
     #[arg(long, env = "AWS_RATE_GET", value_name = "CALLS", default_value = "40", value_parser = rate)]
     pub aws_rate_get: f64,
 
-    /// Lists, of buckets and of parameters each, that this process may ask for a second; 0 is no limit
+    /// Limit of this process for lists of buckets, and likewise for lists of parameters, in calls a second; 0 means no limit
     #[arg(long, env = "AWS_RATE_LIST", value_name = "CALLS", default_value = "3", value_parser = rate)]
     pub aws_rate_list: f64,
 
@@ -119,7 +120,8 @@ impl Checked for Config {
     }
 }
 
-/// Slower than one call in a quarter of an hour is a mistake rather than a quota.
+/// The lowest accepted rate, in calls a second: one in about a quarter of an hour. A lower value is
+/// a mistake rather than a quota.
 const SLOWEST_RATE: f64 = 0.001;
 
 fn jitter(text: &str) -> Result<f64, String> {

@@ -1,4 +1,4 @@
-//! The same questions answered from memory: for trying the services out without AWS.
+//! The embedded backend: serves buckets and parameters from memory, for trials without AWS.
 
 use std::path::Path;
 
@@ -15,7 +15,7 @@ use crate::{
     name::{ParameterName, ParameterPath},
 };
 
-/// What is there when no file says otherwise.
+/// The content without `--embedded-file`.
 const DEFAULT: &str = "
 buckets: [kantox-challenge-bucket]
 parameters:
@@ -40,7 +40,7 @@ struct Entry {
     value: Zeroizing<String>,
 }
 
-/// The types of SSM, as it names them.
+/// The types of SSM parameters, under the names that SSM uses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 enum Kind {
     #[default]
@@ -50,8 +50,8 @@ enum Kind {
 }
 
 impl Embedded {
-    /// Reads a file, or takes the default content. Ends the process with status 2 if the file
-    /// cannot be read or makes no sense.
+    /// Reads a file, or uses the default content. Ends the process with status 2 if the file cannot
+    /// be read or is invalid.
     pub fn load(file: Option<&Path>) -> Self {
         let read = || match file {
             None => Self::parse(DEFAULT),
@@ -63,9 +63,10 @@ impl Embedded {
         read().unwrap_or_else(|error| shared::config::refuse::<Config>(format!("{error:#}")))
     }
 
-    /// Parses and checks: names must be such that SSM could hold them, each given once.
+    /// Parses and validates the content. SSM must be able to store each name, and no name may occur
+    /// twice.
     pub fn parse(yaml: &str) -> anyhow::Result<Self> {
-        // The parser's own message would quote lines of the file, and with them values.
+        // The parser's own message would quote lines of the file, and so reveal values.
         let mut embedded: Self = serde_saphyr::from_str(yaml).map_err(|error| {
             let place = error.location().map(|l| format!(" near line {}", l.line()));
             anyhow::anyhow!(
@@ -113,7 +114,7 @@ impl Inventory for Embedded {
     }
 
     async fn parameter(&self, name: &ParameterName, _: Urgency) -> Result<Parameter, Error> {
-        // There is no history in memory: the first version is the only one.
+        // The memory holds no history, so the first version is the only one.
         let only_version = matches!(name.selector(), None | Some("1"));
         let found = self.parameters.iter().find(|entry| entry.name == name.bare() && only_version);
         found.map(Entry::to_parameter).ok_or(Error::ParameterNotFound)

@@ -1,4 +1,4 @@
-//! What can go wrong, and what the caller is told.
+//! The errors of aux-service, and the problem that the client gets for each.
 
 use std::time::Duration;
 
@@ -7,7 +7,8 @@ use shared::problem::{Cause, Problem};
 
 use crate::name::Malformed;
 
-/// Variants by what the caller can do about it.
+/// An error of a call to AWS, or of the request itself. Errors with the same remedy for the client
+/// share a variant.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
     #[error("the name is malformed")]
@@ -22,7 +23,8 @@ pub enum Error {
     ParameterNotFound,
     #[error("AWS denied access")]
     AwsAccessDenied(#[source] Cause),
-    /// Also when the local quota is used up: then there is no cause.
+    /// AWS throttled the call, or the quota limiter refused it. A refusal by the limiter has no
+    /// cause.
     #[error("AWS throttles")]
     AwsThrottled {
         retry_after: Duration,

@@ -1,4 +1,4 @@
-//! The questions that this service asks of its source.
+//! The interface of the backends, AWS and memory, and the choice between them.
 
 use std::{fmt, sync::Arc};
 
@@ -14,26 +14,28 @@ use crate::{
     name::{ParameterName, ParameterPath},
 };
 
-/// Every list is complete and in the source's order, or it is an error.
+/// A backend. Each list is complete and in the order of the backend, or the method returns an
+/// error.
 #[async_trait]
 pub trait Inventory: Send + Sync {
-    /// The names of all buckets.
+    /// Returns the names of all buckets.
     async fn buckets(&self, urgency: Urgency) -> Result<Vec<String>, Error>;
 
-    /// The names of all parameters, as the source writes them.
+    /// Returns the names of all parameters, spelled as in the backend.
     async fn parameters(&self, urgency: Urgency) -> Result<Vec<String>, Error>;
 
-    /// One parameter.
+    /// Returns one parameter.
     async fn parameter(&self, name: &ParameterName, urgency: Urgency) -> Result<Parameter, Error>;
 
-    /// Every parameter below a path, recursively.
+    /// Returns every parameter below a path, recursively.
     async fn values(&self, path: &ParameterPath, urgency: Urgency)
     -> Result<Vec<Parameter>, Error>;
 
-    /// How the source did lately, for `/readyz`: its parts by name.
+    /// Returns the recent health of each dependency, by name, for `/readyz`.
     fn health(&self) -> serde_json::Value;
 
-    /// What is left of the quota of calls, for `/status`; null where there is none.
+    /// Returns the calls that the quota has left, for `/status`; null for a backend without a
+    /// quota.
     fn quota(&self) -> serde_json::Value {
         serde_json::Value::Null
     }
@@ -42,13 +44,13 @@ pub trait Inventory: Send + Sync {
 #[derive(Clone)]
 pub struct Parameter {
     pub name: String,
-    /// Wiped from memory when dropped. Of a SecureString that may not be decrypted, it is the
-    /// ciphertext, or nothing.
+    /// The value, wiped from memory when dropped. For a SecureString that may not be decrypted,
+    /// this is the ciphertext or empty.
     pub value: Zeroizing<String>,
     pub secure: bool,
 }
 
-/// The source that the configuration names. Ends the process with status 2 if there is none such.
+/// Builds the backend that the configuration names. Ends the process with status 2 if that fails.
 pub async fn connect(config: &Config) -> Arc<dyn Inventory> {
     match config.backend {
         Backend::Aws => Arc::new(Aws::connect(config).await),
@@ -56,7 +58,7 @@ pub async fn connect(config: &Config) -> Arc<dyn Inventory> {
     }
 }
 
-/// A value must never reach a log.
+/// Omits the value, because a value must never reach a log.
 impl fmt::Debug for Parameter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Parameter")

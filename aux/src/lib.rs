@@ -1,9 +1,11 @@
-//! aux-service asks AWS, so that nobody else has to.
+//! aux-service: serves S3 buckets and SSM parameters over HTTP, with as few calls to AWS as
+//! possible.
 //!
-//! A request comes in through [`routes`]; its name is checked by [`name`]; [`answers`] has the
-//! answer, or puts the question to an [`Inventory`](inventory::Inventory). That is [`aws`], within
-//! the quota that [`shield`] keeps and in the company that [`batch`] finds; or, for trying it out,
-//! [`embedded`]. What goes wrong is an [`Error`](error::Error), which knows what the caller is told.
+//! [`routes`] receives a request, and [`name`] validates the name in it. [`answers`] responds from
+//! the cache, or calls the [`Inventory`](inventory::Inventory). The inventory is [`aws`], within
+//! the quota of [`shield`] and with the batches of [`batch`], or [`embedded`] for trials without
+//! AWS. A failed request is an [`Error`](error::Error), which becomes the problem that the client
+//! gets.
 
 pub mod config;
 pub mod routes;

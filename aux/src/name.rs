@@ -1,32 +1,32 @@
-//! Names and paths of parameters: what SSM could hold, and what this service may show.
+//! Names and paths of parameters: the syntax of SSM, and the prefixes that this service may show.
 //!
 //! The rules are those of `PutParameter`
-//! (<https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_PutParameter.html>).
-//! Whatever they forbid is refused here, so that AWS is not asked in vain.
+//! (<https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_PutParameter.html>). A
+//! name that breaks them is rejected here, because SSM cannot hold it and a call would be wasted.
 
 use std::{fmt, str::FromStr};
 
-/// In characters, the leading slash included.
+/// The longest name, in characters, the leading slash included.
 const LONGEST: usize = 2048;
 
-/// `/a/b/c` has three.
+/// The most levels of a name; `/a/b/c` has three.
 const MOST_LEVELS: usize = 15;
 
 const LONGEST_LABEL: usize = 100;
 
-/// A well-formed name with its leading slash, and perhaps a version or a label: `/app/db:3`.
+/// A well-formed name with its leading slash and an optional version or label: `/app/db:3`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ParameterName {
     full: String,
-    /// How much of it comes before the selector's colon.
+    /// The length of the name without the selector and its colon, in bytes.
     length: usize,
 }
 
-/// A well-formed path with its leading slash and, unless it is the root, none at the end.
+/// A well-formed path with its leading slash and, unless it is the root, no trailing slash.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ParameterPath(String);
 
-/// Why a text cannot be the name of a parameter. The text itself is not repeated.
+/// The reason why a text cannot be the name of a parameter. It does not repeat the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
     #[error("A parameter's name must not be empty.")]
@@ -44,7 +44,7 @@ pub enum Malformed {
 }
 
 impl ParameterName {
-    /// Parses a name as a client writes it, with or without its leading slash.
+    /// Parses a name from a client, with or without its leading slash.
     pub fn parse(text: &str) -> Result<Self, Malformed> {
         let (name, selector) = match text.split_once(':') {
             Some((name, selector)) => (name, Some(selector)),
@@ -62,24 +62,24 @@ impl ParameterName {
         Ok(Self { full, length })
     }
 
-    /// With its version or label, as SSM takes it.
+    /// The name with its version or label, in the form that SSM accepts.
     pub fn as_str(&self) -> &str {
         &self.full
     }
 
-    /// Without its version or label.
+    /// The name without its version or label.
     pub fn bare(&self) -> &str {
         &self.full[..self.length]
     }
 
-    /// The version or label that was asked for.
+    /// The requested version or label.
     pub fn selector(&self) -> Option<&str> {
         self.full.get(self.length + 1..)
     }
 }
 
 impl ParameterPath {
-    /// Parses a path as a client writes it, with or without slashes around it. `/` is the root.
+    /// Parses a path from a client, with or without slashes around it. `/` is the root.
     pub fn parse(text: &str) -> Result<Self, Malformed> {
         match text.strip_suffix('/').unwrap_or(text) {
             "" => Ok(Self("/".to_owned())),
@@ -118,12 +118,12 @@ fn normalise(name: &str) -> Result<String, Malformed> {
     Ok(format!("/{relative}"))
 }
 
-/// A version number, or a label: at most 100 letters, digits and `_ . -`, not beginning with a
-/// digit, `aws` or `ssm`
+/// Whether a text is a version number or a label. A label has at most 100 letters, digits and `_ .
+/// -`, and does not begin with a digit, `aws` or `ssm`
 /// (<https://docs.aws.amazon.com/systems-manager/latest/userguide/sysman-paramstore-labels.html>).
 fn is_selector(text: &str) -> bool {
     if text.bytes().all(|b| b.is_ascii_digit()) {
-        // SSM counts versions from one, and keeps them in 64 bits.
+        // SSM counts versions from one and stores them in 64 bits.
         return !text.starts_with('0') && text.parse::<i64>().is_ok();
     }
     let reserved = ["aws", "ssm"]
@@ -135,13 +135,13 @@ fn is_selector(text: &str) -> bool {
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b))
 }
 
-/// The part of Parameter Store that this service may show: some paths, and all that lies below them.
+/// The part of Parameter Store that this service may show: some paths with everything below them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Prefixes(Vec<ParameterPath>);
 
 impl Prefixes {
-    /// Whether a parameter with this name, with or without its leading slash, may be shown.
-    /// Prefixes end at a slash: `/app` shows `/app` and `/app/db`, and not `/apple`.
+    /// Whether a parameter with this name, with or without its leading slash, may be shown. A
+    /// prefix ends at a slash: `/app` allows `/app` and `/app/db`, but not `/apple`.
     pub fn allow(&self, name: &str) -> bool {
         let name = name.strip_prefix('/').unwrap_or(name);
         self.0.iter().any(|prefix| {
@@ -153,13 +153,14 @@ impl Prefixes {
         })
     }
 
-    /// Whether anything below this path may be shown: the path is allowed, or lies above one that is.
+    /// Whether anything below this path may be shown: the path is allowed, or an allowed path lies
+    /// below it.
     pub fn allow_some_below(&self, path: &ParameterPath) -> bool {
         self.allow(path.as_str()) || self.0.iter().any(|prefix| path.holds(prefix.as_str()))
     }
 }
 
-/// Comma-separated paths, each with its leading slash.
+/// Parses comma-separated paths, each with its leading slash.
 impl FromStr for Prefixes {
     type Err = String;
 

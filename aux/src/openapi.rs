@@ -1,4 +1,4 @@
-//! The description of this service's API.
+//! The OpenAPI document of aux-service.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -18,7 +18,7 @@ use crate::{
     status::{Aws, Status},
 };
 
-/// An OpenAPI 3.1 document.
+/// Builds an OpenAPI 3.1 document.
 pub fn document(version: &str) -> Json {
     let aws = [
         Error::AwsAccessDenied(cause()),
@@ -89,7 +89,7 @@ fn problems(errors: &[&[Error]]) -> Vec<Problem> {
     errors.iter().flat_map(|errors| errors.iter()).map(Error::problem).collect()
 }
 
-/// It goes to the log, so what it is does not matter here.
+/// A placeholder for a cause. Problems show no cause to clients, so any error serves here.
 fn cause() -> Cause {
     Arc::new(std::fmt::Error)
 }

@@ -1,4 +1,4 @@
-//! The routes: they check a request's name or path, and pass the question on.
+//! The routes of aux-service. They validate the name or path of a request and query the cache.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ use crate::{
     status::Status,
 };
 
-/// The public routes of aux-service, those with the most requests first.
+/// The public routes of aux-service, in descending order of traffic.
 pub const ROUTES: Routes = Routes(&[
     RouteId::Param,
     RouteId::Values,
@@ -34,7 +34,7 @@ pub const ROUTES: Routes = Routes(&[
     RouteId::OpenApi,
 ]);
 
-/// The public API above an inventory.
+/// Builds the public API of aux-service on top of a backend.
 pub fn app(
     config: &Config,
     inventory: Arc<dyn Inventory>,
@@ -76,7 +76,7 @@ struct Service {
 
 impl CachedRoutes for Service {
     fn lookup(&self, key: &str, now: Instant) -> Option<Result<shared::cache::Served, Problem>> {
-        // The cache holds nothing outside the prefixes, so a lookup needs no check.
+        // The cache holds no entry outside the prefixes, so a lookup needs no check.
         self.answers.lookup(key, now)
     }
 

@@ -1,8 +1,9 @@
-//! The quota of calls to AWS: what we allow ourselves, so that AWS need not refuse.
+//! The quota limiter: refuses calls to AWS before AWS would throttle them.
 //!
-//! Parameter Store's quota belongs to the whole account and region; whoever overdraws it takes
-//! from everybody (<https://docs.aws.amazon.com/general/latest/gr/ssm.html>). Each group of
-//! operations that shares a quota has a token bucket of one second's calls.
+//! Parameter Store's quota belongs to the whole account and region, so calls beyond it would
+//! throttle all other users of the account too
+//! (<https://docs.aws.amazon.com/general/latest/gr/ssm.html>). Each group of operations that shares
+//! a quota has a token bucket of one second's calls.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
@@ -13,18 +14,18 @@ use parking_lot::Mutex;
 use shared::cache::Urgency;
 use tokio::time::{Instant, sleep};
 
-/// After AWS throttled: how long nothing is asked of that group. AWS does not say; its buckets
-/// refill within a second.
+/// The pause of a group's calls after AWS throttled one. AWS does not report how long to wait; its
+/// buckets refill within a second.
 pub const THROTTLE_PAUSE: Duration = Duration::from_secs(1);
 
-/// Operations that share a quota of AWS.
+/// A group of operations that share a quota of AWS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Group {
-    /// `GetParameter`, `GetParameters`, `GetParametersByPath`.
+    /// The operations `GetParameter`, `GetParameters` and `GetParametersByPath`.
     Reads,
-    /// `DescribeParameters`.
+    /// The operation `DescribeParameters`.
     ParameterLists,
-    /// `ListBuckets`: S3's own, held to the same rate.
+    /// The operation `ListBuckets`. S3 has a quota of its own, but the limiter uses the same rate.
     BucketLists,
 }
 
@@ -36,7 +37,7 @@ pub struct Shield {
 }
 
 impl Shield {
-    /// In calls a second; 0 is no limit.
+    /// Builds a limiter with full buckets. The rates are in calls a second; 0 means no limit.
     pub fn new(rate_get: f64, rate_list: f64) -> Self {
         Self {
             reads: Bucket::new(rate_get),
@@ -45,25 +46,26 @@ impl Shield {
         }
     }
 
-    /// Takes one call from the quota, or tells how long to wait for it.
+    /// Takes one call from the quota, or returns the time until one is available.
     pub fn admit(&self, group: Group, urgency: Urgency) -> Result<(), Duration> {
         self.bucket(group).take(urgency)
     }
 
-    /// Waits for one call from the quota: for the later pages of a list that has begun, which
-    /// would be lost otherwise.
+    /// Waits for one call from the quota. Use it for the later pages of a list: a refusal would
+    /// waste the pages that have been read.
     pub async fn admitted(&self, group: Group, urgency: Urgency) {
         while let Err(wait) = self.admit(group, urgency) {
             sleep(wait).await;
         }
     }
 
-    /// AWS throttled all the same: others use the quota too. Whatever was left is not there.
+    /// Empties the bucket of a group that AWS throttled. Other processes use the same quota, so the
+    /// tokens left in the bucket do not exist at AWS.
     pub fn throttled(&self, group: Group) {
         self.bucket(group).drain();
     }
 
-    /// For `/status`: by group, what is left of the quota and how often it refused.
+    /// Returns the calls left and the calls refused, by group, for `/status`.
     pub fn status(&self) -> serde_json::Value {
         serde_json::json!({
             "reads": self.reads.status(),
@@ -83,7 +85,7 @@ impl Shield {
 
 #[derive(Debug)]
 struct Bucket {
-    /// Calls a second; 0 is no limit.
+    /// The rate in calls a second; 0 means no limit.
     rate: f64,
     level: Mutex<Level>,
     refused: AtomicU64,
@@ -92,7 +94,7 @@ struct Bucket {
 #[derive(Clone, Copy, Debug)]
 struct Level {
     tokens: f64,
-    /// When `tokens` was right. In the future while the bucket is drained.
+    /// The time at which `tokens` was correct. It lies in the future while the bucket is drained.
     at: Instant,
 }
 
@@ -102,7 +104,7 @@ impl Bucket {
         Self { rate, level: Mutex::new(level), refused: AtomicU64::new(0) }
     }
 
-    /// One second's calls; one call where the rate is lower than that.
+    /// The size of a bucket: one second's calls, but at least one call.
     fn capacity(rate: f64) -> f64 {
         rate.max(1.0)
     }
@@ -117,7 +119,7 @@ impl Bucket {
         if self.rate == 0.0 {
             return Ok(());
         }
-        // What can be done without leaves a part of the bucket to what cannot.
+        // Lower-priority calls must leave part of the bucket for higher-priority ones.
         let spared = match urgency {
             Urgency::Miss => 0.0,
             Urgency::Revalidation => 0.25,
@@ -134,7 +136,8 @@ impl Bucket {
         self.refused.fetch_add(1, Relaxed);
         let drained = level.at.saturating_duration_since(now);
         let missing = (needed - level.tokens) / self.rate;
-        // Rounding must not make a caller return a moment too early, to be refused again.
+        // The added millisecond covers rounding. Without it, a caller could retry too early and be
+        // refused again.
         Err(drained + Duration::from_secs_f64(missing) + Duration::from_millis(1))
     }
 
@@ -229,8 +232,8 @@ mod tests {
     }
 
     proptest! {
-        /// However calls, throttling and pauses follow each other: no more than a full bucket
-        /// and what the time since has refilled.
+        /// In any sequence of calls, throttling and pauses, the limiter admits no more than a full
+        /// bucket plus the calls that the elapsed time has refilled.
         #[test]
         fn the_rate_is_never_exceeded(
             rate in 0.2f64..50.0,

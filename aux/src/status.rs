@@ -1,4 +1,4 @@
-//! What `/status` tells of this service.
+//! The response of `/status`.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 use shared::status::{self, Reporter};
 use utoipa::ToSchema;
 
-/// The figures of aux-service.
+/// The status of aux-service.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Status {
     #[serde(flatten)]
@@ -15,12 +15,13 @@ pub struct Status {
     pub aws: Aws,
 }
 
-/// Calls to AWS.
+/// The calls to AWS.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Aws {
-    /// By operation and outcome.
+    /// The number of calls by operation and outcome.
     pub requests: BTreeMap<String, BTreeMap<String, u64>>,
-    /// By group of operations: what is left of the quota of calls. `null` where there is none.
+    /// The calls that the quota has left, by group of operations; `null` for a backend without a
+    /// quota.
     #[schema(value_type = Option<Object>)]
     pub quota: Value,
 }
