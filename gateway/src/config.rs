@@ -1,4 +1,5 @@
-//! Configuration: parsed once, checked once, then plain values.
+//! The configuration of main-api, from flags and environment variables. It is parsed and validated
+//! once, at the start.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -9,9 +10,10 @@ use shared::{
 };
 use url::Url;
 
-/// The gateway: aggregates the answers of aux-service, resiliently.
+/// The gateway in front of aux-service: aggregates its responses, and stays available when it
+/// fails.
 ///
-/// RUST_LOG chooses what is logged (default: info).
+/// RUST_LOG sets the log filter (default: info).
 #[derive(Clone, Debug, Parser)]
 #[command(name = "main-api", version)]
 pub struct Config {
@@ -19,57 +21,56 @@ pub struct Config {
     #[arg(long, env = "LISTEN_ADDR", value_name = "ADDR", default_value = "0.0.0.0:6000")]
     pub listen_addr: SocketAddr,
 
-    /// The version that answers tell
+    /// Version of this service that responses report
     #[arg(long, env = "MAIN_VERSION", value_name = "VERSION", default_value = env!("CARGO_PKG_VERSION"))]
     pub main_version: String,
 
-    /// Where aux-service answers
+    /// URL of aux-service
     #[arg(long, env = "AUX_URL", value_name = "URL", default_value = "http://aux-service:5000", value_parser = plain_http)]
     pub aux_url: Url,
 
-    /// File of bearer tokens, re-read when it changes; its first one is sent to aux-service [default: none is sent]
+    /// File of bearer tokens, re-read when it changes; its first token is sent to aux-service [default: no token is sent]
     #[arg(long, env = "AUX_TOKEN_FILE", value_name = "FILE")]
     pub aux_token_file: Option<TokenFile>,
 
-    /// One attempt of one call to aux-service may take this long
+    /// Timeout of one attempt of a call to aux-service
     #[arg(long, env = "ATTEMPT_TIMEOUT", value_name = "DURATION", default_value = "4s", value_parser = positive_duration)]
     pub attempt_timeout: Duration,
 
-    /// A request that takes longer is answered with 504
+    /// Timeout of a request; a slower request gets a 504 response
     #[arg(long, env = "REQUEST_TIMEOUT", value_name = "DURATION", default_value = "10s", value_parser = positive_duration)]
     pub request_timeout: Duration,
 
-    /// Attempts for one call to aux-service, the first included; 1 means no retry
+    /// Attempts of one call to aux-service, the first included; 1 means no retry
     #[arg(long, env = "RETRY_MAX_ATTEMPTS", value_name = "N", default_value_t = 3, value_parser = value_parser!(u32).range(1..=10))]
     pub retry_max_attempts: u32,
 
-    /// The pause before the first retry is drawn from nothing to this; the range doubles with each
-    /// further one
+    /// Upper bound of the random pause before the first retry; it doubles with each further retry
     #[arg(long, env = "RETRY_BACKOFF", value_name = "DURATION", default_value = "50ms", value_parser = positive_duration)]
     pub retry_backoff: Duration,
 
-    /// The share of all calls that may be retried, beside three retries a second that are always
-    /// allowed
+    /// Share of all calls that may be retried, from 0 to 1; three retries a second are always
+    /// allowed in addition
     #[arg(long, env = "RETRY_BUDGET", value_name = "SHARE", default_value_t = 0.2, value_parser = share)]
     pub retry_budget: f64,
 
-    /// Failures in a row that open the circuit
+    /// Consecutive failures that open the circuit
     #[arg(long, env = "BREAKER_CONSECUTIVE_FAILURES", value_name = "N", default_value_t = 5, value_parser = value_parser!(u32).range(1..))]
     pub breaker_consecutive_failures: u32,
 
-    /// The share of failed and throttled calls that opens the circuit
+    /// Share of failed and throttled calls that opens the circuit, above 0 and at most 1
     #[arg(long, env = "BREAKER_FAILURE_RATE", value_name = "SHARE", default_value_t = 0.5, value_parser = positive_share)]
     pub breaker_failure_rate: f64,
 
-    /// The time over which that share is taken
+    /// Time window over which that share is measured
     #[arg(long, env = "BREAKER_WINDOW", value_name = "DURATION", default_value = "10s", value_parser = positive_duration)]
     pub breaker_window: Duration,
 
-    /// With fewer calls than this in that time the share means nothing
+    /// Minimum number of calls in that window; with fewer calls the share is ignored
     #[arg(long, env = "BREAKER_MIN_CALLS", value_name = "N", default_value_t = 20, value_parser = value_parser!(u32).range(1..))]
     pub breaker_min_calls: u32,
 
-    /// How long an open circuit refuses calls before it lets one try; twice as long when that fails
+    /// Time for which an open circuit refuses calls before it lets one probe pass; twice as long if the probe fails
     #[arg(long, env = "BREAKER_OPEN_FOR", value_name = "DURATION", default_value = "5s", value_parser = positive_duration)]
     pub breaker_open_for: Duration,
 
@@ -103,7 +104,8 @@ impl Checked for Config {
     }
 }
 
-/// A circuit that remembers or refuses for longer than this helps nobody, and is a slip of the pen.
+/// The longest window and the longest pause of the circuit. A longer one helps in no outage and is
+/// a mistake.
 const LONGEST_MEMORY: Duration = Duration::from_secs(3600);
 
 fn share(text: &str) -> Result<f64, String> {
@@ -114,7 +116,7 @@ fn share(text: &str) -> Result<f64, String> {
     }
 }
 
-/// A share that nothing at all would reach.
+/// Parses a share above 0. A threshold of 0 would open the circuit at the first call.
 fn positive_share(text: &str) -> Result<f64, String> {
     match share(text) {
         Ok(0.0) => {

@@ -10,7 +10,7 @@ use shared::{
 
 use crate::upstream::{breaker::Refused, failure::Failure};
 
-/// An error of a call to aux-service, or of the request itself. Errors that ask the same of the
+/// An error of a call to aux-service, or of the request itself. Errors with the same remedy for the
 /// client share a variant.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {

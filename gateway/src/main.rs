@@ -1,4 +1,4 @@
-//! The composition root: the one place where every part is named and joined.
+//! The composition root: builds every part of the service and connects them.
 
 use main_api::{config::Config, routes, upstream::Upstream};
 use shared::{config, metrics::Exporter, server, telemetry, trace};

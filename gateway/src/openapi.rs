@@ -1,4 +1,4 @@
-//! The description of this service's API.
+//! The OpenAPI document of main-api.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -18,8 +18,8 @@ use crate::{
     upstream::breaker::Refused,
 };
 
-/// The problems of aux-service, which go to the caller as they came. A test compares them with
-/// what aux-service says of itself.
+/// The problems of aux-service, which main-api passes on unchanged. A test compares them with
+/// aux-service's own document.
 const OF_AWS: [AsSent; 5] = [
     AsSent(403, "aws-access-denied", "AWS denied access", false),
     AsSent(503, "aws-throttled", "AWS throttles", true),
@@ -36,7 +36,7 @@ const OF_PARAMETERS: [AsSent; 2] = [
     AsSent(404, "parameter-not-found", "No such parameter", false),
 ];
 
-/// Status, code, title, and whether it is retryable.
+/// The status, the code, the title, and whether the problem is retryable.
 struct AsSent(u16, &'static str, &'static str, bool);
 
 impl AsSent {
@@ -52,7 +52,7 @@ impl AsSent {
     }
 }
 
-/// An OpenAPI 3.1 document.
+/// Builds an OpenAPI 3.1 document.
 pub fn document(version: &str) -> Json {
     let list = problems(&[&OF_AWS]);
     let values = problems(&[&OF_AWS, &OF_NAMES]);
@@ -124,7 +124,7 @@ fn aggregated<T>(version: &str, body: T) -> Aggregated<T> {
     Aggregated { main_version: version.to_owned(), aux_version: version.to_owned(), body }
 }
 
-/// Those of this service, and these of aux-service.
+/// The given problems of aux-service, and the problems of main-api itself.
 fn problems(of_aux_service: &[&[AsSent]]) -> Vec<Problem> {
     let as_sent = of_aux_service.iter().flat_map(|problems| problems.iter()).map(AsSent::problem);
     let own = [

@@ -1,4 +1,4 @@
-//! The routes, and how aux-service's answers become ours.
+//! The routes of main-api, and the aggregation of aux-service's responses.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -27,7 +27,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::{config::Config, error::Error, openapi, status::Status, upstream::Upstream};
 
-/// Cloning is shallow.
+/// The state of the routes that the cache does not serve. Cloning is shallow.
 #[derive(Clone)]
 struct Gateway(Arc<Inner>);
 
@@ -35,11 +35,11 @@ struct Inner {
     version: String,
     upstream: Upstream,
     reporter: Reporter,
-    /// See [`Mode::of_request`].
+    /// Whether clients may demand a revalidation; see [`Mode::of_request`].
     trusts_clients: bool,
 }
 
-/// The public routes of main-api, those with the most requests first.
+/// The public routes of main-api, in descending order of traffic.
 pub const ROUTES: Routes = Routes(&[
     RouteId::Param,
     RouteId::Values,
@@ -52,7 +52,7 @@ pub const ROUTES: Routes = Routes(&[
     RouteId::OpenApi,
 ]);
 
-/// The public API above aux-service.
+/// Builds the public API of main-api on top of the client of aux-service.
 pub fn app(
     config: &Config,
     upstream: Upstream,
@@ -89,7 +89,8 @@ pub fn app(
     App { api, dependencies: Arc::new(move || upstream.health()) }
 }
 
-/// aux-service knows the rules for names, so it judges even a missing one.
+/// Passes on every query, even one without a name: aux-service has the rules for names and rejects
+/// invalid ones.
 impl CachedRoutes for Upstream {
     fn lookup(&self, key: &str, now: Instant) -> Option<Result<Served, Problem>> {
         Upstream::lookup(self, key, now)
@@ -101,7 +102,8 @@ impl CachedRoutes for Upstream {
     }
 }
 
-/// Both lists at the same time, each with its own outcome, under one deadline.
+/// Serves both lists in one response. They are loaded at the same time under one deadline, and each
+/// has its own outcome.
 async fn inventory(
     State(gateway): State<Gateway>,
     Extension(Deadline(deadline)): Extension<Deadline>,
@@ -141,7 +143,8 @@ async fn inventory(
         errors,
     };
     let answer = Aggregated { main_version: version.clone(), aux_version, body };
-    // The cache holds the two lists, each with its own age. The whole of them has none.
+    // The cache holds the two lists, each with its own age. The combined response has no age, so no
+    // cache may store it.
     Ok(([(header::CACHE_CONTROL, NO_STORE)], Json(answer)).into_response())
 }
 
@@ -149,7 +152,7 @@ async fn inventory(
 /// deadline would otherwise cost the client the other list too.
 const ASSEMBLY_RESERVE: u32 = 20;
 
-/// One list, or a timeout at the deadline.
+/// Waits for one list. Returns a timeout problem at the deadline.
 async fn with_deadline(
     Deadline(deadline): Deadline,
     part: impl Future<Output = Result<Served, Problem>>,
@@ -160,7 +163,7 @@ async fn with_deadline(
     }
 }
 
-/// The list in one of our own responses.
+/// Parses the list in one of our own responses.
 fn parse<T: DeserializeOwned>(served: &Served) -> Aggregated<T> {
     serde_json::from_slice(served.answer().body()).expect("its body is this type's JSON")
 }
@@ -172,7 +175,7 @@ async fn status(State(gateway): State<Gateway>, deadline: Extension<Deadline>) -
     Json(Status::of(reporter, upstream.health(), aux_service))
 }
 
-/// The error with the highest status; the first one of equals.
+/// Returns the error with the highest status, or the first of several with that status.
 fn highest_status(errors: impl Iterator<Item = Problem>) -> Problem {
     errors
         .reduce(|highest, other| if other.status > highest.status { other } else { highest })

@@ -1,4 +1,4 @@
-//! What `/status` tells of this service, and of aux-service in the same object.
+//! The response of `/status`, which includes the status of aux-service.
 
 use std::collections::BTreeMap;
 
@@ -11,28 +11,29 @@ use shared::{
 };
 use utoipa::ToSchema;
 
-/// The figures of main-api, with those of aux-service.
+/// The status of main-api and of aux-service.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Status {
     #[serde(flatten)]
     pub common: status::Status,
-    /// `closed` (requests flow), `open` (they are refused) or `half_open` (one is let through).
+    /// The state of the circuit: `closed` (calls flow), `open` (calls are refused) or `half_open`
+    /// (one probe may pass).
     #[schema(example = "closed")]
     pub circuit_breaker: String,
     pub upstream: Upstream,
-    /// What `/status` of aux-service says, `null` when it does not answer.
+    /// The response of aux-service's `/status`; `null` if aux-service does not respond.
     #[schema(value_type = Option<Object>)]
     pub aux_service: Option<Value>,
-    /// Why it does not, by the member that is `null`.
+    /// The problem behind each member that is `null`, by the member's name.
     pub errors: BTreeMap<String, Problem>,
 }
 
-/// Attempts to ask aux-service.
+/// The attempts of calls to aux-service.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Upstream {
-    /// By outcome; the ones that the circuit breaker refused are among them.
+    /// The number of attempts by outcome, including those that the circuit breaker refused.
     pub requests: BTreeMap<String, u64>,
-    /// Retries by outcome.
+    /// The number of retries by outcome.
     pub retries: BTreeMap<String, u64>,
 }
 

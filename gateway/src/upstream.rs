@@ -54,7 +54,7 @@ const SLOW_CALL_DIVISOR: u32 = 4;
 /// request timeout.
 const STATUS_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Room for nearly every path below the base's, in bytes.
+/// The initial capacity for a path below the base's, in bytes. Nearly every path fits.
 const USUAL_PATH: usize = 128;
 
 const NO_CACHE: HeaderValue = HeaderValue::from_static("no-cache");
@@ -117,10 +117,10 @@ impl Upstream {
             ok_metrics: OkMetrics::new(),
         };
         let client = ClientBuilder::new(wrapped)
-            // Outside of the attempt, so that the circuit breaker sees every retry.
+            // This layer is outside of the attempt, so that the circuit breaker sees every retry.
             .with(retry)
-            // Circuit breaker, timeout, HTTP and validation. It is the last one, because it sends
-            // the request itself.
+            // This layer has the circuit breaker, timeout, HTTP and validation. It is the last one,
+            // because it sends the request itself.
             .with(attempt)
             .build();
         let caching = config.common.cache == Switch::On;
@@ -143,8 +143,8 @@ impl Upstream {
     /// Returns our response for a query, from the cache or with a call of aux-service.
     ///
     /// Others may wait for the same load, so it has the whole of `REQUEST_TIMEOUT`, even if the
-    /// caller that starts it has less time. Each caller stops waiting at its own deadline, which the
-    /// layer above enforces.
+    /// caller that starts it has less time. Each caller stops waiting at its own deadline, which
+    /// the layer above enforces.
     ///
     /// # Errors
     ///
@@ -208,8 +208,8 @@ impl Upstream {
         })
     }
 
-    /// A body for the cache, in memory of its exact size. Its tag is made of the upstream's strong
-    /// tag and our build, since our body depends on nothing else.
+    /// Copies a body for the cache into memory of its exact size. Its tag is derived from the
+    /// upstream's strong tag and our build, since our body depends on nothing else.
     fn storable(&self, headers: &HeaderMap, body: &[u8]) -> Answer {
         match headers.get(header::ETAG).map(HeaderValue::as_bytes) {
             Some(upstream) if upstream.starts_with(b"\"") => {
@@ -235,10 +235,10 @@ impl Upstream {
             request.headers_mut().insert(header::IF_NONE_MATCH, validator);
         }
         if revalidate {
-            // Without it, aux-service would respond from its cache.
+            // Without this header, aux-service would respond from its cache.
             request.headers_mut().insert(header::CACHE_CONTROL, NO_CACHE);
         }
-        // No attempt and no pause before one outlasts the deadline of its call.
+        // The layers end every attempt, and every pause before one, at the deadline of its call.
         let response = self.0.client.execute_with_extensions(request, &mut extensions).await;
         let mut response = response.map_err(Failure::from)?;
         let headers = std::mem::take(response.headers_mut());
@@ -265,8 +265,8 @@ impl Upstream {
         self.0.cache.sync();
     }
 
-    /// The URL of a request. No name can lead out of its route: a name with a character or a segment
-    /// that has a meaning in URLs becomes one encoded segment.
+    /// The URL of a request. No name can lead out of its route: a name with a character or a
+    /// segment that has a meaning in URLs becomes one encoded segment.
     fn url(&self, route: RouteId, name: Option<&str>) -> Url {
         // `Url::path_segments_mut` would drop tabs and line ends, and so change the name.
         let base = self.0.base.path().trim_end_matches('/');

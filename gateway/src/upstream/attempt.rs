@@ -1,4 +1,4 @@
-//! One attempt of a call: a request out, the whole response in.
+//! One attempt of a call: sends the request and receives the whole response.
 
 use std::{error::Error as _, time::Duration};
 
@@ -20,12 +20,12 @@ use super::{
     validate::{Received, validate_response},
 };
 
-/// Room for the headers of a request, so that the map does not grow.
+/// The initial capacity for the headers of a request, so that the map does not grow.
 const HEADERS: usize = 8;
 
 /// The layer that makes one attempt: circuit breaker, then timeout, then HTTP. The timeout covers
-/// the response's body and its validation, so a response that stalls, breaks off or is invalid fails
-/// here, where the circuit breaker sees it and a retry can help.
+/// the response's body and its validation, so a response that stalls, breaks off or is invalid
+/// fails here, where the circuit breaker sees it and a retry can help.
 pub(crate) struct Attempt {
     pub(crate) breaker: Breaker,
     pub(crate) connections: Connections,
@@ -88,12 +88,13 @@ impl Attempt {
         }
         match &result {
             Ok(_) => permit.record(Verdict::Success),
-            // Every connection is closed at some time. The close of one says nothing about
+            // Every connection is closed at some time. The close of one shows nothing about
             // aux-service, so it gets no verdict. The permit still counts it if aux-service was
             // slow by then: an idle connection's close meets a request at once or not at all.
             Err(Failure::Reset(_)) => drop(permit),
-            // The caller gave less time than an attempt may take, and callers in a hurry must not
-            // open the circuit for all. Without a verdict the permit decides by the elapsed time.
+            // The caller gave less time than an attempt may take, and callers with short deadlines
+            // must not open the circuit for all. Without a verdict the permit decides by the
+            // elapsed time.
             Err(failure) if failure.is_timeout() && limit < self.timeout => drop(permit),
             Err(failure) => permit.record(verdict(failure)),
         }
@@ -116,8 +117,8 @@ impl Attempt {
     }
 }
 
-/// A response of these parts. The headers that describe the upstream's body are removed, since ours
-/// is another.
+/// Builds a response from its parts. Removes the headers that describe the upstream's body, because
+/// our body differs.
 fn response_of(url: Url, status: StatusCode, mut headers: HeaderMap, body: Bytes) -> Response {
     headers.remove(header::CONTENT_LENGTH);
     headers.remove(header::TRANSFER_ENCODING);

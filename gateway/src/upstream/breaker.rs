@@ -20,7 +20,7 @@ const JITTER: f64 = 0.2;
 const MAX_PAUSE: u32 = 2;
 
 /// The `Retry-After` of a call that is refused because another one probes. The end of a probe is
-/// unknown, and one second is the least that the header can say.
+/// unknown, and one second is the shortest time that the header can express.
 const WHILE_PROBING: Duration = Duration::from_secs(1);
 
 /// When the circuit opens, and for how long.
@@ -65,7 +65,8 @@ impl State {
     }
 }
 
-/// Every transition. Each has its series from the start, so that the first one shows as an increase.
+/// Every transition. Each has its series from the start, so that the first one shows as an
+/// increase.
 const TRANSITIONS: [(State, State); 4] = [
     (State::Closed, State::Open),
     (State::Open, State::HalfOpen),
@@ -87,7 +88,7 @@ pub enum Verdict {
     /// The upstream works and reports that AWS throttles it.
     ///
     /// Such a call counts as failed in the rate. It neither adds to the failures in a row nor ends
-    /// them, since it says nothing about the calls before and after it. A throttled probe fails,
+    /// them, since it shows nothing about the calls before and after it. A throttled probe fails,
     /// since one call of one is a rate of one.
     Throttled,
 }
@@ -282,8 +283,8 @@ impl Breaker {
 
 /// The permit for one call.
 ///
-/// Without a verdict, as when the caller leaves, a dropped permit only frees the slot of a probe. If
-/// the call was slow by then, it counts as a failure.
+/// A permit that is dropped without a verdict, as when the caller abandons the call, only frees the
+/// slot of a probe. If the call was slow by then, it counts as a failure.
 #[must_use = "a permit that is dropped at once is a call that was never made"]
 pub struct Permit {
     breaker: Breaker,

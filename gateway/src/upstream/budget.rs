@@ -8,10 +8,10 @@ use tokio::time::Instant;
 use super::window::Window;
 
 /// The retries that a process may make: within any ten seconds at most `share` of the calls of
-/// these seconds, plus three a second, so that a service with little traffic has some at all.
+/// these seconds, plus three a second, so that a service with little traffic may retry too.
 ///
-/// A window makes the share exact. A bucket of tokens would save up retries during a long quiet time
-/// and spend them on the outage that follows it.
+/// A window makes the share exact. A bucket of tokens would save up retries during a long quiet
+/// time and spend them on the outage that follows it.
 pub struct Budget {
     share: f64,
     spent: Mutex<Window<2>>,
@@ -65,8 +65,8 @@ mod tests {
     use super::*;
 
     proptest! {
-        /// The bound holds for every span of time that the window covers, in whatever order calls
-        /// and retries come. Spans can be laid end to end, so it holds for the whole time.
+        /// The bound holds for every span of time that the window covers, for any order of calls
+        /// and retries. Spans can be laid end to end, so it holds for the whole time.
         #[test]
         fn the_budget_is_never_exceeded(
             share in 0.0f64..1.0,

@@ -15,7 +15,7 @@ pub(crate) const CALLED_ROUTES: [RouteId; 5] =
 pub(crate) struct Call {
     /// The route of aux-service, and the label `route` of metrics.
     pub(crate) route: RouteId,
-    /// No attempt and no pause before one outlasts this.
+    /// The end of the call's time. No attempt and no pause before one outlasts it.
     pub(crate) deadline: Instant,
     /// Makes our body out of the body of a 200.
     pub(crate) transform: BodyTransform,

@@ -2,7 +2,7 @@
 //!
 //! A connection stays with the replica of aux-service that it first reached, and a pool reuses its
 //! latest connection first. One pool would therefore send low traffic to one replica. Attempts
-//! rotate over eight pools instead: calls spread over the replicas, and a retry leaves over another
+//! rotate over eight pools instead: calls spread over the replicas, and a retry uses another
 //! connection than the attempt that failed.
 
 use std::{
@@ -22,8 +22,8 @@ use super::failure::Failure;
 /// More clients spread low traffic better. Each costs one idle connection.
 const CLIENTS: usize = 8;
 
-/// A host that does not complete the handshake within this time is gone. A retry may reach another
-/// replica.
+/// The timeout of a TCP handshake. A host that exceeds it is considered lost, and a retry may reach
+/// another replica.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Half of the 120 s after which aux-service closes an idle connection. Our close comes first, so
@@ -114,11 +114,11 @@ impl Connections {
 
 fn client() -> ClientBuilder {
     Client::builder()
-        // Calls stay inside the cluster. A proxy of the environment is meant for others.
+        // Calls stay inside the cluster. A proxy from the environment is not meant for them.
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
-        // Only the retry layer retries, within its budget. Below it, hyper-util replaces a connection
-        // that was closed before it took the request, since nothing was sent then.
+        // Only the retry layer retries, within its budget. Below it, hyper-util replaces a
+        // connection that was closed before it took the request, since nothing was sent then.
         .retry(reqwest::retry::never())
         .connect_timeout(CONNECT_TIMEOUT)
         .pool_idle_timeout(POOL_IDLE_TIMEOUT)
@@ -130,7 +130,8 @@ fn client() -> ClientBuilder {
 /// Counts a new connection. The type of a connection is reqwest's own and has no public name.
 fn record_opened<C>(connection: C) -> C {
     counter!(OPENED_TOTAL).increment(1);
-    // Outside of an attempt's future, the connection is one that hyper-util finishes by itself.
+    // Outside of an attempt's future, there is no value to set: hyper-util finishes this connection
+    // by itself.
     let _ = OPENED.try_with(|opened| opened.set(true));
     connection
 }

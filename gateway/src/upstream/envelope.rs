@@ -1,5 +1,5 @@
-//! The body of our response, made of the body of aux-service's: the same members, and the versions
-//! of both services.
+//! The body of our response, made of the body of aux-service's response: the same members, and the
+//! versions of both services.
 
 use std::collections::BTreeMap;
 
@@ -48,7 +48,7 @@ pub fn transform_of(route: RouteId) -> BodyTransform {
     }
 }
 
-/// A string as the upstream wrote it, quotes and escapes included. It is not decoded, so the only
+/// A string in the upstream's spelling, quotes and escapes included. It is not decoded, so the only
 /// copy of a value is the one in our body.
 #[derive(Serialize)]
 #[serde(transparent)]
@@ -100,10 +100,10 @@ struct UpstreamValues<'a> {
     omitted: Vec<String>,
 }
 
-/// The bytes of our envelope that the upstream's has not, without our version.
+/// The number of bytes that our envelope has and the upstream's lacks, without our version.
 const ENVELOPE: usize = r#""main_version":"","aux_"#.len();
 
-/// The most bytes that an escaped character of a string is longer: `\u0000`.
+/// The most bytes that escaping adds to a byte: `\u0000` has six bytes instead of one.
 const ESCAPE: usize = 5;
 
 /// Wraps the content of the upstream's body in our envelope. `unwrap` splits the body into the
@@ -113,15 +113,15 @@ fn wrap<'a, T: Deserialize<'a>, B: Serialize>(
     version: &str,
     unwrap: impl FnOnce(T) -> (String, B),
 ) -> Option<Body> {
-    // The parser would also take an array of the members.
+    // The parser would also accept an array of the members' values.
     if !upstream.trim_ascii_start().starts_with(b"{") {
         return None;
     }
     // The parser's message may quote a value, so it is dropped.
     let (aux_version, body) = unwrap(serde_json::from_slice(upstream).ok()?);
     let wrapped = Aggregated { main_version: version.to_owned(), aux_version, body };
-    // No JSON of the same members is shorter than ours, so all of it fits. A buffer that grows would
-    // leave the outgrown one, with a secret in it, in freed memory.
+    // No JSON of the same members is shorter than ours, so all of it fits. A buffer that grows
+    // would leave the outgrown one, with a secret in it, in freed memory.
     let mut body = Zeroizing::new(Vec::with_capacity(upstream.len() + room_for(version)));
     serde_json::to_writer(&mut *body, &wrapped).ok()?;
     Some(body)

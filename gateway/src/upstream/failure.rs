@@ -1,4 +1,4 @@
-//! The failure of an attempt, and what the layers above it need to know of it.
+//! The failure of an attempt, with the properties that the layers above it use.
 
 use std::{error::Error as StdError, time::Duration};
 
@@ -17,7 +17,7 @@ pub(crate) enum Failure {
     #[error("aux-service cannot be reached, or broke off")]
     Unreachable(#[source] Box<dyn StdError + Send + Sync>),
     /// A reused connection ended before the response began. aux-service closes idle connections,
-    /// and such a close can meet a request on its way, so this says nothing about its health.
+    /// and such a close can coincide with a request, so it shows nothing about its health.
     #[error("a reused connection ended before the response")]
     Reset(#[source] reqwest::Error),
     /// The response was not complete within this time.
@@ -79,7 +79,7 @@ impl Failure {
         matches!(self, Self::Problem(problem) if problem.status().is_client_error())
     }
 
-    /// The pause that aux-service asks for.
+    /// The pause that aux-service demands with `Retry-After`.
     pub(crate) fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Problem(problem) => problem.retry_after,

@@ -11,10 +11,10 @@ use super::call::CALLED_ROUTES;
 const REQUESTS_TOTAL: &str = "upstream_requests_total";
 const DURATION: &str = "upstream_request_duration_seconds";
 
-/// The outcome of nearly all attempts.
+/// The outcome of an attempt that succeeded, which nearly all attempts have.
 pub(crate) const OK: &str = "ok";
 
-/// The outcome of an attempt whose caller left.
+/// The outcome of an attempt that its caller abandoned.
 const ABANDONED: &str = "abandoned";
 
 /// The counter of attempts with this outcome.
@@ -26,7 +26,7 @@ fn durations(route: RouteId, outcome: &'static str) -> Histogram {
     histogram!(DURATION, "route" => route.path(), "outcome" => outcome)
 }
 
-/// Records an attempt when it ends, also when it is dropped.
+/// Records an attempt when it ends, even if it is dropped.
 pub(crate) struct AttemptTimer<'a> {
     ok_metrics: &'a OkMetrics,
     route: RouteId,
@@ -47,8 +47,8 @@ impl Drop for AttemptTimer<'_> {
     }
 }
 
-/// The series of each route's attempts with the outcome [`OK`], kept from the first one on: a lookup
-/// of a series by its labels costs as much as parsing the response.
+/// The series of each route's attempts with the outcome [`OK`]. Each is looked up once and then
+/// reused, because a lookup by labels costs as much as parsing the response.
 pub(crate) struct OkMetrics([(RouteId, OnceLock<(Counter, Histogram)>); CALLED_ROUTES.len()]);
 
 impl OkMetrics {

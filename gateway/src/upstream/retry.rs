@@ -1,8 +1,8 @@
-//! The retry layer: which outcomes are retried, how long the pause before a retry is, and how many
-//! retries there are.
+//! The retry layer: decides which outcomes are retried, how long the pause before a retry is, and
+//! how many retries there are.
 //!
-//! reqwest-retry runs the loop. It knows no budget, no `Retry-After` and no deadline, so [`Retry`]
-//! gives it a policy and a strategy for each call that do.
+//! reqwest-retry runs the loop. It supports no budget, no `Retry-After` and no deadline, so
+//! [`Retry`] gives it a policy and a strategy for each call that do.
 
 use std::{
     sync::{
@@ -26,7 +26,7 @@ use tokio::time::Instant;
 
 use super::{budget::Budget, call::Call, failure::Failure};
 
-/// The upper bound of the backoff. `Retry-After` may ask for a longer pause.
+/// The upper bound of the backoff. `Retry-After` may demand a longer pause.
 const MAX_BACKOFF: Duration = Duration::from_secs(1);
 
 /// The limits of retries.
@@ -84,16 +84,16 @@ impl Middleware for Retry {
     }
 }
 
-/// The state of one call. The strategy learns from an outcome what the policy needs to know.
+/// The state of one call. The strategy stores the parts of an outcome that the policy reads.
 struct Progress {
     call: Call,
     backoff: ExponentialBackoff,
     budget: Arc<Budget>,
-    /// The budget has counted this call.
+    /// Whether the budget has counted this call.
     counted: AtomicBool,
-    /// The current attempt is a retry.
+    /// Whether the current attempt is a retry.
     retrying: AtomicBool,
-    /// The pause that the last outcome asked for.
+    /// The pause that the last outcome demanded.
     retry_after: Mutex<Option<Duration>>,
 }
 
@@ -103,7 +103,7 @@ impl Progress {
     }
 }
 
-/// Counts a retry as failed if the deadline ended it or its caller left.
+/// Counts a retry as failed if the deadline ended it or its caller abandoned it.
 impl Drop for Progress {
     fn drop(&mut self) {
         if self.retrying.load(Relaxed) {
@@ -166,7 +166,7 @@ impl RetryPolicy for Policy {
         let now = SystemTime::now();
         let backoff = execute_after.duration_since(now).unwrap_or_default();
         let pause = self.0.retry_after.lock().map_or(backoff, |asked| asked.max(backoff));
-        // The caller would be gone after such a pause, so it gets the failure now.
+        // Such a pause would outlast the deadline, so the caller gets the failure now.
         if pause >= self.0.call.deadline.saturating_duration_since(Instant::now()) {
             return RetryDecision::DoNotRetry;
         }

@@ -55,7 +55,7 @@ pub(crate) fn validate_response(
     }
 }
 
-/// The media type without its parameters; empty where the header is missing.
+/// The media type without its parameters; empty if the header is missing.
 fn media_type(headers: &HeaderMap) -> &str {
     let value = headers.get(header::CONTENT_TYPE);
     let text = value.and_then(|value| value.to_str().ok()).unwrap_or_default();

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// A count expires within a tenth of the span, which is fine enough for a rate. A sum costs the same
-/// for any number of calls.
+/// A count expires within a tenth of the span, which is fine enough for a rate. A sum costs the
+/// same for any number of calls.
 const BUCKETS: u64 = 10;
 
-/// Counts of `N` kinds over the last `span`: over at most the whole span, and at least nine tenths
-/// of it.
+/// Counts of `N` kinds over the last `span`. They cover at most the whole span, and at least nine
+/// tenths of it.
 #[derive(Debug)]
 pub(super) struct Window<const N: usize> {
     origin: Instant,

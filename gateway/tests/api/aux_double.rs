@@ -1,4 +1,4 @@
-//! A stand-in for aux-service that misbehaves on cue, byte by byte, on a real socket.
+//! A stand-in for aux-service that fails on command, byte by byte, on a real socket.
 
 use std::{
     collections::BTreeSet,
@@ -30,7 +30,7 @@ pub(crate) struct Seen {
 }
 
 impl Seen {
-    /// A request that was never sent.
+    /// Builds a request that was never sent.
     pub(crate) fn of(path: &str) -> Self {
         Self { path: path.to_owned(), headers: Vec::new(), at: Instant::now(), connection: 0 }
     }
@@ -45,13 +45,13 @@ impl Seen {
 pub(crate) enum Act {
     Send(Vec<u8>),
     Wait(Duration),
-    /// Waits until the barrier's number of requests have arrived.
+    /// Waits until as many requests as the barrier needs have arrived.
     Meet(Arc<Barrier>),
-    /// Nothing more is sent, and the connection stays.
+    /// Sends nothing more and leaves the connection open.
     Stall,
-    /// An orderly end of the connection.
+    /// Closes the connection in order.
     Close,
-    /// A TCP reset.
+    /// Resets the connection.
     Reset,
 }
 
@@ -95,12 +95,12 @@ impl Aux {
         Self { addr, shared, listener }
     }
 
-    /// Changes what happens from the next request on.
+    /// Changes the behaviour from the next request on.
     pub(crate) fn behave(&self, behaviour: impl FnMut(&Seen) -> Reply + Send + 'static) {
         *self.shared.behaviour.lock() = Box::new(behaviour);
     }
 
-    /// Every request so far.
+    /// Returns every request so far.
     pub(crate) fn seen(&self) -> Vec<Seen> {
         self.shared.seen.lock().clone()
     }
@@ -109,12 +109,12 @@ impl Aux {
         self.shared.seen.lock().len()
     }
 
-    /// The number of connections that were ever accepted.
+    /// Returns the number of connections accepted so far.
     pub(crate) fn accepted(&self) -> usize {
         self.shared.accepted.load(Relaxed)
     }
 
-    /// The number of connections that are open.
+    /// Returns the number of open connections.
     pub(crate) fn open(&self) -> usize {
         self.shared.open.lock().len()
     }
@@ -133,7 +133,7 @@ impl Aux {
         format!("http://{}", self.addr)
     }
 
-    /// Ends like a killed process: the port refuses connections, and open ones are closed.
+    /// Ends like a killed process: the port refuses connections, and open connections are closed.
     pub(crate) async fn stop(self) -> SocketAddr {
         self.listener.abort();
         let _ = self.listener.await;
@@ -184,7 +184,7 @@ async fn converse(mut stream: TcpStream, connection: usize, shared: &Shared) {
     }
 }
 
-/// The head of a GET; `None` at the end of the connection.
+/// Reads the head of a GET. Returns `None` at the end of the connection.
 async fn read_request(stream: &mut TcpStream) -> Option<Seen> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -200,12 +200,12 @@ async fn read_request(stream: &mut TcpStream) -> Option<Seen> {
     Some(Seen { headers, ..Seen::of(path) })
 }
 
-/// A whole response.
+/// Builds a whole response.
 pub(crate) fn response(status: u16, headers: &[(&str, &str)], body: &str) -> Reply {
     vec![Act::Send(bytes(status, headers, body.len(), body))]
 }
 
-/// A response whose announced length may be wrong.
+/// Builds a response whose announced length may be wrong.
 pub(crate) fn bytes(status: u16, headers: &[(&str, &str)], length: usize, body: &str) -> Vec<u8> {
     let mut text = format!("HTTP/1.1 {status} Status\r\ncontent-length: {length}\r\n");
     for (name, value) in headers {
@@ -218,12 +218,12 @@ pub(crate) fn bytes(status: u16, headers: &[(&str, &str)], length: usize, body: 
 
 pub(crate) const JSON: (&str, &str) = ("content-type", "application/json");
 
-/// The response of a healthy aux-service to each route.
+/// Builds the response of a healthy aux-service to each route.
 pub(crate) fn healthy(seen: &Seen) -> Reply {
     response(200, &[JSON], body(&seen.path))
 }
 
-/// The body of [`healthy`].
+/// Returns the body of [`healthy`].
 pub(crate) fn body(path: &str) -> &'static str {
     match path {
         "/buckets" => r#"{"version":"1.2.3","buckets":["logs","backups"]}"#,
@@ -236,7 +236,7 @@ pub(crate) fn body(path: &str) -> &'static str {
     }
 }
 
-/// A problem as aux-service sends it.
+/// Builds a problem in the format of aux-service.
 pub(crate) fn problem(status: u16, code: &str, retryable: bool, headers: &[(&str, &str)]) -> Reply {
     let body = format!(
         r#"{{"type":"urn:problem:{code}","title":"T","status":{status},"detail":"D","code":"{code}","retryable":{retryable},"request_id":"theirs","error":"E"}}"#

@@ -1,5 +1,5 @@
-//! main-api's own cache: which responses it stores and for how long, and which one it sends while
-//! aux-service fails.
+//! The cache of main-api: the responses that it stores, their lifetime, and the stale ones that it
+//! sends while aux-service fails.
 
 use std::{sync::Arc, time::Duration};
 
@@ -32,7 +32,7 @@ fn seconds(answer: &Answer, name: &str) -> u64 {
     answer.header(name).expect("it is told").parse().expect("seconds")
 }
 
-/// Repeats a request until its response is as wanted.
+/// Repeats a request until its response matches.
 async fn until(gateway: &Gateway, path: &str, wanted: impl Fn(&Answer) -> bool) -> Answer {
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {
@@ -61,7 +61,8 @@ async fn a_fresh_entry_costs_one_call() {
     assert!(status.starts_with("aux-service; hit; ttl=53, main-api; hit; ttl=5"), "{status}");
 }
 
-/// A response must not seem younger to a client because it passed through two caches.
+/// The age must cover both caches. Otherwise a response would seem younger after it passed through
+/// two of them.
 #[tokio::test]
 async fn the_age_is_that_of_the_origin_across_both_caches() {
     let aux =
@@ -169,7 +170,7 @@ async fn a_stale_entry_is_served_at_once_while_the_circuit_is_open() {
     let gateway = Gateway::before(&aux, &[ON, "--breaker-open-for=60s"]).await;
     let good = gateway.get("/param/warm").await;
     aux.stop().await;
-    // This name has no entry.
+    // The cache has no entry for this name.
     until(&gateway, "/param/cold", |answer| answer.body["code"] == "circuit-open").await;
     for _ in 0..20 {
         let answer = gateway.get("/param/warm").await;
@@ -256,7 +257,8 @@ async fn concurrent_requests_make_one_call() {
     assert_eq!(aux.calls(), 1);
 }
 
-/// A caller in a hurry must not end the load for the others that wait, nor for later ones.
+/// A caller with a short deadline must not end the load for the others that wait, nor for later
+/// ones.
 #[tokio::test]
 async fn a_load_outlives_the_caller_that_started_it() {
     let aux = Aux::start(|seen| {
@@ -274,8 +276,7 @@ async fn a_load_outlives_the_caller_that_started_it() {
     assert_eq!(aux.seen()[0].header("x-envoy-expected-rq-timeout-ms"), Some("4000"));
 }
 
-/// Through a service without tokens, anybody could drain the quota of AWS with forced
-/// revalidations.
+/// Without tokens, any client could use up the quota of AWS with forced revalidations.
 #[tokio::test]
 async fn only_an_authenticated_client_can_force_a_revalidation() {
     let tokens = format!("{}/known-client.tokens", env!("CARGO_TARGET_TMPDIR"));

@@ -1,4 +1,4 @@
-//! The connections to aux-service: which calls share one, and what the end of one costs.
+//! The connections to aux-service: the calls that share one, and the cost of the end of one.
 
 use std::{collections::BTreeSet, iter::repeat_n, sync::Arc, time::Duration};
 
@@ -14,16 +14,16 @@ use crate::{
     process::{Metrics, Process},
 };
 
-/// main-api sends its attempts on this many clients in turn.
+/// The number of clients on which main-api sends its attempts in turn.
 const CLIENTS: usize = 8;
 
-/// With this flag a failed attempt is a failed call.
+/// A flag that makes a failed attempt a failed call.
 const ONCE: &str = "--retry-max-attempts=1";
 
-/// With this flag the first failure that the circuit counts opens it.
+/// A flag that makes the first failure that the circuit counts open it.
 const OPENS_AT_ONCE: &str = "--breaker-consecutive-failures=1";
 
-/// The value of each parameter is its own path, so a response shows which call it belongs to.
+/// Responds with a value that is the request's own path, so that a response shows its call.
 fn echo(seen: &Seen) -> Reply {
     response(200, &[JSON], &echo_body(seen))
 }
@@ -41,7 +41,7 @@ async fn eventually(what: &str, mut happened: impl AsyncFnMut() -> bool) {
     }
 }
 
-/// The connection of the latest request.
+/// Returns the connection of the latest request.
 fn latest(aux: &Aux) -> usize {
     aux.seen().last().expect("a request").connection
 }
@@ -275,7 +275,7 @@ async fn a_connection_that_aux_service_wants_closed_is_not_reused() {
     eventually("main-api closes them", async || aux.open() == 0).await;
 }
 
-/// A late response that reached another call would show a secret to a caller that asked for
+/// A late response that reached another call would show a secret to a caller that requested
 /// something else.
 #[tokio::test]
 async fn the_response_to_a_call_that_timed_out_reaches_no_other_call() {
@@ -308,8 +308,8 @@ async fn the_response_to_a_call_whose_caller_left_reaches_no_other_call() {
     is_never_used_again(&gateway, &aux, latest(&aux)).await;
 }
 
-/// Such bytes belong to no request. A next call that took them for its response would get another
-/// caller's.
+/// Such bytes belong to no request. If the next call took them for its response, it would get the
+/// response of another caller.
 #[tokio::test]
 async fn a_connection_with_bytes_beyond_the_response_is_not_reused() {
     let aux = Aux::start(echo).await;

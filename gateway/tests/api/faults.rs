@@ -1,4 +1,4 @@
-//! One call of an aux-service that fails in every way: the response that the client gets, and the
+//! One call to an aux-service that fails in every way: the response that the client gets, and the
 //! number of attempts.
 
 use std::time::Duration;
@@ -20,7 +20,7 @@ fn always(fault: Reply) -> impl FnMut(&Seen) -> Reply {
     move |_| fault.clone()
 }
 
-/// The first half of a good response.
+/// Sends the first half of a good response.
 fn half() -> Act {
     let body = body("/buckets");
     Act::Send(bytes(200, &[JSON], body.len(), &body[..body.len() / 2]))
@@ -34,7 +34,8 @@ fn slow_body() -> Reply {
     vec![half(), Act::Stall]
 }
 
-/// A body that never pauses for long and never ends. Only a limit of the whole attempt ends it.
+/// Builds a body that never pauses for long and never ends. Only a limit on the whole attempt ends
+/// it.
 fn dripping_body() -> Reply {
     let mut reply = vec![Act::Send(bytes(200, &[JSON], 1000, "{"))];
     for _ in 0..100 {
@@ -63,7 +64,7 @@ fn garbage() -> Reply {
     vec![Act::Send(b"\x16\x03\x01 this is no HTTP\r\n\r\n".to_vec()), Act::Close]
 }
 
-/// A response without an announced length.
+/// Builds a response without an announced length.
 fn chunked(body: &str) -> Reply {
     let (name, value) = JSON;
     let head = format!("HTTP/1.1 200 OK\r\n{name}: {value}\r\ntransfer-encoding: chunked\r\n\r\n");

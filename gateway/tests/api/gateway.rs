@@ -14,7 +14,7 @@ use crate::aux_double::Aux;
 pub(crate) struct Gateway {
     url: String,
     client: reqwest::Client,
-    /// Dropping it ends the server.
+    /// Ends the server when it is dropped.
     _stop: oneshot::Sender<()>,
 }
 
@@ -32,7 +32,7 @@ impl Answer {
         self.headers.get(name).map(|value| value.to_str().expect("text"))
     }
 
-    /// Checks that the response is a complete problem and agrees with itself.
+    /// Checks that the response is a complete and consistent problem.
     #[track_caller]
     pub(crate) fn assert_problem(&self, status: u16, code: &str) {
         assert_eq!((self.status, self.body["code"].as_str()), (status, Some(code)), "{self:?}");
@@ -43,8 +43,9 @@ impl Answer {
 }
 
 impl Gateway {
-    /// Starts main-api in front of `aux`, without a cache, so that each request is a call. Timeouts are
-    /// the product's unless a test is about time, so that a busy machine does not fail it.
+    /// Starts main-api in front of `aux`, without a cache, so that each request is a call. Timeouts
+    /// are the product's defaults unless a test is about time, so that a busy machine does not fail
+    /// it.
     pub(crate) async fn before(aux: &Aux, flags: &[&str]) -> Self {
         Self::start(&aux.url(), flags).await
     }
@@ -88,7 +89,7 @@ impl Gateway {
         Answer { status, headers, body, elapsed }
     }
 
-    /// The status alone, for responses without a body.
+    /// Returns the status alone, for responses without a body.
     pub(crate) async fn status_with(&self, path: &str, headers: &[(&str, &str)]) -> u16 {
         self.send(path, headers).await.status().as_u16()
     }
@@ -101,7 +102,7 @@ impl Gateway {
         request.send().await.expect("main-api always answers")
     }
 
-    /// The state of the circuit, as `/readyz` reports it.
+    /// Returns the state of the circuit from `/readyz`.
     pub(crate) async fn circuit(&self) -> String {
         let ready = self.get("/readyz").await;
         assert_eq!(ready.status, 200, "an outage of aux-service takes no traffic away");

@@ -9,7 +9,7 @@ use crate::{
     gateway::Gateway,
 };
 
-/// An aux-service with one outcome for each list; `None` is healthy.
+/// Starts an aux-service with one outcome for each list; `None` is a healthy response.
 async fn aux(buckets: Option<Reply>, params: Option<Reply>) -> Aux {
     Aux::start(move |seen| {
         let fault = if seen.path == "/buckets" { &buckets } else { &params };

@@ -1,4 +1,4 @@
-//! main-api through its public surface, in front of an aux-service that misbehaves on cue.
+//! main-api through its public API, in front of an aux-service that fails on command.
 #![allow(clippy::unwrap_used)]
 
 mod aux_double;

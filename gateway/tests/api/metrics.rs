@@ -1,4 +1,4 @@
-//! The metrics of main-api's calls of aux-service: names, labels and values.
+//! The metrics of main-api's calls to aux-service: names, labels and values.
 
 use std::time::Duration;
 
@@ -46,7 +46,7 @@ async fn every_series_of_the_circuit_of_retries_and_of_connections_exists_from_t
     }
 }
 
-/// Dashboards and alerts use these names.
+/// Dashboards and alerts use these names, so a change would break them.
 #[tokio::test]
 async fn the_names_are_those_of_the_contract() {
     let aux = Aux::start(healthy).await;
@@ -82,9 +82,9 @@ async fn each_attempt_is_counted_by_its_route_and_outcome() {
         ("throttled", |_| problem(503, "aws-throttled", true, &[("retry-after", "60")]), 1.0),
         ("server_error", |_| problem(502, "aws-credentials", false, &[]), 1.0),
         ("invalid", |_| response(200, &[], "hello"), 1.0),
-        // Three new connections: a reset of a reused one would not count for the circuit.
+        // The three connections are new: a reset of a reused one would not count for the circuit.
         ("unreachable", |_| vec![Act::Reset], 3.0),
-        // Two attempts, since six failures in a row open the circuit.
+        // There are only two attempts, since six failures in a row open the circuit.
         ("timeout", |_| vec![Act::Stall], 2.0),
     ];
     for (outcome, behaviour, _) in faults {

@@ -1,4 +1,4 @@
-//! A long outage of aux-service: clients do not wait for it, and main-api makes few calls of it.
+//! A long outage of aux-service: clients do not wait for it, and main-api makes few calls to it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,12 +9,12 @@ use crate::{
     gateway::Gateway,
 };
 
-/// The reserve of the retry budget: 30 retries at the start, and three more a second.
+/// Returns the reserve of the retry budget: 30 retries at the start, and three more a second.
 fn reserve(elapsed: Duration) -> f64 {
     30.0 * ((elapsed.as_secs_f64() / 9.0).floor() + 1.0)
 }
 
-/// With these flags the circuit never opens, so the budget alone limits the attempts.
+/// Flags with which the circuit never opens, so that the budget alone limits the attempts.
 const NO_BREAKER: [&str; 2] =
     ["--breaker-consecutive-failures=1000000", "--breaker-min-calls=1000000"];
 

@@ -1,4 +1,4 @@
-//! The real binary in a process of its own, with metrics that no other test writes to.
+//! The real binary in a process of its own, with metrics that no other test changes.
 
 use std::process::Stdio;
 
@@ -10,7 +10,7 @@ use tokio::{
 pub(crate) struct Process {
     url: String,
     client: reqwest::Client,
-    /// It is killed when this is dropped.
+    /// The process, which is killed when this is dropped.
     _child: Child,
 }
 
@@ -32,13 +32,13 @@ impl Process {
                 break line["address"].as_str().expect("an address").to_owned();
             }
         };
-        // The process would block on its log if it were not read on.
+        // The process would block on its log if the pipe were full.
         tokio::spawn(async move { while let Ok(Some(_)) = log.next_line().await {} });
         let client = reqwest::Client::builder().no_proxy().build().expect("a client");
         Self { url: format!("http://{address}"), client, _child: child }
     }
 
-    /// The status, and the body as text.
+    /// Returns the status, and the body as text.
     pub(crate) async fn get(&self, path: &str) -> (u16, String) {
         let response = self.client.get(format!("{}{path}", self.url)).send().await;
         let response = response.expect("main-api always answers");
@@ -50,11 +50,11 @@ impl Process {
     }
 }
 
-/// One scrape.
+/// The metrics of one scrape.
 pub(crate) struct Metrics(String);
 
 impl Metrics {
-    /// The value of one series. Labels may be in any order.
+    /// Returns the value of one series. Labels may be in any order.
     pub(crate) fn value(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
         self.series(name).into_iter().find_map(|(found, value)| {
             let same = found.len() == labels.len()
@@ -63,7 +63,7 @@ impl Metrics {
         })
     }
 
-    /// Every series of a metric.
+    /// Returns every series of a metric.
     pub(crate) fn series(&self, name: &str) -> Vec<(Vec<(String, String)>, f64)> {
         let mut series = Vec::new();
         for line in self.0.lines() {
@@ -82,7 +82,7 @@ impl Metrics {
         series
     }
 
-    /// The names of all metrics with this prefix.
+    /// Returns the names of all metrics with this prefix.
     pub(crate) fn names(&self, prefix: &str) -> Vec<String> {
         let types = self.0.lines().filter_map(|line| line.strip_prefix("# TYPE "));
         let names = types.filter_map(|line| line.split(' ').next());

@@ -101,8 +101,8 @@ async fn a_rate_below_the_threshold_keeps_the_circuit_closed() {
     assert_eq!(breaker.state(), State::Closed);
 }
 
-/// A count that is only reset by transitions would need as many failures as there ever were
-/// successes.
+/// The rate must forget old successes. If only transitions reset the counts, it would take as many
+/// failures as there ever were successes to open the circuit.
 #[tokio::test(start_paused = true)]
 async fn a_long_good_past_does_not_hide_a_bad_present() {
     let breaker = Breaker::new(Settings { consecutive_failures: u32::MAX, ..settings() });
@@ -304,7 +304,8 @@ async fn every_transition_has_its_series_from_the_start_and_is_counted_once() {
 
 #[derive(Clone, Debug)]
 enum Step {
-    /// The time is in whole seconds, a tenth of the window, so the model needs no buckets.
+    /// The time to wait in whole seconds, a tenth of the window each, so that the model needs no
+    /// buckets.
     Wait(u64),
     Call,
     Record(prop::sample::Index, Verdict),
@@ -326,8 +327,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 0..200)
 }
 
-/// A plain model of the circuit: the list of results since it was last closed. It knows only the
-/// bounds of a pause.
+/// A plain model of the circuit: the list of results since it was last closed. It has only the
+/// bounds of a pause, not its length.
 struct Model {
     settings: Settings,
     state: ModelState,

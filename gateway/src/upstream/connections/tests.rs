@@ -14,7 +14,7 @@ use url::Url;
 
 use super::*;
 
-/// Resolves every name to one address. Each resolution takes a permit, which it may have to wait for.
+/// A resolver that resolves every name to one address. Each resolution waits for a permit.
 struct SlowResolver {
     started: Arc<AtomicUsize>,
     permits: Arc<Semaphore>,
@@ -50,8 +50,8 @@ fn count(scrape: &PrometheusHandle, name: &str) -> u64 {
     line.expect("it exists from the start").parse().expect("a number")
 }
 
-/// hyper-util then finishes the new connection in a task of its own. It counts as opened, and the
-/// attempt as one that reused a connection.
+/// In this case hyper-util finishes the new connection in a task of its own. The connection counts
+/// as opened, and the attempt as one that reused a connection.
 #[tokio::test]
 async fn an_attempt_reuses_a_connection_that_is_returned_before_its_own_is_open() {
     let recorder = PrometheusBuilder::new().build_recorder();

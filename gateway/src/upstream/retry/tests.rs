@@ -21,7 +21,7 @@ fn settings() -> Settings {
 
 type Outcome = std::result::Result<(), Failure>;
 
-/// Stands in for the circuit breaker, the timeout and HTTP: its responses come from a script.
+/// A replacement for the circuit breaker, the timeout and HTTP: its responses come from a script.
 struct Script<F> {
     attempts: Arc<AtomicUsize>,
     outcome: F,
@@ -147,7 +147,7 @@ async fn a_limit_of_one_attempt_means_no_retry() {
     assert_eq!(client.attempts(), 1);
 }
 
-/// A process that retries in step with its replicas knocks a recovering upstream down again.
+/// Replicas that retry in step would overload a recovering upstream again.
 #[tokio::test(start_paused = true)]
 async fn the_pause_is_drawn_from_zero_to_a_bound_that_doubles() {
     let mut pauses = Vec::new();
@@ -157,7 +157,7 @@ async fn the_pause_is_drawn_from_zero_to_a_bound_that_doubles() {
         assert!(client.get().await.is_err());
         pauses.push(started.elapsed());
     }
-    // 50 ms and 100 ms at the most; tokio's timers round up to a millisecond each.
+    // The two pauses are 50 ms and 100 ms at most; tokio's timers round each up to a millisecond.
     let longest = 3 * BACKOFF + Duration::from_millis(2);
     pauses.sort();
     let (least, most) = (pauses[0], pauses[199]);
