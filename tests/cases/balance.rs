@@ -1,4 +1,4 @@
-//! Requests spread over all replicas behind balancers that know only connections
+//! Spreads requests over all replicas, behind balancers that see only connections.
 //!
 //! ```text
 //! clients ──► balancer ──► main-api ×3 ──► balancer ──► aux-service ×3, then ×6
@@ -19,15 +19,16 @@ use tokio::{
     time::{Instant, interval, sleep, sleep_until},
 };
 
-/// Requests to three replicas are counted for this time.
+/// The time for which requests to three replicas are counted, in seconds.
 const SECONDS: u32 = 12;
 
 const MAX_CONNECTION_AGE: Duration = Duration::from_secs(2);
 
-/// Requests are counted for this time after new replicas are ready.
+/// The time for which requests are counted after new replicas are ready.
 const THREE_AGES: Duration = Duration::from_secs(3 * MAX_CONNECTION_AGE.as_secs());
 
-/// Replicas of each service at the start, and of aux-service that start later.
+/// The number of replicas of each service at the start, and of the aux-service replicas that start
+/// later.
 const REPLICAS: usize = 3;
 
 const NAMES: usize = 1000;
@@ -46,9 +47,9 @@ async fn every_aux_service_gets_its_share_of_the_requests() {
     assert!(unfair.is_empty(), "{unfair:#?}");
 }
 
-/// Sends `rate` requests a second, each for another name, and counts the requests of each replica of
-/// aux-service: of the first three, and of three more that start later. Returns the shares that are
-/// too small or too large.
+/// Sends `rate` requests a second, each for another name, and counts the requests of each replica
+/// of aux-service: of the first three, and of three more that start later. Returns the shares that
+/// are too small or too large.
 async fn unfair_shares((rate, clients): (u32, u32)) -> Vec<String> {
     let label = format!("{rate} requests a second, {clients} clients");
     let file = Names::write(rate, clients);
@@ -93,7 +94,7 @@ async fn unfair_shares((rate, clients): (u32, u32)) -> Vec<String> {
 fn common(setup: Setup) -> Setup {
     setup
         .with("MAX_CONNECTION_AGE", &format!("{}s", MAX_CONNECTION_AGE.as_secs()))
-        // Each request reaches an aux-service.
+        // The cache is off, so each request reaches an aux-service.
         .with("CACHE", "off")
 }
 
@@ -111,7 +112,7 @@ async fn balance(replicas: &[Service]) -> Balancer {
     Balancer::before(&urls(replicas)).await
 }
 
-/// Sends `rate` requests a second until it is dropped. Each client keeps its connection until a
+/// Sends `rate` requests a second until it is dropped. Each client reuses its connection until a
 /// response closes it.
 fn load(url: &str, rate: u32, clients: u32) -> JoinSet<()> {
     let (start, period) = (Instant::now(), Duration::from_secs(1) * clients / rate);
@@ -132,7 +133,7 @@ fn load(url: &str, rate: u32, clients: u32) -> JoinSet<()> {
     (0..clients).map(one).collect()
 }
 
-/// The number of requests for a parameter that each replica has served.
+/// Returns the number of requests for a parameter that each replica has served.
 async fn requests_of(replicas: &[Service]) -> Vec<f64> {
     let mut counts = Vec::new();
     for replica in replicas {
@@ -145,7 +146,7 @@ async fn requests_of(replicas: &[Service]) -> Vec<f64> {
     counts
 }
 
-/// The share of each replica in the requests between two counts.
+/// Returns the share of each replica in the requests between two counts.
 fn shares(before: &[f64], after: &[f64]) -> Vec<f64> {
     let served: Vec<_> = after.iter().zip(before).map(|(after, before)| after - before).collect();
     let total: f64 = served.iter().sum();

@@ -1,4 +1,4 @@
-//! `/buckets`
+//! Tests of `/buckets`.
 
 use e2e::{proxy::Answer, stack::Stack};
 use serde_json::json;
@@ -17,7 +17,8 @@ async fn buckets_come_in_the_order_of_aws() {
 #[tokio::test]
 async fn every_page_of_the_buckets_is_read() {
     let stack = Stack::start().await;
-    // moto cuts the list at `max-buckets` and forgets the token, so these are S3's pages by hand.
+    // moto cuts the list at `max-buckets` and returns no token, so the test supplies S3's pages
+    // itself.
     stack.aws.proxy.fail_nth("ListBuckets", 1, page(&["a-one", "b-two"], Some("next/+=page")));
     stack.aws.proxy.fail_nth("ListBuckets", 2, page(&[], Some("third")));
     stack.aws.proxy.fail_nth("ListBuckets", 3, page(&["c-three"], None));

@@ -1,4 +1,4 @@
-//! aux-service's cache and its manners toward AWS, counted on the wire.
+//! aux-service's cache and the calls that it saves, counted on the connection to AWS.
 
 use std::time::Duration;
 
@@ -14,10 +14,10 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-/// Long enough for all requests of a test to come in meanwhile.
+/// A delay that is long enough for all requests of a test to arrive.
 const WHILE: Duration = Duration::from_millis(500);
 
-/// Fresh for a moment, then only a last resort.
+/// Settings for entries that are fresh for 100 ms and then usable only if AWS fails.
 const SOON_OLD: [(&str, &str); 3] =
     [("CACHE", "on"), ("CACHE_TTL", "100ms"), ("CACHE_STALE_WHILE_REVALIDATE", "0s")];
 
@@ -29,7 +29,7 @@ async fn start(settings: &[(&str, &str)]) -> (Aws, Service) {
     (aws, aux)
 }
 
-/// Asks for all of them at the same time, and returns the answers in their order.
+/// Sends all requests at the same time, and returns the responses in the order of the paths.
 async fn at_once(aux: &Service, paths: Vec<String>) -> Vec<Reply> {
     let mut asked = JoinSet::new();
     for (index, path) in paths.into_iter().enumerate() {
@@ -41,7 +41,8 @@ async fn at_once(aux: &Service, paths: Vec<String>) -> Vec<Reply> {
     replies.into_iter().map(|(_, reply)| reply).collect()
 }
 
-/// The cache runs on the clock of the process, so the time to live must really pass.
+/// Waits until entries are stale. The cache uses the clock of the process, so the time must really
+/// pass.
 async fn grow_old() {
     sleep(Duration::from_millis(150)).await;
 }
@@ -147,7 +148,7 @@ async fn a_list_that_breaks_on_its_second_page_is_not_kept() {
         aws.put(&format!("/app/{number}"), "hush").await;
     }
     let broken = Answer::new(500, "application/x-amz-json-1.1", "{}");
-    // Each page that fails is tried twice.
+    // The SDK tries each page that fails twice.
     aws.proxy.fail_nth("DescribeParameters", 2, broken.clone());
     aws.proxy.fail_nth("DescribeParameters", 3, broken.clone());
     aux.get("/params").await.problem(502, "aws-unavailable");
@@ -174,7 +175,7 @@ async fn misses_on_different_names_go_to_aws_together() {
     }
     aws.proxy.fail_all(Fault::Delay(WHILE));
     let replies = at_once(&aux, paths).await;
-    // Each has its own outcome.
+    // Each name has its own outcome.
     replies[0].problem(404, "parameter-not-found");
     for (number, reply) in replies.iter().enumerate().skip(1) {
         assert_eq!(reply.ok()["value"], format!("hush {number}"));

@@ -1,8 +1,8 @@
-//! Starts that must fail, and how they say so
+//! Starts that must fail, and their messages.
 
 use e2e::service::Setup;
 
-/// The start fails with status 2 and says in one sentence which values are wrong.
+/// Checks that the start fails with status 2, and that one sentence names the wrong values.
 async fn refused(setup: Setup, named: &[&str]) {
     let output = setup.run_to_end().await;
     let said = String::from_utf8_lossy(&output.stderr).into_owned();

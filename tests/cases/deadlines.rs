@@ -1,4 +1,4 @@
-//! Nobody waits longer than was said, whatever hangs
+//! No client waits beyond its deadline, even if a part of the system hangs.
 
 use std::time::Duration;
 
@@ -12,17 +12,18 @@ use reqwest::Method;
 use serde_json::json;
 use tokio::time::Instant;
 
-/// What a busy machine may add to a deadline.
+/// The time that a busy machine may add to a deadline.
 const SLACK: Duration = Duration::from_secs(2);
 
-/// aux-service that gives up on AWS after 200 ms an attempt, 500 ms a call, one second a request.
+/// Settings of aux-service with short timeouts: 200 ms for an attempt, 500 ms for a call to AWS,
+/// one second for a request.
 fn impatient(aux: Setup) -> Setup {
     aux.with("AWS_ATTEMPT_TIMEOUT", "200ms")
         .with("AWS_OPERATION_TIMEOUT", "500ms")
         .with("REQUEST_TIMEOUT", "1s")
 }
 
-/// Sends a request, and says how long the answer took.
+/// Sends a request, and returns the response and its duration.
 async fn timed(service: &Service, path: &str, headers: &[(&str, &str)]) -> (Reply, Duration) {
     let start = Instant::now();
     let reply = service.send(Method::GET, path, headers).await;
@@ -74,10 +75,10 @@ async fn many_pages_that_are_each_in_time_do_not_outlast_the_request() {
     for number in 0..130 {
         stack.aws.put(&format!("/app/{number}"), "hush").await;
     }
-    // Thirteen of them take four seconds.
+    // Thirteen pages take four seconds.
     stack.aws.proxy.fail_all(Fault::Delay(Duration::from_millis(300)));
     for path in ["/params", "/values/app"] {
-        // A caller that would wait for an hour does not change that.
+        // A caller that sends a deadline of an hour does not change that.
         let (reply, took) = timed(&stack.aux, path, &[(DEADLINE, "3600000")]).await;
         reply.problem(504, "aws-timeout");
         assert!(took < Duration::from_secs(1) + SLACK, "{path}: {took:?}");
@@ -112,7 +113,7 @@ async fn a_part_of_the_inventory_that_hangs_does_not_take_the_other_with_it() {
     )
     .await;
     stack.between.fail("/params", Fault::Hang);
-    // Once the attempt runs out of time, and once the whole request does.
+    // In the first round the attempt times out, in the second the whole request does.
     for headers in [&[][..], &[(DEADLINE, "700")]] {
         let (reply, took) = timed(&stack.main, "/inventory", headers).await;
         let inventory = reply.ok();
@@ -130,7 +131,7 @@ async fn a_caller_shortens_the_deadline() {
     for (service, code) in [(&stack.aux, "aws-timeout"), (&stack.main, "upstream-timeout")] {
         let (reply, took) = timed(service, "/buckets", &[(DEADLINE, "200")]).await;
         assert_eq!(reply.status, 504, "{reply:?}");
-        // aux-service gives up at the same time, so either may be the one that tells.
+        // aux-service times out at the same moment, so the problem may come from either service.
         let told = reply.json()["code"].clone();
         assert!(told == code || told == "aws-timeout", "{reply:?}");
         assert!(took < Duration::from_millis(200) + SLACK, "{}: {took:?}", service.name);

@@ -1,4 +1,4 @@
-//! The embedded backend: what one tries out without AWS must be what one gets with it
+//! The embedded backend must respond like AWS, because trials without AWS use it.
 
 use std::{env::temp_dir, fs, process};
 

@@ -1,4 +1,4 @@
-//! Processes end when they are asked to, and no client notices
+//! Processes that end on a signal, without an effect on clients.
 
 use std::{
     sync::{
@@ -18,7 +18,8 @@ use tokio::{task::JoinSet, time::sleep};
 
 const CLIENTS: usize = 8;
 
-/// As Kubernetes does it: a new replica first, then the old one is told to end, one after another.
+/// The test restarts replicas like Kubernetes: it starts a new replica first and then ends the old
+/// one, one after another.
 #[tokio::test]
 async fn a_rolling_restart_of_main_api_loses_no_request() {
     let aux = Setup::of("aux-service").with("BACKEND", "embedded").start().await;
@@ -35,7 +36,7 @@ async fn a_rolling_restart_of_main_api_loses_no_request() {
     for _ in 0..CLIENTS {
         let url = format!("{}/param/challenge/kantox", balancer.url);
         let (over, answers) = (Arc::clone(&over), Arc::clone(&answers));
-        // It keeps its connection, and gives each request one try.
+        // The client reuses its connection, and tries each request once.
         let client = reqwest::Client::builder().no_proxy().retry(reqwest::retry::never());
         let client = client.timeout(Duration::from_secs(20)).build().unwrap();
         clients.spawn(async move {

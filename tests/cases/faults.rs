@@ -1,4 +1,4 @@
-//! Connections that break and answers that make no sense
+//! Broken connections and invalid responses.
 
 use e2e::{
     moto::Aws,
@@ -8,7 +8,7 @@ use e2e::{
 };
 use serde_json::json;
 
-/// A stack in which all routes have something to answer.
+/// Starts a stack with data for every route.
 async fn stocked(bucket: &str) -> Stack {
     let stack = Stack::start().await;
     stack.aws.create_bucket(bucket).await;
@@ -45,7 +45,7 @@ async fn one_reset_is_not_told_at_all() {
 #[tokio::test]
 async fn an_aws_that_nobody_listens_for_is_unavailable() {
     let aws = Aws::start().await;
-    // Nothing listens on the port of the discard protocol.
+    // No process listens on the port of the discard protocol.
     let aux = service::aux(&aws).with("AWS_ENDPOINT_URL", "http://127.0.0.1:9").start().await;
     each_route(async |path, _| {
         aux.get(path).await.problem(502, "aws-unavailable");
@@ -135,7 +135,7 @@ async fn an_answer_in_the_stead_of_aux_service_is_nonsense() {
         json("{}"),
         json("null"),
         json("{\"version\":\"1\",\"buckets\":7,\"parameters\":7,\"value\":7,\"values\":7}"),
-        // What Traefik and Kubernetes answer when there is no such service.
+        // The responses of Traefik and Kubernetes for a service that does not exist.
         Answer::new(404, "text/plain", "404 page not found"),
         Answer::new(503, "text/plain", "no available server"),
         Answer::new(500, "application/json", "{\"message\":\"not a problem of ours\"}"),
@@ -166,7 +166,7 @@ async fn more_requests_at_once_than_allowed_are_refused_at_once() {
         let asked = aws.proxy.calls("ListBuckets");
         let first = service.get("/buckets");
         let second = async {
-            // The first has reached AWS, so it is inside of the service.
+            // Wait until the first request has reached AWS, so that it occupies the service.
             while aws.proxy.calls("ListBuckets") == asked {
                 tokio::task::yield_now().await;
             }
@@ -178,7 +178,7 @@ async fn more_requests_at_once_than_allowed_are_refused_at_once() {
         };
         let (first, ()) = tokio::join!(first, second);
         first.problem(504, "aws-timeout");
-        // The place is free again.
+        // The slot is free again.
         service.get("/params").await.ok();
     }
 }

@@ -1,4 +1,5 @@
-//! The tests' own parts. A fault that does not happen would let every other test pass for no reason.
+//! Tests of the tests' own building blocks. If a fault did not happen, every other test would pass
+//! without testing anything.
 
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use e2e::{
 use reqwest::Method;
 use tokio::time::{Instant, timeout};
 
-/// A server that answers everything with these eight bytes, and a proxy before it.
+/// Starts a server that sends these eight bytes for every request, and a proxy in front of it.
 async fn proxied() -> (Proxy, Proxy) {
     let server = Proxy::before("http://127.0.0.1:9").await;
     server.fail_all(Answer::new(200, "text/plain", "12345678"));

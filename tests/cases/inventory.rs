@@ -1,4 +1,4 @@
-//! `/inventory`: both lists at once, and what remains of it when a part fails
+//! Tests of `/inventory`: both lists at once, and the rest of the response when a part fails.
 
 use std::time::Duration;
 

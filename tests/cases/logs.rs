@@ -1,4 +1,4 @@
-//! What the services log, and the ids by which a request is found in it
+//! The logs of the services, and the IDs that identify a request in them.
 
 use e2e::{refusals, stack::Stack};
 use reqwest::Method;
@@ -89,7 +89,7 @@ async fn by_default_only_failures_are_logged() {
     stack.main.get("/param/app/none").await.problem(404, "parameter-not-found");
     stack.aws.proxy.fail("ListBuckets", refusals::s3_expired());
     let failed = stack.main.get("/buckets").await;
-    // The log is in order, so once the last request is in it, the first ones would be.
+    // The log is in order, so the last request's line comes after those of all earlier requests.
     for service in [&stack.aux, &stack.main] {
         let id = failed.header("x-request-id").unwrap();
         service.log_line(|line| line["request_id"] == id).await;
@@ -122,7 +122,7 @@ async fn every_line_of_a_log_is_json() {
     }
     for service in [&mut stack.main, &mut stack.aux] {
         service.terminate().await;
-        // Parsing is what checks them: it panics at a line that is none.
+        // Parsing checks the lines: it panics at a line that is no JSON.
         for line in lines(&service.log()) {
             for member in ["timestamp", "level", "message"] {
                 assert!(line[member].is_string(), "{}: {line}", service.name);

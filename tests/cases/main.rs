@@ -1,9 +1,9 @@
-//! What the two services do, end to end: real binaries, the real AWS wire, faults on cue.
+//! End-to-end tests of the two services: real binaries, the real AWS protocols, faults on command.
 #![allow(clippy::unwrap_used)]
 
 mod harness;
 
-// What they answer.
+// Tests of responses.
 mod buckets;
 mod cache;
 mod parameters;
@@ -11,7 +11,7 @@ mod values;
 mod inventory;
 mod embedded;
 
-// What they answer when something is wrong.
+// Tests of responses when something fails.
 mod requests;
 mod refusals;
 mod faults;
@@ -19,7 +19,7 @@ mod deadlines;
 mod resilience;
 mod outage;
 
-// What an operator meets.
+// Tests of the operator's view.
 mod configuration;
 mod logs;
 mod metrics;

@@ -1,4 +1,4 @@
-//! What both services tell Prometheus: dashboards and alerts stand on these names.
+//! The metrics that both services export. Dashboards and alerts use these names.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,7 +10,7 @@ use reqwest::Method;
 
 const REQUEST: [&str; 3] = ["endpoint", "method", "status"];
 
-/// What both services export: name, type, labels.
+/// The metrics that both services export: name, type, labels.
 const OF_BOTH: [(&str, &str, &[&str]); 19] = [
     ("axum_http_requests_duration_seconds", "histogram", &REQUEST),
     ("axum_http_requests_pending", "gauge", &["endpoint", "method"]),
@@ -49,7 +49,7 @@ const OF_MAIN: [(&str, &str, &[&str]); 8] = [
     ("upstream_retries_total", "counter", &["outcome", "route"]),
 ];
 
-/// Every value that a label may have; those of `endpoint` are below.
+/// The values that each label may have; those of `endpoint` are below.
 const VALUES: [(&str, &[&str]); 14] = [
     ("cache", &["answers", "upstream"]),
     ("cause", &["expired", "invalidated", "size"]),
@@ -71,7 +71,7 @@ const VALUES: [(&str, &[&str]); 14] = [
     (
         "outcome",
         &[
-            // Of a cache.
+            // Outcomes of cache lookups.
             "hit",
             "stale",
             "stale_error",
@@ -80,7 +80,7 @@ const VALUES: [(&str, &[&str]); 14] = [
             "negative",
             "bypass",
             "error",
-            // Of a call to AWS.
+            // Outcomes of calls to AWS.
             "ok",
             "not_found",
             "denied",
@@ -88,14 +88,14 @@ const VALUES: [(&str, &[&str]); 14] = [
             "shielded",
             "timeout",
             "credentials",
-            // Of an attempt to ask aux-service.
+            // Outcomes of attempts to call aux-service.
             "circuit_open",
             "unreachable",
             "invalid",
             "client_error",
             "server_error",
             "abandoned",
-            // Of a retry.
+            // Outcomes of retries.
             "success",
             "failure",
             "budget_exhausted",
@@ -125,11 +125,11 @@ const VALUES: [(&str, &[&str]); 14] = [
     ),
 ];
 
-/// A text exposition, taken apart.
+/// A parsed text exposition.
 struct Exposition {
-    /// By the name of the metric.
+    /// The type of each metric, by name.
     types: BTreeMap<String, String>,
-    /// Name, labels, value.
+    /// The samples: name, labels, value.
     samples: Vec<(String, BTreeMap<String, String>, f64)>,
 }
 
@@ -157,7 +157,7 @@ impl Exposition {
         exposition
     }
 
-    /// Name, type and labels of every metric.
+    /// Returns the name, the type and the labels of every metric.
     fn shapes(&self) -> BTreeSet<(String, String, BTreeSet<String>)> {
         let mut shapes = BTreeSet::new();
         for (sample, labels, _) in &self.samples {
@@ -196,7 +196,7 @@ async fn with_caches() -> Stack {
     stack
 }
 
-/// Something of everything.
+/// Sends a request of each kind.
 async fn ask(stack: &Stack) {
     for path in
         ["/buckets", "/params", "/param/app/key", "/values/app", "/param/not/there", "/nowhere"]
@@ -329,7 +329,8 @@ async fn credentials_that_fail_have_an_outcome_of_their_own_and_are_an_outage() 
 async fn the_time_of_the_processor_has_fractions() {
     let stack = Stack::start().await;
     ask(&stack).await;
-    // Neither process has worked for a second yet, so without fractions both would tell 0.
+    // Neither process has used a second of CPU time yet, so the metric would be 0 without
+    // fractions.
     for service in [&stack.aux, &stack.main] {
         let seconds = Exposition::of(service).await.value("process_cpu_seconds_total", &[]);
         assert!(seconds > 0.0, "{}", service.name);

@@ -1,4 +1,5 @@
-//! aux-service is killed and comes back, under 200 requests a second: what clients of main-api see.
+//! The clients' view of main-api while aux-service is killed and restarted, at 200 requests a
+//! second.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,25 +12,26 @@ use tokio::{
 
 const PATH: &str = "/param/challenge/kantox";
 
-/// 200 a second.
+/// The time between two requests, for 200 requests a second.
 const BETWEEN_REQUESTS: Duration = Duration::from_millis(5);
 
 const BEFORE: Duration = Duration::from_secs(3);
 const OUTAGE: Duration = Duration::from_secs(3);
 const AFTER: Duration = Duration::from_secs(5);
 
-/// What a busy machine may add to anything.
+/// The time that a busy machine may add to any step.
 const SLACK: Duration = Duration::from_secs(5);
 
 struct Seen {
-    /// Since the begin of the load.
+    /// The time of the response since the start of the load.
     answered: Duration,
     took: Duration,
     status: u16,
     code: Value,
 }
 
-/// Answers are soon stale, so that an outage needs those that may only be given then.
+/// Settings of aux-service with short lifetimes, so that an outage needs entries that are usable
+/// only if aux-service fails.
 fn aux(address: &str) -> Setup {
     Setup::of("aux-service")
         .with("LISTEN_ADDR", address)
@@ -38,7 +40,7 @@ fn aux(address: &str) -> Setup {
         .with("CACHE_STALE_WHILE_REVALIDATE", "1s")
 }
 
-/// All answers, and when aux-service was back, counted from the begin of the load.
+/// Returns all responses, and the time of aux-service's return since the start of the load.
 async fn restart_under_load(cache: &str) -> (Vec<Seen>, Duration) {
     let first = aux("127.0.0.1:0").start().await;
     let url = first.url.clone();
@@ -61,7 +63,7 @@ async fn restart_under_load(cache: &str) -> (Vec<Seen>, Duration) {
     (load.await.unwrap(), back)
 }
 
-/// Requests come whether or not earlier ones are answered, as clients do.
+/// Sends requests at a fixed rate, whether or not earlier ones have a response, as clients do.
 async fn load(main: Service, start: Instant) -> Vec<Seen> {
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let url: Arc<str> = format!("{}{PATH}", main.url).into();
@@ -120,7 +122,7 @@ async fn without_a_cache_a_restart_fails_fast_and_ends_with_the_outage() {
     }
     let mut took: Vec<Duration> = failed.iter().map(|seen| seen.took).collect();
     took.sort();
-    // The median, since on a busy machine some wait for anything.
+    // The test uses the median, since a busy machine delays some requests.
     let median = took[took.len() / 2];
     assert!(median < Duration::from_secs(1), "nobody waits for what is gone: {median:?}");
     let last = failed.iter().map(|seen| seen.answered).max().expect("an outage is seen");
@@ -128,7 +130,8 @@ async fn without_a_cache_a_restart_fails_fast_and_ends_with_the_outage() {
         "cold: the last failure came {:?} after aux-service's return",
         last.saturating_sub(back)
     );
-    // The pause of a second, twice as long after a failed probe, and a fifth of it for the jitter.
+    // The longest pause is one second, doubled after a failed probe, plus a fifth of it for the
+    // jitter.
     assert!(last < back + Duration::from_millis(2400) + SLACK, "{last:?}, back at {back:?}");
     assert!(seen.iter().any(|seen| seen.status == 200 && seen.answered > back), "it came back");
 }

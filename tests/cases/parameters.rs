@@ -1,4 +1,4 @@
-//! `/params` and `/param/{name}`
+//! Tests of `/params` and `/param/{name}`.
 
 use e2e::{proxy::Answer, stack::Stack};
 use serde_json::json;
@@ -31,7 +31,7 @@ async fn a_value_arrives_as_it_was_stored() {
         "hush\nline\r\nline\ttab  \u{7f}\u{2028}\u{feff} trailing \n".to_owned(),
         "  hush with space around  ".to_owned(),
         "hush=%2F%00&a+b;c#d?e".to_owned(),
-        // The largest of the standard and of the advanced tier.
+        // The largest values of the standard and of the advanced tier.
         "hush".repeat(1024),
         "hush".repeat(2048),
     ];
@@ -152,7 +152,7 @@ async fn a_secure_string_is_refused_unless_allowed() {
     stack.aws.put_typed("/db/password", "SecureString", "hush").await;
     let problem = stack.refused("/param/db/password", 403, "secure-string-not-allowed").await;
     assert_eq!(problem["retryable"], false);
-    // Its name is no secret.
+    // The name is no secret, so the list shows it.
     assert_eq!(stack.ok("/params").await, json!({ "parameters": ["/db/password"] }));
 }
 

@@ -1,4 +1,4 @@
-//! Probes, metrics, and the end of the process
+//! Tests of the probes, the metrics, and the end of the process.
 
 use std::time::Duration;
 
@@ -83,7 +83,7 @@ async fn an_open_request_is_finished_before_the_process_ends() {
     while stack.aws.proxy.calls("ListBuckets") == 0 {
         tokio::task::yield_now().await;
     }
-    // Both at once, as in a cluster that goes down.
+    // Both services end at once, as in a cluster that shuts down.
     let (main, aux) = tokio::join!(stack.main.terminate(), stack.aux.terminate());
     assert_eq!((main.code(), aux.code()), (Some(0), Some(0)));
     open.await.unwrap().ok();

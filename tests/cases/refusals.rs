@@ -1,4 +1,4 @@
-//! What AWS says no to, and how a client of either service hears of it
+//! Calls that AWS refuses, and the errors that a client of either service gets.
 
 use e2e::{
     moto::Aws,
@@ -8,7 +8,8 @@ use e2e::{
     stack::{ROUTES, Stack, each_route},
 };
 
-/// AWS answers like this on every route that it could answer it on; this is what clients hear.
+/// Makes AWS respond like this on every route that could get such a response, and checks the
+/// clients' errors.
 async fn heard(s3: &[Answer], ssm: &[Answer], status: u16, code: &str, retryable: bool) {
     let stack = Stack::start().await;
     for round in 0..s3.len().max(ssm.len()) {
@@ -17,7 +18,8 @@ async fn heard(s3: &[Answer], ssm: &[Answer], status: u16, code: &str, retryable
         each_route(async |path, _| {
             let problem = stack.refused(path, status, code).await;
             assert_eq!(problem["retryable"], retryable, "{path}: {problem}");
-            // Who the service is on AWS, and what its policy lacks, is the operator's to know.
+            // The service's identity on AWS and its missing permissions concern the operator, not
+            // the client.
             let text = problem.to_string();
             assert!(!text.contains("arn:") && !text.contains("polic"), "{path}: {problem}");
         })
@@ -107,7 +109,7 @@ async fn missing_credentials_are_told_as_such() {
     let aux = service::Setup::of("aux-service")
         .with("AWS_ENDPOINT_URL", &aws.proxy.url)
         .with("AWS_REGION", e2e::moto::REGION)
-        // Else the SDK would look for the metadata service of a virtual machine.
+        // Otherwise the SDK would look for the metadata service of a virtual machine.
         .with("AWS_EC2_METADATA_DISABLED", "true")
         .with("CACHE", "off")
         .start()
@@ -163,7 +165,7 @@ async fn a_list_of_which_a_page_is_refused_is_refused() {
     {
         stack.aws.proxy.fail_nth(operation, 2, refusals::ssm_denied());
         stack.main.get(path).await.problem(403, "aws-access-denied");
-        // Once more, to see that it was the second page which made the difference.
+        // The second request shows that the second page made the difference.
         stack.main.get(path).await.ok();
     }
 }

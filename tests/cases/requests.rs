@@ -1,4 +1,4 @@
-//! Requests that are not simply a `GET` of a route that there is
+//! Requests other than a `GET` of an existing route.
 
 use e2e::stack::Stack;
 use reqwest::Method;

@@ -1,4 +1,4 @@
-//! What stands between a client and a bad day: cache, quota, retry, circuit breaker
+//! The parts that protect clients from failures: cache, quota limiter, retry, circuit breaker.
 
 use std::time::Duration;
 
@@ -40,12 +40,12 @@ async fn an_old_answer_is_better_than_a_throttled_aws() {
     stack.aws.put("/app/key", "hush").await;
     stack.main.get("/param/app/key").await.ok();
     stack.aws.proxy.fail_all(refusals::ssm_throttled());
-    // The cache runs on the clock of the process, so the time to live must really pass.
+    // The cache uses the clock of the process, so the time to live must really pass.
     sleep(Duration::from_millis(150)).await;
     let stale = stack.main.get("/param/app/key").await;
     assert_eq!(stale.ok()["value"], "hush");
     assert!(stack.aws.proxy.all_calls() >= 2, "AWS was asked before the old answer was given");
-    // What AWS says of the parameter itself outweighs an old answer.
+    // A definitive error of AWS for the parameter itself takes precedence over a stale entry.
     stack.aws.proxy.fail_all(refusals::ssm_denied());
     let denied = async {
         while stack.main.get("/param/app/key").await.status == 200 {

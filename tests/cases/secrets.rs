@@ -1,4 +1,5 @@
-//! Values and credentials stay where they belong, even when everything is logged and all breaks
+//! Values and credentials never reach a log or an error, even with full logging and every kind of
+//! failure.
 
 use e2e::{
     MARK,
@@ -7,8 +8,8 @@ use e2e::{
     stack::Stack,
 };
 
-/// When a service ends, the harness searches all that it logged; every reply is searched as well.
-/// This test gives them as much to find as it can.
+/// The harness searches the log of a service when it ends, and every response. This test produces
+/// as much output as it can.
 #[tokio::test]
 async fn the_most_talkative_log_holds_no_value_and_no_credential() {
     let stack = Stack::with(

@@ -26,7 +26,7 @@ use tokio::{
 
 const RUNS: u32 = 40;
 
-/// Runs at the same time.
+/// The number of runs at the same time.
 const LANES: usize = 4;
 
 /// The time limit for a process to end after the second signal.
@@ -38,13 +38,13 @@ const HUNG: Duration = Duration::from_secs(10);
 const SHUTDOWN_DELAY: Duration = Duration::from_millis(300);
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
 
-/// Tasks that open connections to one listener.
+/// The number of tasks that open connections to one listener.
 const STORM: usize = 16;
 
-/// Half-open connections that each of these tasks holds.
+/// The number of half-open connections that each of these tasks holds.
 const HALF_OPEN: usize = 2;
 
-/// Clients of one listener that send request after request.
+/// The number of clients of one listener that send request after request.
 const CLIENTS: usize = 8;
 
 const PUBLIC: [&str; 3] = ["/param/challenge/kantox", "/param/none", "/status"];
@@ -54,7 +54,7 @@ const ADMIN: [&str; 2] = ["/readyz", "/metrics"];
 struct Ending {
     name: &'static str,
     took: Duration,
-    /// The whole responses that its clients received.
+    /// The number of whole responses that its clients received.
     responses: u32,
     wrong: Vec<String>,
 }
@@ -139,7 +139,7 @@ async fn end_by_second_signal(number: u32) -> [Ending; 2] {
 /// Sends two signals to a service while connections keep coming to both of its listeners.
 async fn end_in_storm(service: &mut Service, number: u32) -> Ending {
     let admin = service.admin_url().await;
-    // The storm ends when it is dropped.
+    // The tasks of the storm end when the set is dropped.
     let mut storm = JoinSet::new();
     for _ in 0..STORM {
         storm.spawn(send_storm(service.url.clone(), &PUBLIC));
@@ -149,7 +149,7 @@ async fn end_in_storm(service: &mut Service, number: u32) -> Ending {
     signal_twice(service, number).await
 }
 
-/// Opens connections without end: most send a request and are closed without reading, some send
+/// Opens connections without end. Most send a request and are closed without reading, some send
 /// half a request and stay open, and some send whole requests and read the responses.
 async fn send_storm(url: String, paths: &'static [&'static str]) {
     let mut half_open = VecDeque::new();
@@ -178,7 +178,7 @@ async fn send_storm(url: String, paths: &'static [&'static str]) {
 
 async fn signal_twice(service: &mut Service, number: u32) -> Ending {
     service.ask_to_end();
-    // Two pending signals of a kind count as one.
+    // The kernel merges two pending signals of one kind, so wait until the first is handled.
     service.log_line(|line| line["message"] == "draining").await;
     sleep(Duration::from_millis(fastrand::u64(..100))).await;
     let signalled = Instant::now();
@@ -202,7 +202,7 @@ async fn drain_under_load(number: u32) -> [Ending; 2] {
         setup
             .with("SHUTDOWN_DELAY", &format!("{}ms", SHUTDOWN_DELAY.as_millis()))
             .with("SHUTDOWN_GRACE", &format!("{}ms", SHUTDOWN_GRACE.as_millis()))
-            // Each request to main-api is a call to aux-service.
+            // The cache is off, so each request to main-api is a call to aux-service.
             .with("CACHE", "off")
     })
     .await;

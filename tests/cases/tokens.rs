@@ -1,11 +1,12 @@
-//! Who may ask, and what main-api shows to aux-service
+//! Tests of bearer tokens: the clients that are admitted, and the token that main-api sends to
+//! aux-service.
 
 use std::{fs, path::PathBuf};
 
 use e2e::{MARK, service::Setup, stack::Stack};
 use reqwest::Method;
 
-/// Three files, each with one token; every token holds the mark that must not be seen.
+/// Three files, each with one token. Every token holds the mark, so that the tests find a leak.
 struct Files {
     folder: PathBuf,
 }
@@ -65,7 +66,7 @@ async fn each_service_opens_to_its_own_tokens_and_main_api_shows_the_right_one()
         let shown = [("authorization", &*bearer(right))];
         let answer = service.send(Method::GET, "/param/app/key", &shown).await;
         assert_eq!(answer.ok()["value"], format!("{MARK}: a value"));
-        // Their logs are searched for the mark when they end.
+        // The harness searches the logs for the mark when the services end.
         let status = service.send(Method::GET, "/status", &shown).await;
         assert!(!status.body.contains(MARK), "{}", status.body);
     }

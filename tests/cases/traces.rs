@@ -1,4 +1,4 @@
-//! What a collector of OpenTelemetry learns of a request.
+//! The spans that an OpenTelemetry collector receives for a request.
 
 use std::time::Duration;
 
@@ -18,10 +18,10 @@ use reqwest::Method;
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const CALLER: &str = "b7ad6b7169203331";
 
-/// A collector that takes what it is sent, and remembers it.
+/// A collector that accepts and records everything.
 struct Collector(Proxy);
 
-/// A span, and the service that told of it.
+/// A span, and the service that sent it.
 struct Told {
     service: String,
     span: Span,
@@ -40,7 +40,7 @@ impl Collector {
             .with("OTEL_BSP_SCHEDULE_DELAY", "100")
     }
 
-    /// What was told of the trace, once there are so many spans of it.
+    /// Returns the spans of the trace, once there are this many.
     async fn spans(&self, count: usize) -> Vec<Told> {
         let mut told = Vec::new();
         for _ in 0..200 {

@@ -1,4 +1,4 @@
-//! `/values/{path}`
+//! Tests of `/values/{path}`.
 
 use e2e::stack::Stack;
 use serde_json::{Map, json};
@@ -46,7 +46,7 @@ async fn every_page_of_the_values_is_read() {
     }
     let answer = stack.ok("/values/many").await;
     assert_eq!(answer["values"], json!(values));
-    // Both services asked; AWS gives ten to a page.
+    // Both services sent a request, and AWS returns ten values a page.
     assert_eq!(stack.aws.proxy.calls("GetParametersByPath"), 2 * 5);
 }
 

@@ -1,5 +1,6 @@
-//! A balancer as a Kubernetes Service is one: each connection goes to the next replica that is
-//! ready, and stays with it. It retries nothing, so whatever a replica loses, a client loses.
+//! A balancer that works like a Kubernetes Service: each connection goes to the next ready replica,
+//! and stays with it. The balancer retries nothing, so a client loses every request that a replica
+//! loses.
 
 use std::{
     sync::{Arc, Mutex},
@@ -13,10 +14,10 @@ use tokio::{
     time::sleep,
 };
 
-/// How often replicas are asked whether they are ready.
+/// The interval between two readiness checks of a replica.
 const PERIOD: Duration = Duration::from_millis(100);
 
-/// It ends, and the connections through it with it, when it is dropped.
+/// A balancer that runs. When it is dropped, it ends and closes the connections through it.
 pub struct Balancer {
     pub url: String,
     replicas: Arc<Mutex<Replicas>>,
@@ -25,14 +26,14 @@ pub struct Balancer {
 
 #[derive(Default)]
 struct Replicas {
-    /// Addresses, `host:port`.
+    /// The addresses of all replicas, as `host:port`.
     known: Vec<String>,
     ready: Vec<String>,
     next: usize,
 }
 
 impl Balancer {
-    /// In front of the replicas that have these URLs.
+    /// Starts a balancer in front of the replicas with these URLs.
     pub async fn before(urls: &[&str]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has free ports");
         let url = format!("http://{}", listener.local_addr().expect("it is bound"));
@@ -49,14 +50,14 @@ impl Balancer {
         balancer
     }
 
-    /// From now on these are the replicas.
+    /// Replaces the replicas.
     pub fn replace(&self, urls: &[&str]) {
         let address = |url: &&str| url.trim_start_matches("http://").to_owned();
         let mut replicas = self.replicas.lock().expect("nothing panics while it holds this");
         replicas.known = urls.iter().map(address).collect();
     }
 
-    /// How many replicas take connections at the moment.
+    /// Returns the number of replicas that are ready at the moment.
     pub fn ready(&self) -> usize {
         self.replicas.lock().expect("nothing panics while it holds this").ready.len()
     }
@@ -100,7 +101,7 @@ async fn accept(listener: TcpListener, replicas: Arc<Mutex<Replicas>>) {
             ready.get(replicas.next % ready.len().max(1)).cloned()
         };
         connections.spawn(async move {
-            // Without a replica the client's connection ends here.
+            // Without a ready replica, the client's connection ends here.
             if let Some(address) = address
                 && let Ok(mut replica) = TcpStream::connect(address).await
             {

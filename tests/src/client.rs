@@ -14,12 +14,13 @@ use tokio::{
 /// The time limit of one request. It is longer than any deadline of the services.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A connection is opened for the first request, and again after each response that closes it.
+/// A client with at most one connection. It opens one for the first request, and again after each
+/// response that closes it.
 pub struct Client {
-    /// `host:port`.
+    /// The address of the service, as `host:port`.
     address: String,
     connection: Option<TcpStream>,
-    /// The requests that were sent on this connection.
+    /// The number of requests that were sent on this connection.
     sent: usize,
 }
 
@@ -35,7 +36,7 @@ pub struct Response {
 pub enum Failure {
     /// No connection could be opened, so no request was sent.
     Refused(io::Error),
-    /// The request was sent, and no whole response came.
+    /// The request was sent, and no whole response arrived.
     Lost(String),
 }
 
@@ -70,12 +71,12 @@ impl Client {
     }
 }
 
-/// `host:port` of a URL that has no path.
+/// Returns `host:port` of a URL that has no path.
 pub fn address(url: &str) -> &str {
     url.trim_start_matches("http://")
 }
 
-/// The bytes of a request.
+/// Returns the bytes of a request.
 pub fn request(path: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nhost: e2e\r\n\r\n")
 }

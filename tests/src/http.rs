@@ -1,4 +1,4 @@
-//! A small HTTP client, and answers that are easy to make claims about.
+//! A small HTTP client, and responses with assertions.
 
 use std::time::Duration;
 
@@ -7,13 +7,14 @@ use serde_json::Value;
 
 use crate::MARK;
 
-/// Longer than any deadline of these tests, so that a service that hangs fails a test, and not its run.
+/// The timeout of a request. It is longer than any deadline of these tests, so that a service that
+/// hangs fails its test instead of blocking the run.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// One answer, read to its end.
+/// One response, read to its end.
 #[derive(Debug)]
 pub struct Reply {
-    /// What was asked: for the messages of failed tests.
+    /// The request, for the messages of failed tests.
     pub request: String,
     pub status: u16,
     pub headers: HeaderMap,
@@ -24,7 +25,7 @@ pub async fn get(url: &str) -> Reply {
     send(Method::GET, url, &[]).await
 }
 
-/// Sends one request, on a connection of its own, and reads the whole answer.
+/// Sends one request, on a connection of its own, and reads the whole response.
 pub async fn send(method: Method, url: &str, headers: &[(&str, &str)]) -> Reply {
     let client = reqwest::Client::builder()
         .no_proxy()
@@ -52,7 +53,7 @@ impl Reply {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
-    /// The body of a success.
+    /// Returns the body of a success.
     #[track_caller]
     pub fn ok(&self) -> Value {
         assert_eq!(self.status, 200, "{self:?}");
@@ -60,7 +61,7 @@ impl Reply {
         self.json()
     }
 
-    /// The body of an error, after checking all that every error promises.
+    /// Returns the body of an error, after checking the rules for every error.
     #[track_caller]
     pub fn problem(&self, status: u16, code: &str) -> Value {
         assert_eq!(self.status, status, "{self:?}");
@@ -81,7 +82,7 @@ impl Reply {
         problem
     }
 
-    /// A value may be in the body of a success only, and never in a header.
+    /// Checks that only the body of a success holds a value, and that no header does.
     fn keeps_secrets(&self) {
         let shown = format!("{:?}", self.headers);
         assert!(!shown.contains(MARK), "a header shows a secret: {self:?}");
@@ -92,7 +93,7 @@ impl Reply {
     }
 }
 
-/// The members that every problem has, wherever it stands.
+/// Checks the members that every problem has, also inside of another body.
 #[track_caller]
 pub fn check_problem(problem: &Value) {
     for member in ["type", "title", "detail", "code", "request_id", "error"] {

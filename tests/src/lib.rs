@@ -1,15 +1,15 @@
-//! The parts that the end-to-end tests are made of.
+//! The building blocks of the end-to-end tests.
 //!
 //! ```text
 //! test ── http ──► main-api ──► [proxy] ──► aux-service ──► [proxy] ──► moto
 //!                 (service)                  (service)                (S3 and SSM)
 //! ```
 //!
-//! The services are the real binaries, each a process of its own; [`moto`] speaks the real AWS
-//! wire; a [`proxy`] on either connection does what networks and AWS do on a bad day.
+//! The services are the real binaries, each a process of its own. [`moto`] serves the real AWS
+//! protocols. A [`proxy`] on either connection imitates the faults of networks and of AWS.
 //!
-//! Every value of a parameter and every credential in these tests holds [`MARK`], and every part
-//! that could show one where it does not belong (a log line, an error, a metric) is searched for it.
+//! Every value of a parameter and every credential in these tests holds [`MARK`]. The tests search
+//! every log line, error and metric for it, because a value must not appear there.
 
 pub mod moto;
 pub mod proxy;
@@ -20,7 +20,7 @@ pub mod balancer;
 pub mod http;
 pub mod client;
 
-/// What must never be seen outside the route that serves a value.
+/// The mark in all secrets. It may appear only in the responses of routes that serve values.
 pub const MARK: &str = "hush";
 
 /// The size of a test that can run for longer than in `cargo test`: the number in this environment

@@ -1,4 +1,4 @@
-//! The AWS wire: one moto server for all tests, and an account of its own for each.
+//! A stand-in for AWS: one moto server for all tests, and a separate account for each test.
 
 use std::{
     io::{BufRead, BufReader},
@@ -15,10 +15,10 @@ use crate::{MARK, proxy::Proxy};
 
 pub const REGION: &str = "eu-west-2";
 
-/// What a test knows as AWS: an empty account, behind a [`Proxy`] on which calls fail on cue.
+/// An empty AWS account for one test, behind a [`Proxy`] on which calls fail on command.
 ///
-/// The proxy tells moto whose calls these are, so tests share the server and nothing else
-/// (the names of buckets aside, which the whole world shares on AWS too).
+/// The proxy adds the account to each call, so tests share the server and nothing else. Names of
+/// buckets are an exception: they are global, as on AWS.
 pub struct Aws {
     pub proxy: Proxy,
     moto: &'static str,
@@ -34,12 +34,12 @@ impl Aws {
         Self { proxy, moto, account }
     }
 
-    /// A `String` of this name.
+    /// Stores a `String` parameter under this name.
     pub async fn put(&self, name: &str, value: &str) {
         self.put_typed(name, "String", value).await;
     }
 
-    /// A parameter of any type: a new one, or the next version of one that is there.
+    /// Stores a parameter of any type: a new one, or the next version of an existing one.
     pub async fn put_typed(&self, name: &str, kind: &str, value: &str) {
         assert!(value.contains(MARK), "a value without `{MARK}` could leak unseen: {value}");
         let tier = if value.len() > 4096 { "Advanced" } else { "Standard" };
@@ -66,7 +66,8 @@ impl Aws {
         self.seed("ssm", Method::POST, "/", &headers, body.to_string()).await;
     }
 
-    /// Straight to moto, past the proxy: what a test lays out is not what it observes.
+    /// Sends a call directly to moto, past the proxy, so that the setup of a test does not count as
+    /// one of the calls that it observes.
     async fn seed(
         &self,
         service: &str,
@@ -89,7 +90,7 @@ impl Aws {
     }
 }
 
-/// moto reads from it which service and region are meant, and believes any signature.
+/// Builds the header from which moto reads the service and the region. moto accepts any signature.
 fn authorization(service: &str) -> String {
     let scope = format!("AKIAEXAMPLE/20260101/{REGION}/{service}/aws4_request");
     format!("AWS4-HMAC-SHA256 Credential={scope}, Signature=0")
@@ -97,7 +98,7 @@ fn authorization(service: &str) -> String {
 
 const ACCOUNT_HEADER: &str = "x-moto-account-id";
 
-/// It takes most of a second to start, so the whole run shares one.
+/// The shared server. It takes most of a second to start, so the whole run uses one.
 static SHARED: OnceCell<Server> = OnceCell::const_new();
 
 struct Server {
@@ -127,7 +128,8 @@ impl Server {
         std::thread::spawn(move || {
             let mut tell = Some(tell);
             let mut before = String::new();
-            // It reads on after the address, or moto would one day block on a full pipe.
+            // The thread continues to read after the address. Otherwise moto would block when the
+            // pipe is full.
             for line in BufReader::new(output).lines().map_while(Result::ok) {
                 if let Some((_, address)) = line.split_once("Running on ") {
                     tell.take().map(|tell| tell.send(Ok(address.trim().to_owned())));
@@ -144,7 +146,8 @@ impl Server {
         server
     }
 
-    /// moto loads a service when it is first asked for it, which takes longer than some deadlines here.
+    /// Makes moto load both services. It loads a service at the first call, which takes longer than
+    /// some deadlines of these tests.
     async fn warm_up(&self) {
         for (service, target) in [("s3", ""), ("ssm", "AmazonSSM.DescribeParameters")] {
             let warm = reqwest::Client::new()
@@ -158,8 +161,8 @@ impl Server {
     }
 }
 
-/// moto's server, which ends when its standard input does: with the tests, however they end.
-/// (A static is never dropped, and a test run that is killed cleans up nothing.)
+/// The program of moto's server. It ends when its standard input ends, and so with the tests in
+/// every case: a static is never dropped, and a killed test run cleans up nothing.
 const UNTIL_THE_LIFELINE_ENDS: &str = "
 import os, sys, threading
 from moto.server import main

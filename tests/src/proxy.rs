@@ -1,7 +1,7 @@
-//! A proxy that stands before a server and, on cue, does what networks and servers do on a bad day.
+//! A proxy in front of a server that imitates the faults of networks and servers on command.
 //!
-//! Calls are named as the server's own documents name them: `GetParameter`, `ListBuckets`; calls
-//! to aux-service by their path, `/buckets`. It remembers every request that it saw.
+//! Calls have the names in the server's own documents: `GetParameter`, `ListBuckets`. Calls to
+//! aux-service have their path as a name, `/buckets`. The proxy records every request.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard},
@@ -14,24 +14,25 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 
-/// What happens to a call.
+/// The fault of a call.
 #[derive(Clone, Debug)]
 pub enum Fault {
-    /// The true answer, this much later.
+    /// Delays the server's response by this time.
     Delay(Duration),
-    /// No answer, and the connection stays open.
+    /// Sends no response and leaves the connection open.
     Hang,
-    /// The connection is reset in place of an answer.
+    /// Resets the connection instead of a response.
     Reset,
-    /// The end of the connection after half of the body that `Content-Length` announced.
+    /// Closes the connection after half of the body that `Content-Length` announced.
     Truncate,
-    /// Silence after half of the body, which no timeout for the head of an answer would notice.
+    /// Sends half of the body and then nothing. A timeout for the head of a response would not
+    /// detect this.
     Stall,
-    /// This answer in place of the true one.
+    /// Sends this response instead of the server's.
     Answer(Answer),
 }
 
-/// An answer that the proxy gives by itself.
+/// A response that the proxy makes itself.
 #[derive(Clone, Debug)]
 pub struct Answer {
     status: u16,
@@ -58,7 +59,7 @@ impl From<Answer> for Fault {
     }
 }
 
-/// A request as it came over the wire. Names of headers are in lower case.
+/// A request as it arrived. Names of headers are in lower case.
 #[derive(Clone, Debug)]
 pub struct Request {
     pub method: String,
@@ -72,7 +73,7 @@ impl Request {
         self.headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
     }
 
-    /// The operation of AWS that is asked for, or else the path.
+    /// Returns the AWS operation of the request, or else its path.
     pub fn call(&self) -> &str {
         let (path, query) = self.target.split_once('?').unwrap_or((&self.target, ""));
         let s3 = || query.split('&').find_map(|pair| pair.strip_prefix("x-id="));
@@ -81,7 +82,7 @@ impl Request {
     }
 }
 
-/// The proxy itself. It ends, and the connections through it with it, when it is dropped.
+/// A proxy that runs. When it is dropped, it ends and closes the connections through it.
 pub struct Proxy {
     pub url: String,
     inner: Arc<Inner>,
@@ -97,9 +98,9 @@ struct Inner {
 }
 
 struct Rule {
-    /// `None`: every call.
+    /// The call, or `None` for every call.
     call: Option<String>,
-    /// Counted from 1; `None`: each time.
+    /// The number of the call that fails, counted from 1, or `None` for each one.
     nth: Option<usize>,
     fault: Fault,
 }
@@ -109,7 +110,7 @@ impl Proxy {
         Self::start(upstream, None).await
     }
 
-    /// Like [`before`](Self::before), and every request gets this header on its way.
+    /// Starts a proxy like [`before`](Self::before) that adds this header to every request.
     pub async fn adding(header: (&'static str, String), upstream: &str) -> Self {
         Self::start(upstream, Some(header)).await
     }
@@ -139,27 +140,27 @@ impl Proxy {
         Self { url, inner, listener }
     }
 
-    /// From now on this happens to every such call.
+    /// Causes a fault in every such call from now on.
     pub fn fail(&self, call: &str, fault: impl Into<Fault>) {
         self.add(Some(call), None, fault);
     }
 
-    /// This happens to the nth such call, counted from 1 since the start.
+    /// Causes a fault in the nth such call, counted from 1 since the start.
     pub fn fail_nth(&self, call: &str, nth: usize, fault: impl Into<Fault>) {
         self.add(Some(call), Some(nth), fault);
     }
 
-    /// From now on this happens to every call there is.
+    /// Causes a fault in every call from now on.
     pub fn fail_all(&self, fault: impl Into<Fault>) {
         self.add(None, None, fault);
     }
 
-    /// Every call passes again.
+    /// Ends all faults.
     pub fn heal(&self) {
         locked(&self.inner.rules).clear();
     }
 
-    /// The requests for this call so far, those that failed included.
+    /// Returns the requests for this call so far, including those that failed.
     pub fn requests(&self, call: &str) -> Vec<Request> {
         locked(&self.inner.seen).iter().filter(|request| request.call() == call).cloned().collect()
     }
@@ -168,7 +169,7 @@ impl Proxy {
         self.requests(call).len()
     }
 
-    /// How many requests of any kind there were.
+    /// Returns the number of requests of any kind.
     pub fn all_calls(&self) -> usize {
         locked(&self.inner.seen).len()
     }
@@ -186,7 +187,7 @@ impl Drop for Proxy {
 }
 
 impl Inner {
-    /// Remembers the request, and finds what is to happen to it. The youngest rule wins.
+    /// Records the request and finds its fault. The latest rule that matches applies.
     fn fault_for(&self, request: &Request) -> Option<Fault> {
         let mut seen = locked(&self.seen);
         seen.push(request.clone());
@@ -198,7 +199,7 @@ impl Inner {
         locked(&self.rules).iter().rev().find(matches).map(|rule| rule.fault.clone())
     }
 
-    /// The server's own answer; `None` when it cannot be had.
+    /// Returns the server's own response, or `None` if the server sends none.
     async fn forward(&self, request: &Request) -> Option<Answer> {
         let method = request.method.parse().expect("the parser saw a method");
         let mut forwarded =
@@ -235,7 +236,7 @@ impl Inner {
     }
 }
 
-/// One connection: as many requests as the client sends. `None` ends it.
+/// Serves one connection, for as many requests as the client sends. Returns `None` to end it.
 async fn serve(mut stream: TcpStream, inner: Arc<Inner>) -> Option<()> {
     let mut received = Vec::new();
     loop {
@@ -266,7 +267,8 @@ async fn serve(mut stream: TcpStream, inner: Arc<Inner>) -> Option<()> {
     }
 }
 
-/// The next request; `None` when the client has left, or speaks what this proxy does not.
+/// Reads the next request. Returns `None` if the client has closed the connection, or if this proxy
+/// does not support the request.
 async fn read(stream: &mut TcpStream, received: &mut Vec<u8>) -> Option<Request> {
     let head = loop {
         if let Some(end) = received.windows(4).position(|window| window == END_OF_HEAD) {
@@ -303,7 +305,7 @@ async fn write(stream: &mut TcpStream, request: &Request, answer: Answer) -> Opt
     stream.write_all(&render(request, answer)).await.ok()
 }
 
-/// The bytes of an answer. The length of an answer to `HEAD` is what the server said it would be.
+/// Renders the bytes of a response. A response to `HEAD` has the length that the server announced.
 fn render(request: &Request, answer: Answer) -> Vec<u8> {
     let Answer { status, headers, body } = answer;
     let mut bytes = format!("HTTP/1.1 {status} \r\n").into_bytes();
@@ -326,7 +328,7 @@ fn but_half_the_body(answer: &[u8]) -> &[u8] {
     &answer[..answer.len() - body.div_ceil(2)]
 }
 
-/// Waits for the end of the connection, and swallows what still comes.
+/// Waits for the end of the connection, and discards the bytes that arrive until then.
 async fn until_it_leaves(stream: &mut TcpStream) -> Option<()> {
     let mut swallowed = Vec::new();
     while receive(stream, &mut swallowed).await.is_some() {}

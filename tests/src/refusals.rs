@@ -1,9 +1,9 @@
-//! How S3 and SSM say no: each answer as AWS sends it, byte for byte where it matters.
+//! Errors of S3 and SSM in AWS's own format, byte for byte where it matters.
 
 use crate::proxy::Answer;
 
-/// An error of SSM's JSON 1.1 protocol. The status is 400 for nearly all of them, throttling
-/// included; only `__type` tells them apart.
+/// Builds an error of SSM's JSON 1.1 protocol. The status is 400 for nearly all of them, throttling
+/// included; only `__type` distinguishes them.
 pub fn ssm(status: u16, code: &str, message: &str) -> Answer {
     Answer::new(
         status,
@@ -13,7 +13,7 @@ pub fn ssm(status: u16, code: &str, message: &str) -> Answer {
     .header("x-amzn-requestid", "6f3c6a0e-3f0b-4a5c-9a67-0f1d8c2f7b11")
 }
 
-/// An error of S3's XML protocol.
+/// Builds an error of S3's XML protocol.
 pub fn s3(status: u16, code: &str, message: &str) -> Answer {
     Answer::new(
         status,
@@ -43,7 +43,7 @@ pub fn ssm_denied() -> Answer {
     )
 }
 
-/// What SSM answers when the parameter may be read but its key may not be used.
+/// Builds SSM's response for a parameter that may be read while its key may not be used.
 pub fn kms_denied() -> Answer {
     ssm(
         400,
@@ -70,7 +70,7 @@ pub fn s3_expired() -> Answer {
     s3(400, "ExpiredToken", "The provided token has expired.")
 }
 
-/// What a proxy or load balancer on the way answers in AWS's stead.
+/// Builds the response of a proxy or load balancer between the service and AWS.
 pub fn gateway_page() -> Answer {
     Answer::new(
         200,

@@ -1,4 +1,4 @@
-//! The real binaries, started as an operator would start them, and all they say.
+//! The real binaries, started as an operator would start them, with all of their output.
 
 use std::{
     fs,
@@ -21,18 +21,19 @@ use crate::{
     moto::{Aws, REGION},
 };
 
-/// For what takes milliseconds, on a machine that is busy with something else.
+/// The time limit for steps that take milliseconds, on a machine that is busy with other work.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// How a service is to be started. Its environment holds what is said here and nothing else.
+/// The settings of a service to start. Its environment holds these variables and nothing else.
 pub struct Setup {
     binary: &'static str,
     arguments: Vec<String>,
     variables: Vec<(String, String)>,
 }
 
-/// aux-service with AWS for its source, and nothing between: no cache, no quota of its own. It has
-/// more patience than by default, so that a busy machine is not taken for a slow AWS.
+/// Settings of aux-service with AWS as its backend, and nothing between: no cache, no quota
+/// limiter. The timeouts are longer than the defaults, so that a busy machine does not look like a
+/// slow AWS.
 pub fn aux(aws: &Aws) -> Setup {
     Setup::of("aux-service")
         .with("AWS_ENDPOINT_URL", &aws.proxy.url)
@@ -48,8 +49,9 @@ pub fn aux(aws: &Aws) -> Setup {
         .with("CACHE", "off")
 }
 
-/// main-api before the aux-service (or the proxy before one) that has this address, as patient, and
-/// nothing between: no cache, one attempt, a circuit that never opens.
+/// Settings of main-api in front of the aux-service (or the proxy before one) with this address,
+/// with the same long timeouts and nothing between: no cache, one attempt, a circuit that never
+/// opens.
 pub fn main_api(aux_url: &str) -> Setup {
     Setup::of("main-api")
         .with("AUX_URL", aux_url)
@@ -62,13 +64,13 @@ pub fn main_api(aux_url: &str) -> Setup {
 }
 
 impl Setup {
-    /// The bare binary.
+    /// Settings of a binary, with a free port and nothing else.
     pub fn of(binary: &'static str) -> Self {
         let setup = Self { binary, arguments: Vec::new(), variables: Vec::new() };
         setup.with("LISTEN_ADDR", "127.0.0.1:0")
     }
 
-    /// Sets an environment variable. The last one of a name counts.
+    /// Sets an environment variable. The last value of a name applies.
     #[must_use]
     pub fn with(mut self, name: &str, value: &str) -> Self {
         self.variables.push((name.to_owned(), value.to_owned()));
@@ -97,7 +99,7 @@ impl Setup {
         service
     }
 
-    /// Starts the service and waits for its end: for a start that must fail.
+    /// Starts the service and waits for its end, for a start that must fail.
     pub async fn run_to_end(self) -> Output {
         let mut command = self.command();
         let run = tokio::task::spawn_blocking(move || command.output().expect("the binary starts"));
@@ -117,7 +119,7 @@ impl Setup {
     }
 }
 
-/// A service that runs. It ends when it is dropped, and then all of its output is searched for secrets.
+/// A service that runs. When it is dropped, it ends, and all of its output is searched for secrets.
 pub struct Service {
     pub name: &'static str,
     pub url: String,
@@ -135,20 +137,20 @@ impl Service {
         http::send(method, &format!("{}{path}", self.url), headers).await
     }
 
-    /// Waits for a line of the log of which this is true, and returns it.
+    /// Waits for a line of the log that matches, and returns it.
     pub async fn log_line(&self, wanted: impl Fn(&Value) -> bool) -> Value {
         self.output.line(wanted).await.unwrap_or_else(|| {
             panic!("{} never logged it; what it did log:\n{}", self.name, self.output.text())
         })
     }
 
-    /// The URL of the listener for probes, which `ADMIN_ADDR` sets up.
+    /// Returns the URL of the listener for probes, which `ADMIN_ADDR` sets up.
     pub async fn admin_url(&self) -> String {
         let line = self.log_line(|line| line["message"] == "listening for probes").await;
         format!("http://{}", line["address"].as_str().expect("the line says the address"))
     }
 
-    /// All that the service has said so far.
+    /// Returns all output of the service so far.
     pub fn log(&self) -> String {
         self.output.text()
     }
@@ -157,12 +159,12 @@ impl Service {
         self.process.id()
     }
 
-    /// Asks the service to end, as Kubernetes does.
+    /// Sends SIGTERM to the service, as Kubernetes does.
     pub fn ask_to_end(&self) {
         kill_process(Pid::from_child(&self.process), Signal::TERM).expect("it runs");
     }
 
-    /// Asks the service to end, as Kubernetes does, and waits until it has.
+    /// Sends SIGTERM to the service, as Kubernetes does, and waits until it has ended.
     pub async fn terminate(&mut self) -> ExitStatus {
         self.ask_to_end();
         self.ended().await
@@ -190,7 +192,7 @@ impl Service {
 
 impl Drop for Service {
     fn drop(&mut self) {
-        // An error means that it has ended before, which is as good.
+        // An error means that the process has ended already, which is fine.
         let _ = self.process.kill();
         let _ = self.process.wait();
         for reader in self.readers.drain(..) {
@@ -206,7 +208,7 @@ impl Drop for Service {
     }
 }
 
-/// What a process says, line by line, as it comes.
+/// The output of a process, line by line.
 #[derive(Default)]
 struct Log {
     said: Mutex<Said>,
@@ -216,7 +218,7 @@ struct Log {
 #[derive(Default)]
 struct Said {
     lines: Vec<String>,
-    /// Of stdout and stderr, those that have come to their end.
+    /// The number of the two streams, stdout and stderr, that have ended.
     ended: usize,
 }
 
@@ -233,12 +235,13 @@ impl Log {
         })
     }
 
-    /// `None`: not within [`PATIENCE`], or the process has ended without it.
+    /// Waits for a line that matches. Returns `None` after [`PATIENCE`], or if the process ends
+    /// without such a line.
     async fn line(&self, wanted: impl Fn(&Value) -> bool) -> Option<Value> {
         let search = async {
             let mut searched = 0;
             loop {
-                // Enabled before the search, so that a line that comes during it is not missed.
+                // Enabled before the search, so that a line that arrives during it is not missed.
                 let mut changed = std::pin::pin!(self.changed.notified());
                 changed.as_mut().enable();
                 let (fresh, ended) = {
@@ -266,17 +269,18 @@ impl Log {
     }
 }
 
-/// The binary beside this test's own, of the same profile, and not older than its sources.
+/// Returns the path of the binary in this test's own profile. Panics if it is older than its
+/// sources.
 fn binary(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("this test has a path");
-    // target/PROFILE/deps/TEST, or target/PROFILE/soak
+    // The path is target/PROFILE/deps/TEST, or target/PROFILE/soak.
     let profile = test.ancestors().skip(1).find(|folder| !folder.ends_with("deps"));
     let profile = profile.expect("it lies in a folder");
     let binary = profile.join(name);
     let built = modified(&binary)
         .unwrap_or_else(|| panic!("{name} is not built; run `make test`, or `cargo build` first"));
     // Cargo lists the sources beside the binary. `cargo test -p e2e` alone would not rebuild it,
-    // and the tests would tell about a service that is no more.
+    // and the tests would run against an outdated service.
     let sources = fs::read_to_string(binary.with_extension("d")).expect("cargo writes it");
     let (_, sources) = sources.split_once(": ").expect("it is a rule for make");
     for source in sources.split_whitespace() {

@@ -1,4 +1,4 @@
-//! Everything at once: both services, AWS behind them, and a proxy on each connection.
+//! The whole system: both services, AWS behind them, and a proxy on each connection.
 
 use serde_json::Value;
 
@@ -8,7 +8,7 @@ use crate::{
     service::{self, Service, Setup},
 };
 
-/// A path of each route that asks AWS, and the operation of AWS that answers it.
+/// A path of each route that calls AWS, and the AWS operation that it calls.
 pub const ROUTES: [(&str, &str); 4] = [
     ("/buckets", "ListBuckets"),
     ("/params", "DescribeParameters"),
@@ -16,7 +16,7 @@ pub const ROUTES: [(&str, &str); 4] = [
     ("/values/app", "GetParametersByPath"),
 ];
 
-/// Does this for all routes at the same time.
+/// Runs a check for all routes at the same time.
 pub async fn each_route(check: impl AsyncFn(&'static str, &'static str)) {
     let [a, b, c, d] = ROUTES.map(|(path, operation)| check(path, operation));
     tokio::join!(a, b, c, d);
@@ -24,7 +24,7 @@ pub async fn each_route(check: impl AsyncFn(&'static str, &'static str)) {
 
 pub struct Stack {
     pub main: Service,
-    /// Between main-api and aux-service.
+    /// The proxy between main-api and aux-service.
     pub between: Proxy,
     pub aux: Service,
     pub aws: Aws,
@@ -35,7 +35,7 @@ impl Stack {
         Self::with(|aux| aux, |main| main).await
     }
 
-    /// A stack whose services are set up a little differently.
+    /// Starts a stack with changed settings for its services.
     pub async fn with(aux: impl FnOnce(Setup) -> Setup, main: impl FnOnce(Setup) -> Setup) -> Self {
         let aws = Aws::start().await;
         let aux = aux(service::aux(&aws).with("AUX_VERSION", "aux-1")).start().await;
@@ -44,10 +44,10 @@ impl Stack {
         Self { main: main.start().await, between, aux, aws }
     }
 
-    /// Asks both services, checks that main-api tells what aux-service tells and who they are,
-    /// and returns what they told.
+    /// Sends a request to both services, checks that main-api returns aux-service's body and both
+    /// versions, and returns the body.
     pub async fn ok(&self, path: &str) -> Value {
-        // One after the other: aux-service would ask AWS once for both.
+        // The requests are sequential, because aux-service would make one call to AWS for both.
         let (aux, main) = (self.aux.get(path).await, self.main.get(path).await);
         let (mut aux, mut main) = (aux.ok(), main.ok());
         assert_eq!(taken(&mut aux, "version"), "aux-1", "{path}");
@@ -57,7 +57,8 @@ impl Stack {
         main
     }
 
-    /// Asks both services, checks that both refuse in the same way, and returns main-api's problem.
+    /// Sends a request to both services, checks that both refuse it in the same way, and returns
+    /// main-api's problem.
     pub async fn refused(&self, path: &str, status: u16, code: &str) -> Value {
         let (aux, main) = (self.aux.get(path).await, self.main.get(path).await);
         let (from_aux, from_main) = (aux.problem(status, code), main.problem(status, code));

@@ -1,8 +1,9 @@
-//! Both services under load, on a day that goes wrong on cue: for the checks of dashboards, alerts
-//! and pages, which look at it from outside.
+//! Runs both services under load, with faults on command. The checks of dashboards, alerts and
+//! pages observe it from outside.
 //!
-//! The first line that it prints holds the addresses. Then each line of its input is a kind of
-//! weather, which it confirms by printing it. It ends with its input.
+//! The first line of its output holds the addresses. Each line of its input names the fault to
+//! cause, or `calm` for none, and the program prints the line again to confirm it. It ends at the
+//! end of its input.
 
 use std::{io::Write, time::Duration};
 
@@ -15,8 +16,8 @@ use e2e::{
 use serde_json::json;
 use tokio::task::spawn_blocking;
 
-/// What clients ask for, again and again. The names that do not exist are answered with 404, and
-/// the path that no route has is what a scanner sends.
+/// The paths that clients request in turn. The names that do not exist get a 404, and the path
+/// without a route is one that a scanner sends.
 const ASKED: [&str; 8] = [
     "/buckets",
     "/params",
@@ -28,14 +29,14 @@ const ASKED: [&str; 8] = [
     "/wp-login.php",
 ];
 
-/// More than the services are allowed to serve at once.
+/// The number of clients. It exceeds `MAX_IN_FLIGHT`, so that the services shed requests.
 const CLIENTS: usize = 12;
 const MAX_IN_FLIGHT: &str = "8";
 
-/// Between two requests of one client.
+/// The pause between two requests of one client.
 const PAUSE: Duration = Duration::from_millis(60);
 
-/// Clients that leave when they have to wait for AWS, and only then.
+/// The timeout of the impatient clients. They abandon a request only if it waits for AWS.
 const IMPATIENCE: Duration = Duration::from_millis(200);
 
 #[tokio::main]
@@ -91,14 +92,14 @@ async fn main() {
     }
 }
 
-/// One client, which asks one thing after the other.
+/// Runs one client, which sends one request after the other.
 async fn ask_on(url: String, client: usize) {
     let impatient = client.is_multiple_of(3);
     let builder = reqwest::Client::builder().no_proxy();
     let builder = if impatient { builder.timeout(IMPATIENCE) } else { builder };
     let http = builder.build().expect("a client without TLS needs nothing that could be missing");
     for path in ASKED.iter().cycle().skip(client) {
-        // How it is answered is for the metrics to tell.
+        // The metrics count the outcome, so it is ignored here.
         if let Ok(answer) = http.get(format!("{url}{path}")).send().await {
             let _ = answer.bytes().await;
         }
@@ -106,7 +107,7 @@ async fn ask_on(url: String, client: usize) {
     }
 }
 
-/// The next line of the input, until it ends.
+/// Returns the next line of the input, or `None` at its end.
 fn heard() -> Option<String> {
     std::io::stdin().lines().next()?.ok()
 }

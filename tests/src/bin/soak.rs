@@ -1,15 +1,14 @@
-//! Drives both services with mixed load for many minutes, and says what that did to them:
-//! `soak MINUTES`.
+//! Drives both services with mixed load for many minutes, and reports the effects: `soak MINUTES`.
 //!
 //! ```text
 //! clients ──► balancer ──► main-api ×2 ──► proxy ──► balancer ──► aux-service ×2 ──► proxy ──► moto
 //! ```
 //!
-//! Clients are valid, invalid, hostile and slow; AWS and the network between the services fail and
-//! recover; one replica of each service is restarted again and again, and the other one is
-//! watched: what it holds at the end it must have held near the start. No answer may be wrong: not
-//! one lost connection, not one value under another's name, no error without a fault that
-//! explains it. The logs of those that were watched are kept in `target/soak`.
+//! Clients are valid, invalid, hostile and slow. AWS and the network between the services fail and
+//! recover. One replica of each service is restarted again and again. The other one is observed:
+//! its memory and its open files must not grow after the first minute. No response may be wrong: no
+//! connection is lost, no value appears under another name, and no error occurs without a fault
+//! that explains it. The logs of the observed replicas are in `target/soak`.
 #![allow(clippy::print_stdout, reason = "the report is what this program is for")]
 
 use std::{
@@ -40,19 +39,20 @@ use tokio::{
     time::{Instant, interval, sleep, timeout},
 };
 
-/// What goes wrong, between whom, and how.
+/// A fault: its name, the proxy that causes it, and the behaviour of that proxy.
 type Trouble<'a> = (&'a str, &'a Proxy, fn() -> Fault);
 
 const PARAMETERS: usize = 40;
 
-/// After a fault is healed, errors are remembered for a while, calls that hang take their time to
-/// fail, and a circuit that a probe has just opened anew stays open: for 5 s as it is set here.
+/// The time after a fault in which errors are still allowed. Negative entries live for a while,
+/// calls that hang need time to fail, and a circuit that a probe has just opened again stays open
+/// for 5 s with these settings.
 const AFTERMATH: Duration = Duration::from_secs(25);
 
-/// Nothing may keep a client waiting for longer.
+/// The time limit for every response.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// What errors may say while a fault lasts, and for a while after.
+/// The codes that errors may have during a fault, and for a while after it.
 const TROUBLE: [&str; 6] = [
     "aws-throttled",
     "aws-unavailable",
@@ -120,7 +120,7 @@ async fn run(duration: Duration) -> ExitCode {
     let mut samples = Vec::new();
     let watched = [&auxes.steady, &mains.steady];
     let sampling = async {
-        // The first minute fills caches and pools.
+        // The first sample waits a minute, because that minute fills caches and pools.
         let mut minutes = interval(Duration::from_secs(60));
         minutes.tick().await;
         while Instant::now() < end {
@@ -211,7 +211,7 @@ fn report(
 fn common(setup: Setup) -> Setup {
     setup
         .with("CACHE", "on")
-        // Small, so that it is full soon.
+        // The cache is small, so that it fills quickly.
         .with("CACHE_MAX_BYTES", "4MiB")
         .with("SHUTDOWN_DELAY", "2s")
 }
@@ -252,7 +252,7 @@ impl Drop for Tokens {
     }
 }
 
-/// Two replicas behind a balancer: one that stays, and one that comes and goes.
+/// Two replicas behind a balancer: a steady one, and one that is restarted again and again.
 struct Replicas<S> {
     setup: S,
     name: &'static str,
@@ -288,7 +288,8 @@ impl<S: Fn() -> Setup> Replicas<S> {
         self.restarts.fetch_add(1, Relaxed);
     }
 
-    /// How many tasks the steady one had left when it had drained.
+    /// Ends the steady replica and writes its log to a file. Returns the number of tasks that were
+    /// left after its drain.
     async fn end(mut self, world: &World) -> u64 {
         let status = self.steady.terminate().await;
         if !status.success() {
@@ -324,7 +325,7 @@ impl Sample {
     }
 }
 
-/// What clients know and tell.
+/// The state that all clients share, with the results that they report.
 struct World {
     url: String,
     aux_url: String,
@@ -359,7 +360,7 @@ impl World {
             Instant::now() + duration;
     }
 
-    /// Half of the time all is well; the other half something is wrong somewhere.
+    /// Causes the faults in turn until the end, each for 20 s after 45 s without one.
     async fn faults(&self, aws: &Proxy, between: &Proxy, end: Instant) {
         let pause = || Duration::from_secs(20);
         let faults: [Trouble<'_>; 8] = [
@@ -396,7 +397,7 @@ impl World {
             .expect("a client without TLS needs nothing that could be missing")
     }
 
-    /// Asks for what is there, and checks every byte of it.
+    /// Requests existing data, and checks every byte of the response.
     async fn valid_client(self: Arc<Self>) {
         let client = self.client();
         while !self.is_over() {
@@ -432,7 +433,7 @@ impl World {
         }
     }
 
-    /// Asks for what cannot be, and checks how it is refused.
+    /// Sends invalid requests, and checks the errors.
     async fn invalid_client(self: Arc<Self>) {
         let client = self.client();
         let right = self.bearer.as_str();
@@ -470,7 +471,8 @@ impl World {
         }
     }
 
-    /// Sends what no client would. An answer is never a 5xx, and the connection ends soon.
+    /// Sends bytes that no client would send. The response must never be a 5xx, and the connection
+    /// must end soon.
     async fn hostile_client(self: Arc<Self>) {
         let line = "GET /buckets HTTP/1.1\r\nhost: a\r\n";
         while !self.is_over() {
@@ -491,7 +493,7 @@ impl World {
                 self.wrong(format!("{what}: no connection"));
                 continue;
             };
-            // The other side may have closed before it has read all.
+            // The service may close the connection before it has read everything.
             let _ = timeout(PATIENCE, stream.write_all(&bytes)).await;
             let _ = stream.shutdown().await;
             let mut answer = Vec::new();
@@ -506,7 +508,7 @@ impl World {
         }
     }
 
-    /// Sends its request byte by byte, and is served all the same.
+    /// Sends a request byte by byte. The service must respond to it.
     async fn slow_client(self: Arc<Self>) {
         let request = format!(
             "GET /status HTTP/1.1\r\nauthorization: {}\r\nconnection: close\r\n\r\n",
@@ -526,7 +528,7 @@ impl World {
             let mut answer = Vec::new();
             match timeout(PATIENCE, stream.read_to_end(&mut answer)).await {
                 Ok(Ok(_)) if answer.starts_with(b"HTTP/1.1 200") => self.count("slow", "200"),
-                // A drain does not wait for a header that is still on its way.
+                // A drain does not wait for the rest of a request's head.
                 Ok(_) if answer.is_empty() => self.count("slow", "cut off by a restart"),
                 other => {
                     self.wrong(format!("slow: {other:?} {}", String::from_utf8_lossy(&answer)))
@@ -535,7 +537,7 @@ impl World {
         }
     }
 
-    /// Begins requests, and leaves it at that.
+    /// Begins requests and does not complete them.
     async fn half_open_client(self: Arc<Self>) {
         while !self.is_over() {
             let mut held = JoinSet::new();
@@ -558,7 +560,8 @@ impl World {
     }
 }
 
-/// Whether a 200 says what is there. In trouble a part of the inventory may be missing, and is said to be.
+/// Whether the body of a 200 is correct. During a fault, a part of the inventory may be missing if
+/// the response reports it.
 fn is_right(path: &str, number: usize, body: &Value, troubled: bool) -> bool {
     let names = || {
         let mut names: Vec<_> = (0..PARAMETERS).map(|number| format!("/app/n{number}")).collect();
