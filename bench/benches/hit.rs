@@ -1,4 +1,4 @@
-//! What a hit costs in time, on one thread and on two at once, and in allocations.
+//! Costs of a hit in time, on one thread and on two at once, and in allocations.
 //!
 //! `cargo bench -p bench --bench hit` prints both.
 
@@ -32,7 +32,7 @@ struct Bench {
     conditional: HeaderMap,
 }
 
-/// Ten thousand answers, with the metrics of a service that runs.
+/// A cache with ten thousand entries, with the metrics of a service that runs.
 static BENCH: LazyLock<Bench> = LazyLock::new(|| {
     let exporter = Exporter::install("bench", "0").expect("the only recorder");
     let runtime = Runtime::new().expect("a runtime");

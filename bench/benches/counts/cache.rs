@@ -1,4 +1,4 @@
-//! The cache by itself.
+//! Costs of the cache alone.
 
 use std::hint::black_box;
 
@@ -13,7 +13,8 @@ use crate::{
     traffic::runtime,
 };
 
-/// So that one turn after another goes to another part of a filled cache.
+/// The step between the keys of two turns, so that consecutive turns use distant parts of a filled
+/// cache.
 const STRIDE: usize = 7919;
 
 struct Filled {
@@ -26,11 +27,12 @@ impl Filled {
     fn new(keys: usize, bytes: usize) -> Self {
         let keys = filled::keys(keys);
         let cache = filled::filled(&runtime(), &keys, bytes);
-        // The first answer of each key pays for what all others share.
+        // The first lookup of each key pays one-time costs, so it comes before the measurement.
         Self { cache, keys, request: HeaderMap::new() }.answer()
     }
 
-    /// With a request that knows the answer already: each key's is the same.
+    /// Builds a filled cache and a request with the validator of its entries, which is the same for
+    /// each key.
     fn known(keys: usize, bytes: usize) -> Self {
         let mut filled = Self::new(keys, bytes);
         let served = filled
@@ -90,12 +92,13 @@ struct Asked {
     runtime: Runtime,
     cache: Cache<NoSuchThing>,
     keys: Vec<String>,
-    /// What the source answers at once, so that no time of its own is counted.
+    /// The result of a load. It is ready at once, so that the count includes no work of the
+    /// upstream.
     says: Result<Loaded, NoSuchThing>,
 }
 
 impl Asked {
-    /// For a thousand names of which nothing is known yet, in a cache that knows others.
+    /// Builds a thousand names without an entry, in a cache that has entries for others.
     fn new(says: Result<Loaded, NoSuchThing>) -> Self {
         let runtime = runtime();
         let mut keys = filled::keys(10_000 + TIMES);
@@ -108,7 +111,7 @@ impl Asked {
         Self::new(Ok(Loaded { storable, ..filled::loaded(1024) }))
     }
 
-    /// For names that are known not to exist.
+    /// Builds names that have negative entries.
     fn for_what_does_not() -> Self {
         Self::new(Err(NoSuchThing)).get()
     }
@@ -128,7 +131,7 @@ impl Asked {
 
 #[library_benchmark]
 #[bench::negative(Asked::for_what_does_not())]
-// Between the two lies what it costs to keep an answer.
+// The difference between the two is the cost of storing an entry.
 #[bench::miss(Asked::for_what_exists(true))]
 #[bench::miss_not_kept(Asked::for_what_exists(false))]
 fn get(asked: Asked) -> Asked {

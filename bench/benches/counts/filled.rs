@@ -1,4 +1,4 @@
-//! A cache that is filled, as one of a service that has run for a while.
+//! A filled cache, like that of a service that has run for a while.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use shared::{
 };
 use tokio::runtime::Runtime;
 
-/// Nothing grows stale while it is measured.
+/// The lifetime of entries, long enough that none becomes stale during a measurement.
 pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 
-/// What a source says of a name that nobody has given.
+/// The error for a name that does not exist.
 #[derive(Clone)]
 pub(crate) struct NoSuchThing;
 
@@ -26,18 +26,19 @@ impl CacheableError for NoSuchThing {
     }
 }
 
-/// An empty cache with room for anything here, which counts as one of a service does.
+/// Builds an empty cache with room for all entries of these benchmarks, and with the metrics of a
+/// service.
 pub(crate) fn empty() -> Cache<NoSuchThing> {
     Exporter::install("bench", "0").expect("the only recorder");
     Cache::new(Settings { name: "bench", hop: "main-api", max_bytes: 1 << 30 })
 }
 
-/// Names as they are in use.
+/// Returns names of a realistic form.
 pub(crate) fn keys(number: usize) -> Vec<String> {
     (0..number).map(|number| format!("/team/app-{number}/name")).collect()
 }
 
-/// What a source answers: a body of this many bytes, and how its own cache came by it.
+/// Builds the result of a load: a body of this many bytes, and the upstream's `Cache-Status`.
 pub(crate) fn loaded(bytes: usize) -> Loaded {
     let answer = Answer::json(&"x".repeat(bytes)).expect("a string is JSON");
     let mut loaded = Loaded::new(answer, Freshness::new(HOUR, HOUR, HOUR));
@@ -45,7 +46,7 @@ pub(crate) fn loaded(bytes: usize) -> Loaded {
     loaded
 }
 
-/// A cache that holds an answer of this many bytes for each key.
+/// Builds a cache with an entry of this many bytes for each key.
 pub(crate) fn filled(runtime: &Runtime, keys: &[String], bytes: usize) -> Cache<NoSuchThing> {
     let cache = empty();
     for key in keys {

@@ -1,12 +1,12 @@
-//! What each part costs, in instructions: `make microbench`.
+//! Costs of each part, in instructions: `make microbench`.
 //!
-//! Each count is that of [`TIMES`] turns. A single one would depend on where it finds its key and
-//! on the work that moka puts off until some dozens have come together; so many tell what one costs
-//! on average. From run to run a request differs by less than a thousandth, and the cache by itself,
-//! whose keys lie elsewhere each time, by up to a hundredth.
+//! Each count is that of [`TIMES`] turns. The count of a single turn would depend on the place of
+//! its key, and on the work that moka postpones until some dozens of operations have collected; the
+//! sum of many turns shows the average. Between runs, a request differs by less than a thousandth.
+//! The cache alone differs by up to a hundredth, because its keys have another place each time.
 //!
-//! A benchmark is one call of a function of ours. What has a benchmark's name in its own, as each
-//! closure in its body does, would end the counting when it is entered.
+//! A benchmark is one call of a function of ours. Callgrind ends the count when it enters a
+//! function whose name contains the benchmark's name, such as a closure in its body.
 
 use gungraun::{Callgrind, LibraryBenchmarkConfig, main};
 
@@ -20,16 +20,19 @@ use cache::lookups;
 use resilience::{breaker, budget, shield};
 use services::requests;
 
-/// A thousand: the count of one turn is the one that is told less its last three digits.
+/// The number of turns: a thousand, so the count of one turn is the reported count without its last
+/// three digits.
 const TIMES: usize = 1000;
 
 main!(
     config = LibraryBenchmarkConfig::default()
-        // Room for whatever one turn gives back, so that the next one finds it there. Otherwise
-        // glibc keeps seven blocks of a size at hand, and how long it looks for another depends
-        // on everything that was allocated before: by two hundredths from run to run.
+        // The allocator's cache has room for all blocks that one turn frees, so that the next turn
+        // finds them there. By default glibc caches seven blocks of a size, and the search for
+        // another one depends on all earlier allocations: counts would differ by two hundredths
+        // between runs.
         .env("GLIBC_TUNABLES", "glibc.malloc.tcache_count=1000")
-        // The hits and misses of a simulated processor's caches would say more than is true of any.
+        // The simulation is off: the hits and misses of a simulated processor's caches hold for no
+        // real processor.
         .tool(Callgrind::with_args(["--cache-sim=no"])),
     library_benchmark_groups = [lookups, requests, breaker, budget, shield]
 );

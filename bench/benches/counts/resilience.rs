@@ -1,4 +1,4 @@
-//! What is decided before a call is made: the circuit breaker, the retry budget, the quota shield.
+//! Costs of the decisions before a call: the circuit breaker, the retry budget, the quota limiter.
 
 use std::{hint::black_box, time::Duration};
 
@@ -62,7 +62,7 @@ fn refusal(breaker: Breaker) -> Breaker {
 
 library_benchmark_group!(name = breaker, benchmarks = [success, refusal]);
 
-/// Enough calls for each turn to withdraw a retry.
+/// Builds a budget with enough calls for each turn to withdraw a retry.
 fn full() -> Budget {
     call(Budget::new(1.0))
 }
@@ -102,7 +102,7 @@ fn withdrawal(budget: Budget, allowed: bool) -> Budget {
 
 library_benchmark_group!(name = budget, benchmarks = [deposit, withdrawal]);
 
-/// With a rate at which no turn finds it empty, or each.
+/// Builds a limiter with a rate at which its bucket is empty for no turn, or for each.
 fn quota(rate: f64) -> Shield {
     let shield = Shield::new(rate, rate);
     assert!(shield.admit(Group::Reads, Urgency::Miss).is_ok());

@@ -1,4 +1,4 @@
-//! A whole request to either service, answered from its cache.
+//! Costs of a whole request to either service, served from its cache.
 
 use std::{fs, path::Path};
 
@@ -11,13 +11,13 @@ use tokio::{runtime::Runtime, sync::oneshot};
 
 use crate::traffic::{Traffic, runtime};
 
-/// What the embedded backend holds.
+/// A parameter of the embedded backend.
 const PATH: &str = "/param/challenge/kantox";
 
-/// 64 hexadecimal digits, as the documentation makes a token.
+/// A token of 64 hexadecimal digits, the form that the documentation recommends.
 const BEARER: &str = "Bearer 0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
-/// A flag that names a file with the token of [`BEARER`].
+/// Returns a flag that names a file with the token of [`BEARER`].
 fn token_flag() -> String {
     let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("tokens");
     fs::write(&file, BEARER.trim_start_matches("Bearer ")).expect("a file of the build's own");
@@ -29,7 +29,7 @@ fn aux_config(flags: &[String]) -> aux_service::config::Config {
     aux_service::config::Config::parse_from(first.chain(flags.iter().cloned()))
 }
 
-/// As the `main` of aux-service composes it, on the embedded backend.
+/// Composes aux-service like its `main`, on the embedded backend.
 fn aux_service(flags: &[String]) -> (Runtime, impl PublicApi + use<>) {
     let config = aux_config(flags);
     let exporter = exporter();
@@ -41,12 +41,12 @@ fn aux_service(flags: &[String]) -> (Runtime, impl PublicApi + use<>) {
     (runtime, api)
 }
 
-/// As the `main` of main-api composes it, in front of an aux-service.
+/// Composes main-api like its `main`, in front of an aux-service.
 fn main_api(flags: &[String]) -> (Runtime, impl PublicApi + use<>) {
     let exporter = exporter();
     let runtime = runtime();
     let api = runtime.block_on(async {
-        // The one request that is no hit goes over the loopback, before anything is measured.
+        // The one request that is a miss goes over the loopback, before the measurement.
         let listener = server::listen(([127, 0, 0, 1], 0).into()).expect("a port");
         let address = listener.local_addr().expect("its address");
         let aux = aux_config(&[]);
@@ -67,7 +67,7 @@ fn main_api(flags: &[String]) -> (Runtime, impl PublicApi + use<>) {
 }
 
 fn exporter() -> Exporter {
-    // Refused the second time, when main-api finds what aux-service has installed.
+    // The result is ignored: a second call fails, because the logger is installed already.
     let _ = telemetry::init(Some(LogFormat::Json));
     Exporter::install("bench", "0").expect("the only recorder")
 }
@@ -97,7 +97,7 @@ fn unauthorized((runtime, api): Service<impl PublicApi>) -> Traffic {
     Traffic::new(runtime, api, PATH, &headers, StatusCode::UNAUTHORIZED)
 }
 
-/// A route that axum's Router answers.
+/// Requests a route that axum's Router serves.
 fn routed((runtime, api): Service<impl PublicApi>) -> Traffic {
     Traffic::new(runtime, api, "/docs", &[], StatusCode::OK)
 }

@@ -1,4 +1,4 @@
-//! Requests to a service's stack, without the network.
+//! Requests to the stack of a service, without the network.
 
 use std::{hint::black_box, rc::Rc};
 
@@ -11,15 +11,15 @@ use tokio::runtime::Runtime;
 
 use crate::TIMES;
 
-/// A stack, and the request that it is about to answer a thousand times.
+/// A stack, and a request that it serves a thousand times.
 pub(crate) struct Traffic {
-    /// The type of a stack has no name, so the loop over its requests is behind this.
+    /// The loop over the requests. It is boxed, because the type of a stack has no name.
     answer: Box<dyn FnMut()>,
     request: Rc<Parts>,
 }
 
 impl Traffic {
-    /// A request with the headers of an ordinary client and those that are given.
+    /// Builds a request with the headers of an ordinary client and the given ones.
     pub(crate) fn new(
         runtime: Runtime,
         mut api: impl HttpService<Body> + 'static,
@@ -45,17 +45,18 @@ impl Traffic {
                 }
             });
         });
-        // The first requests pay for what all others find: a connection, an entry, each series.
+        // The first requests pay one-time costs: a connection, an entry, each series.
         Self { answer, request }.answer()
     }
 
-    /// Answers it. The copies of the request are in the count, in place of reading it.
+    /// Serves the requests. The count includes the copies of the request, which stand for parsing
+    /// it.
     pub(crate) fn answer(mut self) -> Self {
         (self.answer)();
         self
     }
 
-    /// Does no more than copy it.
+    /// Copies the requests and does nothing else.
     pub(crate) fn copy(self) -> Self {
         for _ in 0..TIMES {
             black_box(copy(&self.request));
@@ -68,7 +69,7 @@ fn copy(parts: &Parts) -> Request<Body> {
     Request::from_parts(black_box(parts).clone(), Body::empty())
 }
 
-/// One thread, so that nothing goes on beside what is measured.
+/// Builds a runtime with one thread, so that nothing runs beside the measured code.
 pub(crate) fn runtime() -> Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
 }

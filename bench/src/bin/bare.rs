@@ -1,7 +1,8 @@
-//! A constant answer from hyper and tokio, with nothing around it: the most that a service on them
-//! could reach.
+//! A constant response from hyper and tokio, with nothing around it: the upper bound for a service
+//! that uses them.
 //!
-//! One thread, no router, no middleware, no metrics; the body is `x` as often as is said.
+//! The server has one thread, no router, no middleware and no metrics. The body consists of a given
+//! number of `x`.
 
 use std::{convert::Infallible, net::SocketAddr};
 
@@ -21,11 +22,11 @@ use tokio::net::TcpListener;
 #[derive(Parser)]
 #[command(about = "Answers every request with the same body, as fast as hyper can")]
 struct Config {
-    /// Where to listen
+    /// Address to listen on
     #[arg(long, value_name = "ADDR")]
     listen_addr: SocketAddr,
 
-    /// Bytes of the body
+    /// Length of the body in bytes
     #[arg(long, value_name = "BYTES")]
     body_bytes: usize,
 }
@@ -49,9 +50,9 @@ async fn main() -> anyhow::Result<()> {
             std::future::ready(Ok::<_, Infallible>(response))
         });
         tokio::spawn(
-            // A client that leaves in the middle is none of our business here.
+            // A client that closes its connection early does not matter here.
             http1::Builder::new()
-                // Without it hyper would take a timer for every request.
+                // Without this setting, hyper would start a timer for every request.
                 .header_read_timeout(None)
                 .pipeline_flush(true)
                 .serve_connection(TokioIo::new(stream), service),

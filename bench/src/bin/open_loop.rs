@@ -1,12 +1,12 @@
-//! Asks at a fixed rate, however slow the answers are, and says how long they took.
+//! Sends requests at a fixed rate, even if responses are slow, and reports their latency.
 //!
-//! A closed-loop generator asks again only when it has been answered: while a server stalls, it
-//! asks nothing, and the stall counts as one slow answer instead of the thousand that a steady
-//! stream of clients would have seen. Here every request has a time at which it is due, and its
-//! latency counts from then on, also when no connection was free to send it.
+//! A closed-loop generator sends the next request only after a response. While a server stalls, it
+//! sends nothing, so the stall counts as one slow response instead of the thousand that a steady
+//! stream of clients would have seen. Here every request has a due time, and its latency counts
+//! from then on, even if no connection was free to send it.
 //!
-//! It waits for a due time by looking at the clock again and again, because the runtime's timer
-//! has a grain of a millisecond: it wants a core of its own.
+//! The generator polls the clock until a due time, because the runtime's timer has a resolution of
+//! a millisecond. It needs a core of its own.
 
 use std::{future::poll_fn, net::SocketAddr, time::Duration};
 
@@ -29,21 +29,21 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-/// An answer that takes longer is an error.
+/// The timeout of a response. A slower response is an error.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// A request that is sent this long after it was due is counted as late: all connections were
-/// waiting for answers, or the generator itself was too slow.
+/// The delay after its due time from which a request counts as late: all connections were waiting
+/// for responses, or the generator itself was too slow.
 const LATE: Duration = Duration::from_millis(1);
 
 #[derive(Parser)]
 #[command(about = "Asks at a fixed rate, and prints as JSON how long the answers took")]
 struct Config {
-    /// Whom to ask
+    /// Address of the server
     #[arg(value_name = "ADDR")]
     address: SocketAddr,
 
-    /// What to ask for
+    /// Path to request
     #[arg(value_name = "PATH")]
     path: String,
 
@@ -51,23 +51,23 @@ struct Config {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     rate: u32,
 
-    /// For how long
+    /// Duration of the load
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     duration: Duration,
 
-    /// Connections that stay open, and so the most requests at once
+    /// Number of open connections, which bounds the concurrent requests
     #[arg(long, value_name = "N", default_value_t = 32)]
     connections: usize,
 
-    /// A header of every request; may be repeated
+    /// Header of every request; may be repeated
     #[arg(long, value_name = "NAME: VALUE", value_parser = header)]
     header: Vec<(HeaderName, HeaderValue)>,
 
-    /// The status of a right answer; any other is an error
+    /// Status of a correct response; any other is an error
     #[arg(long, value_name = "STATUS", default_value = "200")]
     status: StatusCode,
 
-    /// The length of a right answer's body; any other is an error
+    /// Length of a correct response's body in bytes; any other is an error
     #[arg(long, value_name = "BYTES")]
     body_bytes: usize,
 }
@@ -77,8 +77,8 @@ fn header(text: &str) -> anyhow::Result<(HeaderName, HeaderValue)> {
     Ok((name.trim().parse()?, value.trim().parse()?))
 }
 
-/// When the next request is due. Whoever holds the lock waits for that time; the others wait for
-/// the lock, so one task at a time looks at the clock.
+/// The due time of the next request. The task that holds the lock waits for that time, and the
+/// others wait for the lock, so one task at a time polls the clock.
 struct Schedule {
     next: Mutex<u64>,
     count: u64,
@@ -94,7 +94,8 @@ impl Schedule {
         Self { next: Mutex::new(0), count, interval, start: Instant::now() }
     }
 
-    /// Comes back when a request is due, with the time at which it was.
+    /// Waits until a request is due, and returns its due time. Returns `None` at the end of the
+    /// load.
     async fn due(&self) -> Option<Instant> {
         let mut next = self.next.lock().await;
         if *next == self.count {
@@ -111,13 +112,13 @@ impl Schedule {
 
 const GROWS: &str = "a histogram that was given no bounds grows as it must";
 
-/// What one connection saw, or all of them together.
+/// The results of one connection, or of all of them together.
 struct Seen {
-    /// In microseconds, right answers only.
+    /// The latencies of correct responses, in microseconds.
     latencies: Histogram<u64>,
     errors: u64,
     late: u64,
-    /// The first error, for the person who has to find out why.
+    /// The first error, for the person who looks for the reason.
     error: Option<String>,
 }
 
@@ -128,7 +129,7 @@ impl Seen {
     }
 
     fn record(&mut self, latency: Duration) {
-        // Not `saturating_record`, which would not let it grow.
+        // `saturating_record` would not let the histogram grow.
         self.latencies.record(latency.as_micros() as u64).expect(GROWS);
     }
 
@@ -146,7 +147,7 @@ async fn main() -> anyhow::Result<()> {
     let config: &'static Config = Box::leak(Box::new(Config::parse()));
     ensure!(config.connections > 0, "--connections must be at least 1");
 
-    // Connecting is not measured, and a server that is not there is no result.
+    // The measurement excludes connecting, and a server that refuses connections gives no result.
     let mut connections = Vec::new();
     for _ in 0..config.connections {
         connections.push(connect(config).await?);
@@ -182,7 +183,7 @@ async fn main() -> anyhow::Result<()> {
 
 type Connection = SendRequest<Empty<Bytes>>;
 
-/// Takes whatever is due next until nothing is left.
+/// Sends the requests that are due until none is left.
 async fn ask(config: &Config, schedule: &Schedule, mut connection: Connection) -> Seen {
     let mut seen = Seen::new();
     while let Some(due) = schedule.due().await {
@@ -193,7 +194,7 @@ async fn ask(config: &Config, schedule: &Schedule, mut connection: Connection) -
             Err(error) => {
                 seen.errors += 1;
                 seen.error.get_or_insert_with(|| format!("{error:#}"));
-                // Whatever state it is in, nobody can use it again.
+                // The connection is in an unknown state, so it is replaced.
                 if let Ok(new) = connect(config).await {
                     connection = new;
                 }
@@ -209,7 +210,7 @@ async fn connect(config: &Config) -> anyhow::Result<Connection> {
         .with_context(|| format!("cannot connect to {}", config.address))?;
     stream.set_nodelay(true)?;
     let (sender, connection) = handshake(TokioIo::new(stream)).await?;
-    // How it ends, the request that is under way is told as well.
+    // The task's result is ignored, because a request in flight gets the same error.
     tokio::spawn(connection);
     Ok(sender)
 }
