@@ -1,4 +1,4 @@
-//! The `Authorization` header of a request: nothing but a token of the file opens the door.
+//! The `Authorization` header of a request: only a token of the file is accepted.
 #![no_main]
 
 use std::{io::Write, str::FromStr, sync::LazyLock};
@@ -16,7 +16,7 @@ static ACCEPTED: LazyLock<Accepted> = LazyLock::new(|| {
         .expect("the folder for temporary files is writable");
     let file = TokenFile::from_str(path.to_str().expect("UTF-8")).expect("usable");
     let _ = std::fs::remove_file(path);
-    // It follows the file in a task that this runtime never gets to run.
+    // A task of this runtime watches the file. The runtime never runs it.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
     let _entered = Box::leak(Box::new(runtime.expect("it needs nothing"))).enter();
     Accepted::follow(&file)

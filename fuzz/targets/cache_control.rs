@@ -1,4 +1,4 @@
-//! `Cache-Control` and `Age` of an upstream's answer: whatever they say, freshness is bounded.
+//! `Cache-Control` and `Age` of an upstream's response: freshness has a bound for any values.
 #![no_main]
 
 use std::time::Duration;
@@ -24,7 +24,7 @@ fuzz_target!(|input: (Vec<Vec<u8>>, Vec<u8>, u32)| {
     let bound = freshness.bound();
     assert_eq!(freshness.state(bound), State::Gone);
     assert!(freshness.remaining() <= bound);
-    // What is told to the next hop says the same.
+    // The header for the next hop has the same meaning.
     let mut told = HeaderMap::new();
     told.insert(header::CACHE_CONTROL, freshness.cache_control());
     let again = Freshness::read(&told, Duration::ZERO).expect("it is told that it may be kept");

@@ -11,7 +11,7 @@ const ROUTES: [(RouteId, &str); 5] = [
     (RouteId::Params, "parameters"),
     (RouteId::Param, "value"),
     (RouteId::Values, "values"),
-    // Passed on as it is.
+    // The body is passed on unchanged.
     (RouteId::Status, "service"),
 ];
 

@@ -1,4 +1,4 @@
-//! `If-None-Match` of a client: only a tag that stands in it makes a 304.
+//! `If-None-Match` of a client: only a tag that the header contains causes a 304.
 #![no_main]
 
 use http::{HeaderMap, HeaderValue, header};
@@ -18,7 +18,7 @@ fuzz_target!(|input: (Vec<Vec<u8>>, Vec<u8>)| {
         line.contains(&b'*') || line.windows(text.len()).any(|part| part == text.as_bytes())
     };
     assert!(!is_current(&headers, tag) || lines.iter().any(holds));
-    // The tag alone always matches.
+    // A header that holds only the tag always matches.
     headers.insert(header::IF_NONE_MATCH, text);
     assert!(is_current(&headers, tag));
 });

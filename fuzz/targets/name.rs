@@ -1,9 +1,9 @@
-//! Names, paths and prefixes of parameters, as clients and operators write them.
+//! Names, paths and prefixes of parameters from clients and operators.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 
-// The file itself, since its package would bring the whole AWS SDK along.
+// The target includes the file itself, because its package depends on the whole AWS SDK.
 #[allow(dead_code)]
 #[path = "../../aux/src/name.rs"]
 mod name;
@@ -30,7 +30,8 @@ fuzz_target!(|input: (&str, &str)| {
         assert!(level.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b)), "{bare}");
     }
     if let Ok(prefixes) = &prefixes {
-        // Computed anew, level by level: what is allowed has one of the prefixes for its start.
+        // Computes the result again, level by level: an allowed name begins with one of the
+        // prefixes.
         let shown = prefixes.to_string();
         let mut paths = shown.split(',').map(|path| path.trim_matches('/'));
         let starts = |path: &str| {

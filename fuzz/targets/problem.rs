@@ -1,4 +1,4 @@
-//! An error of an upstream: its body, and what its headers add.
+//! The error of an upstream: its body, and the members that its headers add.
 #![no_main]
 
 use http::{HeaderMap, HeaderValue, header};
@@ -16,6 +16,6 @@ fuzz_target!(|input: (&[u8], &[u8])| {
     let told = serde_json::to_vec(&problem).expect("strings and numbers");
     let again: Problem = serde_json::from_slice(&told).expect("what we wrote");
     assert_eq!((again.status(), &again.code), (problem.status(), &problem.code));
-    // The answer that it becomes has a status that exists.
+    // The resulting response has a valid status.
     assert!((100..1000).contains(&problem.status().as_u16()));
 });

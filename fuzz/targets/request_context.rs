@@ -1,4 +1,4 @@
-//! The ids of a request: whatever comes in, what goes on is well-formed.
+//! The IDs of a request: for any input, the outgoing headers are well-formed.
 #![no_main]
 
 use http::{HeaderMap, HeaderValue};
@@ -22,7 +22,7 @@ fuzz_target!(|input: [Vec<u8>; 3]| {
     assert_eq!(lengths, [2, 32, 16, 2]);
     assert!(traceparent.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-'));
     assert!(!traceparent[3..].starts_with(&"0".repeat(32)));
-    // It is accepted by the next hop, which stays in the same trace.
+    // The next hop accepts the headers and stays in the same trace.
     let mut next = HeaderMap::new();
     RequestContext::from_headers(&sent).inject(&mut next);
     assert_eq!(&next[&REQUEST_ID], id);

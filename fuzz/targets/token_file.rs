@@ -1,4 +1,5 @@
-//! The content of a token file: what is taken can be sent and shown, and no reason quotes a token.
+//! The content of a token file: an accepted token makes a valid and sensitive header, and no error
+//! quotes a token.
 #![no_main]
 
 use std::{fs, path::PathBuf, str::FromStr, sync::LazyLock};
