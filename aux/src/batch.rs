@@ -27,7 +27,7 @@ const BATCH_WINDOW: Duration = Duration::from_millis(3);
 pub trait Source: Send + Sync + 'static {
     async fn get_one(&self, name: &str, urgency: Urgency) -> Result<Parameter, Error>;
 
-    /// Gets up to [`MAX_BATCH`] distinct names. Returns one result per name, in the order of the
+    /// Gets up to `MAX_BATCH` distinct names. Returns one result per name, in the order of the
     /// names. The outer error concerns the call as a whole.
     async fn get_many(
         &self,

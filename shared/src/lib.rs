@@ -1,4 +1,4 @@
-//! What both services must agree on, or must do in the same way.
+//! The parts that both services share: contracts, and behaviour that must be the same.
 //!
 //! Read in this order: [`wire`], [`problem`] and [`routes`] are the contract on the network,
 //! [`cache`] and [`http_cache`] hold responses, [`auth`] and [`server`] bring requests to them.

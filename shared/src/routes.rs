@@ -35,7 +35,7 @@ pub enum RouteId {
     Metrics,
 }
 
-/// What the table says of a route.
+/// One row of the table.
 #[derive(Clone, Copy, Debug)]
 pub struct Route {
     pub id: RouteId,
@@ -45,7 +45,7 @@ pub struct Route {
     pub operation: &'static str,
     pub summary: &'static str,
     pub description: &'static str,
-    /// What the parameter in the path means, and an example of it.
+    /// The meaning of the parameter in the path, with an example.
     pub parameter: Option<Parameter>,
     /// Whether dispatch serves the route from the cache. Such a response says how
     /// long it is fresh, and it has a validator.
@@ -146,7 +146,7 @@ impl Route {
 }
 
 impl RouteId {
-    /// What the table says of this route.
+    /// The row of this route.
     pub fn route(self) -> &'static Route {
         // The table is in the order of the variants; a test checks it.
         &TABLE[self as usize]

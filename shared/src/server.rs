@@ -1,8 +1,8 @@
 //! The life of a process: listen, answer probes, serve, and end without dropping a request.
 //!
-//! Read in this order: [`stack`] is the one order of layers, each layer has a file of its own, and
-//! [`dispatch`] is the service below them. [`listener`] and [`connection`] carry requests to the
-//! stack, and this file starts and ends it all.
+//! Read in this order: `stack` is the one order of layers, each layer has a file of its own, and
+//! `dispatch` is the service below them. `listener` and `connection` carry requests to the stack,
+//! and this file starts and ends it all.
 
 use std::{
     future::Future,
@@ -71,7 +71,7 @@ pub struct App<S> {
 ///
 /// # Errors
 ///
-/// Those of `main`, or the system has no threads for a runtime.
+/// `main` failed, or the system has no threads for a runtime.
 pub fn block_on(main: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
     let runtime = Builder::new_multi_thread().enable_all().build()?;
     let result = runtime.block_on(main);

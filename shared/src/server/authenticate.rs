@@ -9,7 +9,7 @@ use tower_http::validate_request::ValidateRequest;
 use super::request::RequestInfo;
 use crate::{auth::Accepted, routes::Tag};
 
-/// `None`: every request passes.
+/// The accepted tokens. Without any, every request passes.
 #[derive(Clone)]
 pub(crate) struct Authenticate(pub(crate) Option<Accepted>);
 

@@ -167,7 +167,7 @@ impl Activity {
     }
 
     /// Orders connections for eviction, the least useful first: those without any request before
-    /// the others, and of each the longest in their phase. `None`: the service works on a response.
+    /// the others, and of each the longest in their phase. A connection whose response the service works on has no rank.
     pub(super) fn eviction_rank(&self) -> Option<(bool, Ticks)> {
         let (phase, since) = self.state();
         (phase != Phase::Processing).then(|| (self.used.load(Relaxed), since))

@@ -33,7 +33,7 @@ use crate::{
 /// The cacheable routes of a service.
 pub trait CachedRoutes: Send + Sync + 'static {
     /// Looks up the response for a cache key, without waiting and without a call: a fresh or stale
-    /// entry, or a negative one. `None`: the response has to be [loaded](Self::load). It records the
+    /// entry, or a negative one. Without one, the response has to be [loaded](Self::load). It records the
     /// outcome, because the caller always sends the result.
     fn lookup(&self, key: &str, now: Instant) -> Option<Result<Served, Problem>>;
 

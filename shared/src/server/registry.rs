@@ -46,7 +46,7 @@ struct Open {
 
 struct Connection {
     activity: Arc<Activity>,
-    /// `None` until its task is spawned.
+    /// Set once the task is spawned.
     task: Option<AbortHandle>,
 }
 

@@ -1,4 +1,4 @@
-//! What the layers of the stack share: the facts about a request, and the form of a response.
+//! The types that the layers of the stack share: facts about a request, and the form of a response.
 
 use std::{convert::Infallible, time::Duration};
 

@@ -41,7 +41,7 @@ pub(crate) struct RequestLogLayer {
     pub(crate) kind: RequestKind,
 }
 
-/// How requests are logged, traced and counted.
+/// The rules by which requests are logged, traced and counted.
 #[derive(Clone, Copy)]
 pub(crate) struct RequestKind {
     pub(crate) access_log: AccessLog,
@@ -166,7 +166,7 @@ impl RequestRecord {
         self.span.tell("http.request.method", self.method);
         self.span.tell("http.route", label(self.route));
         self.span.tell("http.response.status_code", i64::from(response.status().as_u16()));
-        // How each cache on the way handled the request: a hit, a stale response, a call.
+        // The handling by each cache on the way: a hit, a stale response, a call.
         if let Some(status) = response.headers().get(header::CACHE_STATUS) {
             self.span.tell("cache.status", String::from_utf8_lossy(status.as_bytes()).into_owned());
         }
