@@ -8,6 +8,9 @@ say "rustfmt"
 cargo fmt --all --check
 say "clippy"
 cargo clippy --locked --workspace --all-targets --quiet -- -D warnings
+say "sentences of comments"
+need python3 "it reads the comments"
+python3 checks/sentences.py
 say "rustdoc"
 RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items --quiet
 cargo_tool cargo-deny 0.20.2
