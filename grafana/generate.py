@@ -462,6 +462,17 @@ GATEWAY_ROW = [
         unit="percentunit", thresholds=steps((GREEN, None), (RED, 0.2)), soft_max=0.25,
     ),
     graph(
+        "Connections to aux-service", "Attempts a second over an existing connection, connections opened a second, and connections that ended before a response. aux-service closes each after `MAX_CONNECTION_AGE`, so that calls spread over its replicas.",
+        [(f"sum({rate('upstream_connections_reused_total')})", "reused"),
+         (f"sum({rate('upstream_connections_opened_total')})", "opened"),
+         (f"sum({rate('upstream_connection_resets_total')})", "reset")],
+        unit="reqps",
+    ),
+    graph(
+        "Connections of clients", "Open connections of each pod.",
+        [(selected("http_connections_open"), "{{pod}}")],
+    ),
+    graph(
         "Refusals", "Requests a second that were turned away: by the open circuit, for want of room (`MAX_IN_FLIGHT`), or answered 503 for any reason.",
         [(f"sum({rate('upstream_requests_total', CIRCUIT_OPEN)} or 0 * {selected('requests_shed_total')})", "circuit open"),
          (f"sum({rate('requests_shed_total')})", "overloaded"),
