@@ -87,7 +87,7 @@ where
         });
         match position {
             Some((index, received_at)) => CountFuture::Cacheable {
-                pending: Pending::new(&self.cacheable, index),
+                request: Counted { cacheable: Arc::clone(&self.cacheable), index, pending: false },
                 received_at,
                 inner: self.inner.call(request),
             },
@@ -102,7 +102,7 @@ where
 pin_project! {
     #[project = CountProjection]
     pub(crate) enum CountFuture<F, P> {
-        Cacheable { #[pin] inner: F, pending: Pending, received_at: Instant },
+        Cacheable { #[pin] inner: F, request: Counted, received_at: Instant },
         // Boxed, because it is so large that moving it would slow down the cacheable routes.
         Other { inner: Pin<Box<P>> },
     }
@@ -119,10 +119,13 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer> {
         match self.project() {
-            CountProjection::Cacheable { inner, pending, received_at } => {
-                let Ok(response) = ready!(inner.poll(cx));
+            CountProjection::Cacheable { inner, request, received_at } => {
+                let Poll::Ready(Ok(response)) = inner.poll(cx) else {
+                    request.set_pending();
+                    return Poll::Pending;
+                };
                 let elapsed = received_at.elapsed();
-                pending.series().answered(response.status(), |series| series.count(elapsed));
+                request.series().answered(response.status(), |series| series.count(elapsed));
                 Poll::Ready(Ok(response))
             }
             CountProjection::Other { inner } => {
@@ -163,25 +166,31 @@ impl RouteSeries {
     }
 }
 
-/// Counts a request among those under way until it is dropped.
-pub(crate) struct Pending {
+/// A request of a cacheable route.
+pub(crate) struct Counted {
     cacheable: Arc<[RouteSeries]>,
     index: usize,
+    /// Whether the gauge of requests under way counts it. A hit is over within one poll.
+    pending: bool,
 }
 
-impl Pending {
-    fn new(cacheable: &Arc<[RouteSeries]>, index: usize) -> Self {
-        cacheable[index].pending().increment(1);
-        Self { cacheable: Arc::clone(cacheable), index }
-    }
-
+impl Counted {
     fn series(&self) -> &RouteSeries {
         &self.cacheable[self.index]
     }
+
+    /// The response is not ready: counts the request among those under way until it is dropped.
+    fn set_pending(&mut self) {
+        if !std::mem::replace(&mut self.pending, true) {
+            self.series().pending().increment(1);
+        }
+    }
 }
 
-impl Drop for Pending {
+impl Drop for Counted {
     fn drop(&mut self) {
-        self.series().pending().decrement(1);
+        if self.pending {
+            self.series().pending().decrement(1);
+        }
     }
 }
