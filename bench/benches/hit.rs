@@ -41,7 +41,7 @@ static BENCH: LazyLock<Bench> = LazyLock::new(|| {
     let cache = filled(&runtime, &keys, BODY);
     let mut conditional = HeaderMap::new();
     let served = cache.lookup(&keys[0], Instant::now()).expect("it is cached").ok().expect("a hit");
-    conditional.insert(header::IF_NONE_MATCH, served.answer().etag().expect("a tag").header());
+    conditional.insert(header::IF_NONE_MATCH, served.body().etag().expect("a tag").header());
     Bench { runtime, cache, keys, plain: HeaderMap::new(), conditional }
 });
 

@@ -165,7 +165,7 @@ async fn with_deadline(
 
 /// Parses the list in one of our own responses.
 fn parse<T: DeserializeOwned>(served: &Served) -> Aggregated<T> {
-    serde_json::from_slice(served.answer().body()).expect("its body is this type's JSON")
+    serde_json::from_slice(served.body().bytes()).expect("its body is this type's JSON")
 }
 
 async fn status(State(gateway): State<Gateway>, deadline: Extension<Deadline>) -> Json<Status> {

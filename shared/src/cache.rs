@@ -9,7 +9,7 @@
 //!
 //! ```
 //! use std::time::Duration;
-//! use shared::cache::{Answer, Cache, CacheableError, Disposition, Loaded, Mode, Settings};
+//! use shared::cache::{Cache, CacheableError, CachedBody, Disposition, Loaded, Mode, Settings};
 //! use shared::http_cache::Freshness;
 //!
 //! #[derive(Clone, Debug)]
@@ -41,18 +41,18 @@
 //! let found = match cache.lookup("/app/name", tokio::time::Instant::now()) {
 //!     Some(found) => found,
 //!     None => cache
-//!         .get("/app/name", Mode::Normal, |attempt| async move {
+//!         .get("/app/name", Mode::Normal, |context| async move {
 //!             // This code runs in its own task. The task outlives the caller and inherits only
 //!             // its request id.
-//!             // A quota limiter decides by `attempt.urgency`.
-//!             let answer = Answer::json(&"what the source says").expect("a string is JSON");
+//!             // A quota limiter decides by `context.priority`.
+//!             let body = CachedBody::json(&"the value").expect("a string is JSON");
 //!             let minute = Duration::from_secs(60);
-//!             Ok(Loaded::new(answer, Freshness::new(minute, minute, 60 * minute).jittered(0.1)))
+//!             Ok(Loaded::new(body, Freshness::new(minute, minute, 60 * minute).jittered(0.1)))
 //!         })
 //!         .await,
 //! };
 //!
-//! let response = found.expect("the source answers").response(&request);
+//! let response = found.expect("the load succeeds").response(&request);
 //! assert_eq!(response.headers()["cache-status"], "aux-service; fwd=miss; stored");
 //! # });
 //! ```
@@ -73,31 +73,31 @@
 
 use std::sync::Arc;
 
-mod answer;
+mod body;
 mod entry;
-mod flight;
+mod inner;
 mod load;
 mod metrics;
 mod negative;
 mod served;
-mod spaces;
+mod single_flight;
 mod store;
 
 use http::HeaderMap;
 use tokio::time::Instant;
 
 use entry::Entry;
-use flight::Landed;
+use inner::{CacheInner, LoadDecision, LoadGuard, Lookup};
 use metrics::{Evictions, Metrics};
-use spaces::{Boarding, Look, Spaces};
+use single_flight::LoadOutcome;
 
 use crate::{
     http_cache::{Forward, Handling, forces_revalidation},
     telemetry::RequestContext,
 };
 
-pub use answer::Answer;
-pub use load::{Attempt, CacheableError, Disposition, Loaded, Previous, Urgency};
+pub use body::CachedBody;
+pub use load::{CacheableError, Disposition, LoadContext, Loaded, Priority, Stored};
 pub use metrics::{Outcome, SERVED_AGE, SERVED_AGE_BUCKETS};
 pub use served::{Cause, Failed, Served};
 
@@ -107,7 +107,7 @@ pub struct Cache<E> {
     hop: &'static str,
     metrics: Arc<Metrics>,
     /// Absent while the cache is off.
-    spaces: Option<Arc<Spaces<E>>>,
+    inner: Option<Arc<CacheInner<E>>>,
 }
 
 /// The name and the memory bound of a cache.
@@ -149,8 +149,8 @@ pub struct Stats {
 impl<E: CacheableError> Cache<E> {
     pub fn new(settings: Settings) -> Self {
         let Settings { name, hop, max_bytes } = settings;
-        let spaces = Spaces::new(hop, max_bytes, Evictions::new(name));
-        Self { hop, metrics: Arc::new(Metrics::new(name)), spaces: Some(Arc::new(spaces)) }
+        let inner = CacheInner::new(hop, max_bytes, Evictions::new(name));
+        Self { hop, metrics: Arc::new(Metrics::new(name)), inner: Some(Arc::new(inner)) }
     }
 
     /// Creates a cache that stores nothing and passes every request to the upstream. It ignores
@@ -158,7 +158,7 @@ impl<E: CacheableError> Cache<E> {
     pub fn off(settings: Settings) -> Self {
         Evictions::new(settings.name);
         let metrics = Arc::new(Metrics::new(settings.name));
-        Self { hop: settings.hop, metrics, spaces: None }
+        Self { hop: settings.hop, metrics, inner: None }
     }
 
     /// Looks up a key without waiting and without a load. Returns a fresh entry, a negative entry,
@@ -167,7 +167,7 @@ impl<E: CacheableError> Cache<E> {
     ///
     /// The outcome is counted, so the caller must send the result.
     pub fn lookup(&self, key: &str, now: Instant) -> Option<Result<Served, Failed<E>>> {
-        let found = self.spaces.as_ref()?.ready(key, now)?;
+        let found = self.inner.as_ref()?.lookup_hit(key, now)?;
         self.count(&found);
         Some(found)
     }
@@ -178,11 +178,11 @@ impl<E: CacheableError> Cache<E> {
     /// off, each request makes its own load, and the load ends with this future.
     pub async fn get<F, Fut>(&self, key: &str, mode: Mode, load: F) -> Result<Served, Failed<E>>
     where
-        F: FnOnce(Attempt) -> Fut + Send + 'static,
+        F: FnOnce(LoadContext) -> Fut + Send + 'static,
         Fut: Future<Output = Result<Loaded, E>> + Send + 'static,
     {
-        let result = match &self.spaces {
-            Some(spaces) => self.read_through(spaces, key, mode, load).await,
+        let result = match &self.inner {
+            Some(inner) => self.read_through(inner, key, mode, load).await,
             None => self.bypass(key, load).await,
         };
         self.count(&result);
@@ -199,16 +199,16 @@ impl<E: CacheableError> Cache<E> {
     /// Drops the entry under a key. Requests that wait for a load in progress get its result. The
     /// result is not stored, because the load may have read the old value.
     pub fn invalidate(&self, key: &str) {
-        if let Some(spaces) = &self.spaces {
-            spaces.invalidate(key);
+        if let Some(inner) = &self.inner {
+            inner.invalidate(key);
         }
     }
 
     /// Drops expired entries and updates the gauges. The owner of the cache must call it every few
     /// seconds.
     pub fn sync(&self) {
-        if let Some(spaces) = &self.spaces {
-            spaces.settle();
+        if let Some(inner) = &self.inner {
+            inner.run_pending_tasks();
         }
         let stats = self.stats();
         // Gauges are floats. Both numbers stay far below the largest integer that a float holds
@@ -218,53 +218,54 @@ impl<E: CacheableError> Cache<E> {
     }
 
     pub fn stats(&self) -> Stats {
-        let spaces = self.spaces.as_ref();
+        let inner = self.inner.as_ref();
         Stats {
-            entries: spaces.map_or(0, |spaces| spaces.entries()),
-            bytes: spaces.map_or(0, |spaces| spaces.bytes()),
+            entries: inner.map_or(0, |inner| inner.entry_count()),
+            bytes: inner.map_or(0, |inner| inner.bytes()),
         }
     }
 
     async fn read_through<F, Fut>(
         &self,
-        spaces: &Arc<Spaces<E>>,
+        inner: &Arc<CacheInner<E>>,
         key: &str,
         mode: Mode,
         load: F,
     ) -> Result<Served, Failed<E>>
     where
-        F: FnOnce(Attempt) -> Fut + Send + 'static,
+        F: FnOnce(LoadContext) -> Fut + Send + 'static,
         Fut: Future<Output = Result<Loaded, E>> + Send + 'static,
     {
         // The first lookup takes no lock. Most requests end with it.
-        match spaces.look(key, mode, Instant::now()) {
-            Look::Answer(served) => return Ok(served),
-            Look::NoSuchThing(failed) => return Err(failed),
-            Look::Refresh(_) | Look::Load { .. } => {}
+        match inner.lookup(key, mode, Instant::now()) {
+            Lookup::Hit(served) => return Ok(served),
+            Lookup::NegativeHit(failed) => return Err(failed),
+            Lookup::Refresh(_) | Lookup::Load { .. } => {}
         }
-        let mut may_join_lesser = true;
+        let mut may_retry = true;
         loop {
-            match spaces.board(key, mode) {
-                Boarding::Settled(result) => return result,
-                Boarding::Refresh(served, landing) => {
-                    take_off(landing, load);
+            match inner.lookup_or_start_load(key, mode) {
+                LoadDecision::Served(result) => return result,
+                LoadDecision::Refresh(served, guard) => {
+                    spawn_load(guard, load);
                     return Ok(served);
                 }
-                Boarding::Lead(landing, why) => {
-                    let flight = landing.flight();
-                    take_off(landing, load);
-                    let landed = flight.landed().await;
-                    return self.arrive(spaces, key, &landed, why, false);
+                LoadDecision::StartLoad(guard, reason) => {
+                    let in_flight = guard.in_flight();
+                    spawn_load(guard, load);
+                    let outcome = in_flight.wait().await;
+                    return self.result_of(inner, key, &outcome, reason, false);
                 }
-                Boarding::Join(flight, urgency, why) => {
-                    let lesser = flight.urgency < urgency;
-                    let landed = flight.landed().await;
-                    let result = self.arrive(spaces, key, &landed, why, true);
-                    let failed = matches!(&*landed, Landed::Failed(_) | Landed::Panicked);
-                    // The load that this request joined had a lower urgency, so the quota limiter
-                    // may have rejected it. Retry once with the request's own urgency.
-                    if result.is_err() && failed && lesser && may_join_lesser {
-                        may_join_lesser = false;
+                LoadDecision::AwaitLoad(in_flight, priority, reason) => {
+                    let lower = in_flight.priority < priority;
+                    let outcome = in_flight.wait().await;
+                    let result = self.result_of(inner, key, &outcome, reason, true);
+                    let failed =
+                        matches!(&*outcome, LoadOutcome::Failed(_) | LoadOutcome::Panicked);
+                    // The load that this request joined had a lower priority, so the quota limiter
+                    // may have rejected it. Retry once with the request's own priority.
+                    if result.is_err() && failed && lower && may_retry {
+                        may_retry = false;
                         continue;
                     }
                     return result;
@@ -273,33 +274,35 @@ impl<E: CacheableError> Cache<E> {
         }
     }
 
-    fn arrive(
+    fn result_of(
         &self,
-        spaces: &Spaces<E>,
+        inner: &CacheInner<E>,
         key: &str,
-        landed: &Landed<E>,
-        why: Forward,
+        load_outcome: &LoadOutcome<E>,
+        reason: Forward,
         collapsed: bool,
     ) -> Result<Served, Failed<E>> {
         let now = Instant::now();
-        let answered = if collapsed { Outcome::Coalesced } else { Outcome::Miss };
-        let forwarded = |stored| Handling::Forwarded { why, stored, collapsed };
-        let (cause, outcome, expires_in, stored) = match landed {
-            Landed::Answer { entry, stored } => {
+        let served_outcome = if collapsed { Outcome::Coalesced } else { Outcome::Miss };
+        let forwarded = |stored| Handling::Forwarded { reason, stored, collapsed };
+        let (cause, outcome, expires_in, stored) = match load_outcome {
+            LoadOutcome::Loaded { entry, stored } => {
                 let entry = Arc::clone(entry);
-                return Ok(Served::new(entry, self.hop, answered, forwarded(*stored), now));
+                return Ok(Served::new(entry, self.hop, served_outcome, forwarded(*stored), now));
             }
-            Landed::Negative { negative, stored } => {
+            LoadOutcome::Negative { negative, stored } => {
                 let cause = Cause::Error(negative.error.clone());
-                (cause, answered, negative.left(now), *stored)
+                (cause, served_outcome, negative.remaining(now), *stored)
             }
-            Landed::Refused(error) => (Cause::Error(error.clone()), Outcome::Error, None, false),
-            Landed::Failed(_) | Landed::Panicked => {
-                if let Some(served) = spaces.fallback(key, why) {
+            LoadOutcome::Refused(error) => {
+                (Cause::Error(error.clone()), Outcome::Error, None, false)
+            }
+            LoadOutcome::Failed(_) | LoadOutcome::Panicked => {
+                if let Some(served) = inner.fallback(key, reason) {
                     return Ok(served);
                 }
-                let cause = match landed {
-                    Landed::Failed(error) => Cause::Error(error.clone()),
+                let cause = match load_outcome {
+                    LoadOutcome::Failed(error) => Cause::Error(error.clone()),
                     _ => Cause::Panicked,
                 };
                 (cause, Outcome::Error, None, false)
@@ -311,13 +314,13 @@ impl<E: CacheableError> Cache<E> {
 
     async fn bypass<F, Fut>(&self, key: &str, load: F) -> Result<Served, Failed<E>>
     where
-        F: FnOnce(Attempt) -> Fut + Send + 'static,
+        F: FnOnce(LoadContext) -> Fut + Send + 'static,
         Fut: Future<Output = Result<Loaded, E>> + Send + 'static,
     {
-        let result = load(Attempt { previous: None, urgency: Urgency::Miss }).await;
+        let result = load(LoadContext { stored: None, priority: Priority::Miss }).await;
         let now = Instant::now();
-        let why = Forward::Bypass;
-        let handling = Handling::Forwarded { why, stored: false, collapsed: false };
+        let reason = Forward::Bypass;
+        let handling = Handling::Forwarded { reason, stored: false, collapsed: false };
         let error = match result {
             Ok(loaded) => {
                 let entry = Arc::new(Entry::new(key.into(), loaded, now));
@@ -333,17 +336,17 @@ impl<E: CacheableError> Cache<E> {
     }
 }
 
-/// Spawns the load. Dropping the landing reports a failure, so waiting requests wake even if the
+/// Spawns the load. Dropping the guard reports a failure, so waiting requests wake even if the
 /// task panics.
-fn take_off<E, F, Fut>(landing: spaces::Landing<E>, load: F)
+fn spawn_load<E, F, Fut>(guard: LoadGuard<E>, load: F)
 where
     E: CacheableError,
-    F: FnOnce(Attempt) -> Fut + Send + 'static,
+    F: FnOnce(LoadContext) -> Fut + Send + 'static,
     Fut: Future<Output = Result<Loaded, E>> + Send + 'static,
 {
     let load = async move {
-        let result = load(landing.attempt()).await;
-        landing.land(result);
+        let result = load(guard.context()).await;
+        guard.complete(result);
     };
     tokio::spawn(RequestContext::inherit(load));
 }

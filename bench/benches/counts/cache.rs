@@ -41,7 +41,7 @@ impl Filled {
             .expect("it is cached")
             .ok()
             .expect("a hit");
-        let tag = served.answer().etag().expect("a tag").header();
+        let tag = served.body().etag().expect("a tag").header();
         filled.request.insert(header::IF_NONE_MATCH, tag);
         filled
     }

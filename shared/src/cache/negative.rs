@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{load::CacheableError, store::Held};
+use super::{load::CacheableError, store::CacheValue};
 
 /// Bytes that a negative entry takes besides its key and error. Like
 /// [`entry::OVERHEAD`](super::entry::OVERHEAD), they include moka's bookkeeping and the allocator's
@@ -15,31 +15,31 @@ pub(super) struct Negative<E> {
     key: Arc<str>,
     pub(super) error: E,
     ttl: Duration,
-    learnt_at: Instant,
+    loaded_at: Instant,
 }
 
 impl<E> Negative<E> {
-    pub(super) fn new(key: Arc<str>, error: E, ttl: Duration, learnt_at: Instant) -> Self {
-        Self { key, error, ttl, learnt_at }
+    pub(super) fn new(key: Arc<str>, error: E, ttl: Duration, loaded_at: Instant) -> Self {
+        Self { key, error, ttl, loaded_at }
     }
 
     /// Returns the remaining lifetime, or `None` after its end.
-    pub(super) fn left(&self, now: Instant) -> Option<Duration> {
-        let left = self.ttl.saturating_sub(now.saturating_duration_since(self.learnt_at));
-        (!left.is_zero()).then_some(left)
+    pub(super) fn remaining(&self, now: Instant) -> Option<Duration> {
+        let remaining = self.ttl.saturating_sub(now.saturating_duration_since(self.loaded_at));
+        (!remaining.is_zero()).then_some(remaining)
     }
 }
 
-impl<E: CacheableError> Held for Negative<E> {
+impl<E: CacheableError> CacheValue for Negative<E> {
     fn key(&self) -> &str {
         &self.key
     }
 
-    fn held_bytes(&self) -> usize {
+    fn weight(&self) -> usize {
         OVERHEAD + self.key.len() + size_of::<E>() + self.error.heap_bytes()
     }
 
-    fn kept_for(&self) -> Duration {
+    fn time_to_live(&self) -> Duration {
         self.ttl
     }
 }

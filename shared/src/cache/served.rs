@@ -6,9 +6,9 @@ use axum::response::Response;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use tokio::time::Instant;
 
-use super::{Answer, Outcome, entry::Entry};
+use super::{Outcome, body::CachedBody, entry::Entry};
 use crate::{
-    http_cache::{Freshness, Handling, Telling},
+    http_cache::{Freshness, Handling, ResponseMeta},
     problem::Problem,
 };
 
@@ -36,17 +36,17 @@ impl Served {
 
     /// Builds the HTTP response: 200 with the body, or 304 if the client already has the body.
     pub fn response(&self, request: &HeaderMap) -> Response {
-        self.entry.head().response(self.telling(), self.answer().body(), request)
+        self.entry.head().response(self.meta(), self.body().bytes(), request)
     }
 
     /// Returns the `Cache-Status` of this part of a composed response, including this cache's
     /// member.
     pub fn cache_status(&self) -> HeaderValue {
-        self.telling().cache_status(self.entry.head().upstream)
+        self.meta().cache_status(self.entry.head().upstream)
     }
 
-    pub fn answer(&self) -> &Answer {
-        self.entry.answer()
+    pub fn body(&self) -> &CachedBody {
+        self.entry.body()
     }
 
     /// Returns the age since the origin's response, across all hops.
@@ -66,16 +66,16 @@ impl Served {
         &self.entry
     }
 
-    fn telling(&self) -> Telling<'static> {
+    fn meta(&self) -> ResponseMeta<'static> {
         let ttl = match self.freshness().lifetime.checked_sub(self.age) {
-            Some(left) => i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+            Some(remaining) => i64::try_from(remaining.as_secs()).unwrap_or(i64::MAX),
             None => {
                 let over = self.age.saturating_sub(self.freshness().lifetime);
                 let seconds = over.as_secs() + u64::from(over.subsec_nanos() > 0);
                 i64::try_from(seconds).map_or(i64::MIN, |seconds| -seconds)
             }
         };
-        Telling { hop: self.hop, handling: self.handling, age: self.age.as_secs(), ttl }
+        ResponseMeta { hop: self.hop, handling: self.handling, age: self.age.as_secs(), ttl }
     }
 }
 
@@ -116,9 +116,9 @@ impl<E: Into<Problem>> From<Failed<E>> for Problem {
 impl<E> Failed<E> {
     /// Returns the `Cache-Status` header of the error's response.
     pub fn cache_status(&self) -> HeaderValue {
-        let ttl = self.expires_in.map_or(0, |left| left.as_secs());
+        let ttl = self.expires_in.map_or(0, |remaining| remaining.as_secs());
         let ttl = i64::try_from(ttl).unwrap_or(i64::MAX);
-        Telling { hop: self.hop, handling: self.handling, age: 0, ttl }.cache_status(None)
+        ResponseMeta { hop: self.hop, handling: self.handling, age: 0, ttl }.cache_status(None)
     }
 
     pub fn outcome(&self) -> Outcome {

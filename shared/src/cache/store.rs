@@ -12,14 +12,14 @@ use moka::{Expiry, notification::RemovalCause, sync::Cache};
 use super::metrics::Evictions;
 
 /// A value that a store can hold.
-pub(super) trait Held: Send + Sync + 'static {
+pub(super) trait CacheValue: Send + Sync + 'static {
     fn key(&self) -> &str;
 
-    /// Returns the bytes that the value takes, including its key and moka's bookkeeping.
-    fn held_bytes(&self) -> usize;
+    /// Returns the size of the value in bytes, including its key and moka's bookkeeping.
+    fn weight(&self) -> usize;
 
     /// Returns the time until the value is unusable.
-    fn kept_for(&self) -> Duration;
+    fn time_to_live(&self) -> Duration;
 }
 
 pub(super) struct Store<V> {
@@ -32,12 +32,12 @@ pub(super) struct Store<V> {
     max_bytes: u64,
 }
 
-impl<V: Held> Store<V> {
+impl<V: CacheValue> Store<V> {
     pub(super) fn new(max_bytes: u64, evictions: Evictions) -> Self {
         let entries = Cache::builder()
             .max_capacity(max_bytes)
             .weigher(|_, value| weigh(value))
-            .expire_after(HardEnd)
+            .expire_after(ExpireWhenUnusable)
             .eviction_listener(move |_, _, cause| match cause {
                 RemovalCause::Size => evictions.size.increment(1),
                 RemovalCause::Expired => evictions.expired.increment(1),
@@ -69,11 +69,11 @@ impl<V: Held> Store<V> {
     }
 
     /// Runs moka's deferred evictions now: values beyond the bound and expired values.
-    pub(super) fn settle(&self) {
+    pub(super) fn run_pending_tasks(&self) {
         self.entries.run_pending_tasks();
     }
 
-    pub(super) fn entries(&self) -> u64 {
+    pub(super) fn count(&self) -> u64 {
         self.entries.entry_count()
     }
 
@@ -82,15 +82,15 @@ impl<V: Held> Store<V> {
     }
 }
 
-fn weigh<V: Held>(value: &Arc<V>) -> u32 {
-    u32::try_from(value.held_bytes()).unwrap_or(u32::MAX)
+fn weigh<V: CacheValue>(value: &Arc<V>) -> u32 {
+    u32::try_from(value.weight()).unwrap_or(u32::MAX)
 }
 
-struct HardEnd;
+struct ExpireWhenUnusable;
 
-impl<V: Held> Expiry<u64, Arc<V>> for HardEnd {
+impl<V: CacheValue> Expiry<u64, Arc<V>> for ExpireWhenUnusable {
     fn expire_after_create(&self, _: &u64, value: &Arc<V>, _: Instant) -> Option<Duration> {
-        Some(value.kept_for())
+        Some(value.time_to_live())
     }
 
     /// Sets the expiry of the new value. The default would keep the expiry of the replaced value.
@@ -101,7 +101,7 @@ impl<V: Held> Expiry<u64, Arc<V>> for HardEnd {
         _: Instant,
         _: Option<Duration>,
     ) -> Option<Duration> {
-        Some(value.kept_for())
+        Some(value.time_to_live())
     }
 }
 
@@ -111,22 +111,22 @@ mod tests {
 
     struct Named(&'static str);
 
-    impl Held for Named {
+    impl CacheValue for Named {
         fn key(&self) -> &str {
             self.0
         }
 
-        fn held_bytes(&self) -> usize {
+        fn weight(&self) -> usize {
             1
         }
 
-        fn kept_for(&self) -> Duration {
+        fn time_to_live(&self) -> Duration {
             Duration::from_secs(60)
         }
     }
 
     #[test]
-    fn keys_of_one_hash_are_never_taken_for_each_other() {
+    fn keys_with_equal_hashes_are_never_confused() {
         let store = Store::new(1000, Evictions::new("test"));
         assert!(store.insert(Arc::new(Named("mine"))));
         assert!(store.get("mine").is_some());

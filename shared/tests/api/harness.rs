@@ -17,7 +17,7 @@ use clap::Parser;
 use futures_util::stream;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use shared::{
-    cache::{Answer, Cache, Loaded, Mode, Served},
+    cache::{Cache, CachedBody, Loaded, Mode, Served},
     config::Common,
     metrics::Exporter,
     problem::Problem,
@@ -78,10 +78,10 @@ impl Names {
         let cache = cache_of(8 << 20);
         let json = "application/json".parse().unwrap();
         let bodies = HashMap::from([
-            ("small", Answer::json(&"a").unwrap()),
-            ("medium", Answer::json(&"x".repeat(3000)).unwrap()),
-            ("large", Answer::json(&"x".repeat(LARGE)).unwrap()),
-            ("secret", Answer::secret(json, Zeroizing::new(b"hunter2".to_vec()))),
+            ("small", CachedBody::json(&"a").unwrap()),
+            ("medium", CachedBody::json(&"x".repeat(3000)).unwrap()),
+            ("large", CachedBody::json(&"x".repeat(LARGE)).unwrap()),
+            ("secret", CachedBody::confidential(json, Zeroizing::new(b"hunter2".to_vec()))),
         ]);
         for (name, body) in bodies {
             for base in ["/param/", "/values/"] {

@@ -19,12 +19,12 @@ pub struct EntityTag([u8; TAG_BYTES]);
 
 impl EntityTag {
     pub fn of(body: &[u8]) -> Self {
-        Self::of_source(&[body])
+        Self::derived_from(&[body])
     }
 
     /// Returns the tag of a body that is built from these parts alone, always in the same way.
     /// Hashing the parts saves time if the body is longer than they are.
-    pub fn of_source(parts: &[&[u8]]) -> Self {
+    pub fn derived_from(parts: &[&[u8]]) -> Self {
         let mut digest = Sha256::new();
         for part in parts {
             digest.update(part);
@@ -52,11 +52,11 @@ impl EntityTag {
 ///
 /// The comparison is weak, as RFC 9110 requires here: `W/"x"` also matches `"x"`.
 pub fn is_current(request: &HeaderMap, tag: EntityTag) -> bool {
-    request.get_all(header::IF_NONE_MATCH).iter().any(|line| names(line.as_bytes(), tag))
+    request.get_all(header::IF_NONE_MATCH).iter().any(|line| matches_etag(line.as_bytes(), tag))
 }
 
 /// Compares the tag with one line of `If-None-Match`, as [`is_current`] does with all lines.
-fn names(line: &[u8], tag: EntityTag) -> bool {
+fn matches_etag(line: &[u8], tag: EntityTag) -> bool {
     let text = tag.to_bytes();
     members_of(line, Quoting::Verbatim).any(|member| {
         let opaque = member.strip_prefix(b"W/").unwrap_or(member);
@@ -82,13 +82,13 @@ mod tests {
     #[test]
     fn a_tag_is_quoted_and_follows_the_body() {
         let tag = EntityTag::of(b"one");
-        assert_eq!(tag, EntityTag::of_source(&[b"o", b"ne"]));
+        assert_eq!(tag, EntityTag::derived_from(&[b"o", b"ne"]));
         assert_ne!(tag, EntityTag::of(b"two"));
         assert_eq!(tag.header(), ONE);
     }
 
     #[test]
-    fn a_client_has_the_answer_when_its_tag_is_in_the_list() {
+    fn a_tag_in_the_list_matches() {
         assert!(current("ONE"));
         assert!(current("\"x,y\", ONE ,\"z\""));
         assert!(current("W/ONE"), "the comparison is weak");
@@ -96,9 +96,9 @@ mod tests {
     }
 
     #[test]
-    fn a_client_without_the_answer_gets_it() {
+    fn a_tag_outside_the_list_does_not_match() {
         assert!(!current("\"a\", \"b\""));
-        assert!(!current("7692c3ad3540bb803c020b3aee66cd88"), "a tag without quotes is none");
+        assert!(!current("7692c3ad3540bb803c020b3aee66cd88"), "a tag without quotes is invalid");
         assert!(!current("\"x,ONE,y\""), "it is a part of another one");
         assert!(!current("w/ONE"), "the weakness prefix is case-sensitive");
         assert!(!current("\"*\""));
