@@ -3,14 +3,15 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use cache::{
+    Cache, CacheableError, CachedBody, Disposition, LoadContext, Loaded, Mode, Priority, Served,
+    Settings, http::Freshness,
+};
 use serde::Serialize;
 use shared::{
-    cache::{
-        Cache, CacheableError, CachedBody, Disposition, Loaded, Mode, Priority, Served, Settings,
-    },
     config::Switch,
-    http_cache::Freshness,
     problem::Problem,
+    telemetry::RequestContext,
     wire::{Buckets, Parameters, Value, Values, Versioned},
 };
 use tokio::time::Instant;
@@ -150,8 +151,11 @@ impl Answers {
     pub async fn answer(&self, question: Question, mode: Mode) -> Result<Served, Problem> {
         let key = question.key();
         let source = Arc::clone(&self.source);
-        let load = move |context: shared::cache::LoadContext| async move {
-            source.load(&question, context.priority).await
+        let request_context = RequestContext::current();
+        let load = move |context: LoadContext| {
+            // The load runs in a task of its own, as part of the request that started it.
+            let load = async move { source.load(&question, context.priority).await };
+            RequestContext::restore(request_context, load)
         };
         Ok(self.cache.get(&key, mode, load).await?)
     }

@@ -33,7 +33,8 @@ use aws_smithy_runtime_api::client::{
     interceptors::context::InterceptorContext,
     retries::classifiers::{RetryClassifierPriority, RetryReason},
 };
-use shared::{cache::Priority, problem::Cause, trace::Span};
+use cache::Priority;
+use shared::{problem::Cause, trace::Span};
 use tokio::time::{Instant, timeout};
 use tower::{Service, service_fn, timeout::Timeout};
 use zeroize::Zeroizing;

@@ -10,8 +10,8 @@ use std::{
 };
 
 use async_trait::async_trait;
+use cache::Priority;
 use parking_lot::Mutex;
-use shared::cache::Priority;
 use tokio::{sync::oneshot, time::sleep};
 
 use crate::{error::Error, inventory::Parameter};

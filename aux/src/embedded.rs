@@ -4,8 +4,8 @@ use std::path::Path;
 
 use anyhow::Context;
 use async_trait::async_trait;
+use cache::Priority;
 use serde::Deserialize;
-use shared::cache::Priority;
 use zeroize::Zeroizing;
 
 use crate::{

@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
-use shared::cache::Priority;
+use cache::Priority;
 use zeroize::Zeroizing;
 
 use crate::{

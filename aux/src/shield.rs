@@ -10,8 +10,8 @@ use std::{
     time::Duration,
 };
 
+use cache::Priority;
 use parking_lot::Mutex;
-use shared::cache::Priority;
 use tokio::time::{Instant, sleep};
 
 /// The pause of a group's calls after AWS throttled one. AWS does not report how long to wait; its

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, header};
 use libfuzzer_sys::fuzz_target;
-use shared::http_cache::{Freshness, State, forces_revalidation};
+use cache::http::{Freshness, State, forces_revalidation};
 
 fuzz_target!(|input: (Vec<Vec<u8>>, Vec<u8>, u32)| {
     let (directives, age, delay) = input;

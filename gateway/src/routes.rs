@@ -9,11 +9,10 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
+use cache::{Mode, Served, http::NO_STORE};
 use serde::de::DeserializeOwned;
 use shared::{
-    cache::{Mode, Served},
     docs,
-    http_cache::NO_STORE,
     metrics::Exporter,
     page::page,
     problem::Problem,

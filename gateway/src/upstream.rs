@@ -4,6 +4,10 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use cache::{
+    Cache, CachedBody, LoadContext, Loaded, Mode, Served, Stored,
+    http::{EntityTag, Freshness},
+};
 use http::{Extensions, HeaderMap, HeaderValue, Method, StatusCode, header};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::Request;
@@ -11,13 +15,12 @@ use reqwest_middleware::{ClientBuilder, ClientWithMiddleware, Error as ClientErr
 use serde_json::Value as JsonValue;
 use shared::{
     auth::Token,
-    cache::{self, Cache, CachedBody, Loaded, Mode, Served, Stored},
     config::Switch,
-    http_cache::{EntityTag, Freshness},
     metrics::REVISION,
     problem::Problem,
     routes::RouteId,
     server::{Deadline, Query},
+    telemetry::RequestContext,
 };
 use tokio::time::Instant;
 use url::Url;
@@ -152,12 +155,16 @@ impl Upstream {
     pub async fn answer(&self, query: Query) -> Result<Served, Problem> {
         let Query { route, mode, deadline: Deadline(deadline), .. } = query;
         let (upstream, name) = (self.clone(), query.parameter().map(str::to_owned));
-        let load = async move |context: cache::LoadContext| {
-            let deadline =
-                upstream.0.load_timeout.map_or(deadline, |timeout| Instant::now() + timeout);
-            let revalidate = mode == Mode::Revalidate;
-            let request = AuxRequest { route, name: name.as_deref(), revalidate };
-            upstream.load(request, context.stored, deadline).await
+        let request_context = RequestContext::current();
+        let load = move |context: LoadContext| {
+            // The load runs in a task of its own, as part of the request that started it.
+            RequestContext::restore(request_context, async move {
+                let deadline =
+                    upstream.0.load_timeout.map_or(deadline, |timeout| Instant::now() + timeout);
+                let revalidate = mode == Mode::Revalidate;
+                let request = AuxRequest { route, name: name.as_deref(), revalidate };
+                upstream.load(request, context.stored, deadline).await
+            })
         };
         Ok(self.0.cache.get(&query.key, mode, load).await?)
     }

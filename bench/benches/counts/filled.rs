@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use shared::{
-    cache::{Cache, CacheableError, CachedBody, Disposition, Loaded, Mode, Settings},
-    http_cache::Freshness,
-    metrics::Exporter,
+use cache::{
+    Cache, CacheableError, CachedBody, Disposition, Loaded, Mode, Settings, http::Freshness,
 };
+use shared::metrics::Exporter;
 use tokio::runtime::Runtime;
 
 /// The lifetime of entries, long enough that none becomes stale during a measurement.

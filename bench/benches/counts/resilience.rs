@@ -3,12 +3,13 @@
 use std::{hint::black_box, time::Duration};
 
 use aux_service::shield::{Group, Shield};
+use cache::Priority;
 use gungraun::prelude::*;
 use main_api::upstream::{
     breaker::{Breaker, Settings, State, Verdict},
     budget::Budget,
 };
-use shared::{cache::Priority, metrics::Exporter};
+use shared::metrics::Exporter;
 
 use crate::{TIMES, filled::HOUR};
 

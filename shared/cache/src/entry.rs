@@ -5,12 +5,12 @@ use std::{sync::Arc, time::Duration};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::{
+use crate::{
     body::CachedBody,
+    http::{Freshness, ResponseHead, State},
     load::{Loaded, Stored},
     store::CacheValue,
 };
-use crate::http_cache::{Freshness, ResponseHead, State};
 
 /// Pause after the first failed refresh. Each further failure doubles it.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -20,9 +20,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// Bytes that an entry takes besides its key and body. They include moka's bookkeeping and the
 /// allocator's rounding; `tests/memory.rs` measures them.
-pub(super) const OVERHEAD: usize = 720;
+pub(crate) const OVERHEAD: usize = 720;
 
-pub(super) struct Entry {
+pub(crate) struct Entry {
     key: Arc<str>,
     loaded: Loaded,
     loaded_at: Instant,
@@ -38,15 +38,15 @@ struct RefreshBackoff {
 }
 
 impl Entry {
-    pub(super) fn new(key: Arc<str>, loaded: Loaded, loaded_at: Instant) -> Self {
+    pub(crate) fn new(key: Arc<str>, loaded: Loaded, loaded_at: Instant) -> Self {
         Self { key, loaded, loaded_at, backoff: Mutex::default() }
     }
 
-    pub(super) fn body(&self) -> &CachedBody {
+    pub(crate) fn body(&self) -> &CachedBody {
         &self.loaded.body
     }
 
-    pub(super) fn head(&self) -> ResponseHead<'_> {
+    pub(crate) fn head(&self) -> ResponseHead<'_> {
         let shared = self.loaded.storable && !self.body().is_confidential();
         ResponseHead {
             content_type: self.body().content_type(),
@@ -56,36 +56,36 @@ impl Entry {
         }
     }
 
-    pub(super) fn freshness(&self) -> &Freshness {
+    pub(crate) fn freshness(&self) -> &Freshness {
         &self.loaded.freshness
     }
 
     /// Returns the age since the origin's response, across all hops.
-    pub(super) fn age(&self, now: Instant) -> Duration {
+    pub(crate) fn age(&self, now: Instant) -> Duration {
         let resident = now.saturating_duration_since(self.loaded_at);
         self.freshness().age_at_load.saturating_add(resident)
     }
 
-    pub(super) fn state(&self, now: Instant) -> State {
+    pub(crate) fn state(&self, now: Instant) -> State {
         self.freshness().state(self.age(now))
     }
 
-    pub(super) fn is_storable(&self) -> bool {
+    pub(crate) fn is_storable(&self) -> bool {
         self.loaded.storable && !self.time_to_live().is_zero()
     }
 
-    pub(super) fn as_stored(&self) -> Stored {
+    pub(crate) fn as_stored(&self) -> Stored {
         Stored { body: self.loaded.body.clone(), validator: self.loaded.validator.clone() }
     }
 
     /// Returns whether a refresh failed so recently that the next one must wait.
-    pub(super) fn is_backing_off(&self, now: Instant) -> bool {
+    pub(crate) fn is_backing_off(&self, now: Instant) -> bool {
         self.backoff.lock().until.is_some_and(|until| now < until)
     }
 
     /// Records a failed refresh. The pause is jittered, so that entries that failed together are
     /// not refreshed again together.
-    pub(super) fn record_failed_refresh(&self, now: Instant) {
+    pub(crate) fn record_failed_refresh(&self, now: Instant) {
         let mut backoff = self.backoff.lock();
         let pause = FIRST_PAUSE.saturating_mul(1 << backoff.failures.min(8)).min(LONGEST_PAUSE);
         backoff.failures = backoff.failures.saturating_add(1);

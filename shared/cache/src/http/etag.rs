@@ -4,7 +4,6 @@ use http::{HeaderMap, HeaderValue, header};
 use sha2::{Digest, Sha256};
 
 use super::list::{Quoting, members_of};
-use crate::hex;
 
 /// Length of a tag in bytes. Half of a SHA-256 is enough to prevent equal tags of different bodies,
 /// by accident or by attack.
@@ -18,6 +17,7 @@ const TEXT_BYTES: usize = 2 * TAG_BYTES + 2;
 pub struct EntityTag([u8; TAG_BYTES]);
 
 impl EntityTag {
+    /// Returns the tag of a body.
     pub fn of(body: &[u8]) -> Self {
         Self::derived_from(&[body])
     }
@@ -34,6 +34,7 @@ impl EntityTag {
         Self(*tag)
     }
 
+    /// Returns the value of `ETag`.
     pub fn header(self) -> HeaderValue {
         HeaderValue::from_bytes(&self.to_bytes()).expect("quotes and digits are a header value")
     }
@@ -42,7 +43,7 @@ impl EntityTag {
     fn to_bytes(self) -> [u8; TEXT_BYTES] {
         let mut text = [b'"'; TEXT_BYTES];
         for (place, byte) in text[1..].chunks_exact_mut(2).zip(self.0) {
-            place.copy_from_slice(&hex::digits(byte));
+            place.copy_from_slice(&hex_digits(byte));
         }
         text
     }
@@ -62,6 +63,12 @@ fn matches_etag(line: &[u8], tag: EntityTag) -> bool {
         let opaque = member.strip_prefix(b"W/").unwrap_or(member);
         member == b"*" || opaque == text
     })
+}
+
+/// Returns two lower-case hexadecimal digits. `format!` would take longer than a cache lookup.
+fn hex_digits(byte: u8) -> [u8; 2] {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 0xf)]]
 }
 
 #[cfg(test)]

@@ -2,14 +2,15 @@
 
 use std::{sync::Arc, time::Duration};
 
-use axum::response::Response;
-use http::{HeaderMap, HeaderValue, StatusCode};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Response};
 use tokio::time::Instant;
 
-use super::{Outcome, body::CachedBody, entry::Entry};
 use crate::{
-    http_cache::{Freshness, Handling, ResponseMeta},
-    problem::Problem,
+    Outcome,
+    body::CachedBody,
+    entry::Entry,
+    http::{Freshness, Handling, ResponseMeta},
 };
 
 /// A response, and its age at the time of the request.
@@ -23,7 +24,7 @@ pub struct Served {
 }
 
 impl Served {
-    pub(super) fn new(
+    pub(crate) fn new(
         entry: Arc<Entry>,
         hop: &'static str,
         outcome: Outcome,
@@ -35,7 +36,7 @@ impl Served {
     }
 
     /// Builds the HTTP response: 200 with the body, or 304 if the client already has the body.
-    pub fn response(&self, request: &HeaderMap) -> Response {
+    pub fn response(&self, request: &HeaderMap) -> Response<Bytes> {
         self.entry.head().response(self.meta(), self.body().bytes(), request)
     }
 
@@ -45,6 +46,7 @@ impl Served {
         self.meta().cache_status(self.entry.head().upstream)
     }
 
+    /// Returns the body and its content type and tag.
     pub fn body(&self) -> &CachedBody {
         self.entry.body()
     }
@@ -54,15 +56,17 @@ impl Served {
         self.age
     }
 
+    /// Returns the limits on the age of the response.
     pub fn freshness(&self) -> &Freshness {
         self.entry.freshness()
     }
 
+    /// Returns the outcome under which the request is counted.
     pub fn outcome(&self) -> Outcome {
         self.outcome
     }
 
-    pub(super) fn entry(&self) -> &Arc<Entry> {
+    pub(crate) fn entry(&self) -> &Arc<Entry> {
         &self.entry
     }
 
@@ -82,35 +86,23 @@ impl Served {
 /// A failure, and its cause.
 #[derive(Clone, Debug)]
 pub struct Failed<E> {
+    /// The error of the load, or its panic.
     pub cause: Cause<E>,
     /// The remaining lifetime of a negative entry, sent as the `max-age` of a 404. Any other
     /// failure has no lifetime, because no cache may store it.
     pub expires_in: Option<Duration>,
-    pub(super) hop: &'static str,
-    pub(super) outcome: Outcome,
-    pub(super) handling: Handling,
+    pub(crate) hop: &'static str,
+    pub(crate) outcome: Outcome,
+    pub(crate) handling: Handling,
 }
 
+/// The cause of a failure.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cause<E> {
     /// The load returned an error.
     Error(E),
     /// The load ended without a result: it panicked, or the process is shutting down.
     Panicked,
-}
-
-/// Converts a failure as its error does. Only a 404 carries the remaining lifetime of its negative
-/// entry, because no cache may store another error.
-impl<E: Into<Problem>> From<Failed<E>> for Problem {
-    fn from(failed: Failed<E>) -> Self {
-        let (remembered, cache_status) = (failed.expires_in, Some(failed.cache_status()));
-        let problem = match failed.cause {
-            Cause::Error(error) => error.into(),
-            Cause::Panicked => Self::internal(),
-        };
-        let max_age = remembered.filter(|_| problem.status() == StatusCode::NOT_FOUND);
-        Self { max_age, cache_status, ..problem }
-    }
 }
 
 impl<E> Failed<E> {
@@ -121,6 +113,7 @@ impl<E> Failed<E> {
         ResponseMeta { hop: self.hop, handling: self.handling, age: 0, ttl }.cache_status(None)
     }
 
+    /// Returns the outcome under which the request is counted.
     pub fn outcome(&self) -> Outcome {
         self.outcome
     }

@@ -4,27 +4,27 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{load::CacheableError, store::CacheValue};
+use crate::{load::CacheableError, store::CacheValue};
 
 /// Bytes that a negative entry takes besides its key and error. Like
-/// [`entry::OVERHEAD`](super::entry::OVERHEAD), they include moka's bookkeeping and the allocator's
+/// [`entry::OVERHEAD`](crate::entry::OVERHEAD), they include moka's bookkeeping and the allocator's
 /// rounding.
-pub(super) const OVERHEAD: usize = 420;
+pub(crate) const OVERHEAD: usize = 420;
 
-pub(super) struct Negative<E> {
+pub(crate) struct Negative<E> {
     key: Arc<str>,
-    pub(super) error: E,
+    pub(crate) error: E,
     ttl: Duration,
     loaded_at: Instant,
 }
 
 impl<E> Negative<E> {
-    pub(super) fn new(key: Arc<str>, error: E, ttl: Duration, loaded_at: Instant) -> Self {
+    pub(crate) fn new(key: Arc<str>, error: E, ttl: Duration, loaded_at: Instant) -> Self {
         Self { key, error, ttl, loaded_at }
     }
 
     /// Returns the remaining lifetime, or `None` after its end.
-    pub(super) fn remaining(&self, now: Instant) -> Option<Duration> {
+    pub(crate) fn remaining(&self, now: Instant) -> Option<Duration> {
         let remaining = self.ttl.saturating_sub(now.saturating_duration_since(self.loaded_at));
         (!remaining.is_zero()).then_some(remaining)
     }

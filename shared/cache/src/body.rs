@@ -7,7 +7,7 @@ use http::HeaderValue;
 use serde::Serialize;
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::http_cache::EntityTag;
+use crate::http::EntityTag;
 
 /// A response body as it is sent. Clones share its bytes.
 #[derive(Clone)]
@@ -65,18 +65,22 @@ impl CachedBody {
         Ok(Self::confidential(Self::JSON, Zeroizing::new(to_json(value)?)))
     }
 
+    /// Returns the bytes of the body.
     pub fn bytes(&self) -> &Bytes {
         &self.bytes
     }
 
+    /// Returns the value of `Content-Type`.
     pub fn content_type(&self) -> &HeaderValue {
         &self.content_type
     }
 
+    /// Returns the tag, which a confidential body does not have.
     pub fn etag(&self) -> Option<EntityTag> {
         self.etag
     }
 
+    /// Returns whether only the client may see the body.
     pub fn is_confidential(&self) -> bool {
         self.confidential
     }

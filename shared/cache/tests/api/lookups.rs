@@ -1,7 +1,5 @@
 //! Lookups of entries that are fresh, stale, usable for `stale-if-error`, or expired.
 
-use shared::cache::{Cache, Settings};
-
 use super::*;
 
 #[tokio::test(start_paused = true)]

@@ -23,11 +23,21 @@ pub enum Forward {
 pub enum Handling {
     /// The cache served a fresh or stale entry.
     Hit,
-    /// The cache served an entry because the upstream failed. `tried` is the reason for the call.
-    /// It is `None` if there was no call, because refreshes back off after an earlier failure.
-    Fallback { tried: Option<Forward> },
-    /// The upstream responded. `collapsed` means that another request had begun the call.
-    Forwarded { reason: Forward, stored: bool, collapsed: bool },
+    /// The cache served an entry because the upstream failed.
+    Fallback {
+        /// The reason for the call. It is `None` if there was no call, because refreshes back off
+        /// after an earlier failure.
+        tried: Option<Forward>,
+    },
+    /// The upstream responded.
+    Forwarded {
+        /// The reason for the call.
+        reason: Forward,
+        /// Whether the cache has stored the response.
+        stored: bool,
+        /// Whether another request had started the call.
+        collapsed: bool,
+    },
 }
 
 impl ResponseMeta<'_> {

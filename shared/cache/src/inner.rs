@@ -8,9 +8,10 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::{
+use crate::{
     Mode, Outcome,
     entry::Entry,
+    http::{Forward, Handling, State},
     load::{CacheableError, Disposition, LoadContext, Loaded, Priority},
     metrics::Evictions,
     negative::Negative,
@@ -18,13 +19,12 @@ use super::{
     single_flight::{InFlight, InFlightLoad, LoadOutcome, OutcomeSender},
     store::Store,
 };
-use crate::http_cache::{Forward, Handling, State};
 
 /// The divisor of `max_bytes` that bounds negative entries, so that made-up names fill at most an
 /// eighth.
 const NEGATIVE_SHARE: u64 = 8;
 
-pub(super) struct CacheInner<E> {
+pub(crate) struct CacheInner<E> {
     hop: &'static str,
     entries: Store<Entry>,
     negatives: Store<Negative<E>>,
@@ -32,7 +32,7 @@ pub(super) struct CacheInner<E> {
 }
 
 /// The outcome of a lookup.
-pub(super) enum Lookup<E> {
+pub(crate) enum Lookup<E> {
     Hit(Served),
     /// A stale entry that the cache serves now. Its refresh is due.
     Refresh(Served),
@@ -45,7 +45,7 @@ pub(super) enum Lookup<E> {
 }
 
 /// The decision about the load that a request needs.
-pub(super) enum LoadDecision<E: CacheableError> {
+pub(crate) enum LoadDecision<E: CacheableError> {
     /// The request needs no load any more.
     Served(Result<Served, Failed<E>>),
     /// The request gets a stale entry and starts its refresh.
@@ -57,7 +57,7 @@ pub(super) enum LoadDecision<E: CacheableError> {
 }
 
 impl<E: CacheableError> CacheInner<E> {
-    pub(super) fn new(hop: &'static str, max_bytes: u64, evictions: Evictions) -> Self {
+    pub(crate) fn new(hop: &'static str, max_bytes: u64, evictions: Evictions) -> Self {
         let negative_bytes = max_bytes / NEGATIVE_SHARE;
         Self {
             hop,
@@ -68,7 +68,7 @@ impl<E: CacheableError> CacheInner<E> {
     }
 
     /// Returns the entry or negative entry under a key if no load is due.
-    pub(super) fn lookup_hit(&self, key: &str, now: Instant) -> Option<Result<Served, Failed<E>>> {
+    pub(crate) fn lookup_hit(&self, key: &str, now: Instant) -> Option<Result<Served, Failed<E>>> {
         match self.lookup(key, Mode::Normal, now) {
             Lookup::Hit(served) => Some(Ok(served)),
             Lookup::NegativeHit(failed) => Some(Err(failed)),
@@ -96,7 +96,7 @@ impl<E: CacheableError> CacheInner<E> {
         })
     }
 
-    pub(super) fn lookup(&self, key: &str, mode: Mode, now: Instant) -> Lookup<E> {
+    pub(crate) fn lookup(&self, key: &str, mode: Mode, now: Instant) -> Lookup<E> {
         let entry = self.entries.get(key);
         if mode == Mode::Revalidate {
             let stored = entry.filter(|entry| entry.state(now) != State::Expired);
@@ -120,7 +120,7 @@ impl<E: CacheableError> CacheInner<E> {
 
     /// Repeats the lookup under the lock, so that no load can end meanwhile, and starts or joins a
     /// load.
-    pub(super) fn lookup_or_start_load(self: &Arc<Self>, key: &str, mode: Mode) -> LoadDecision<E> {
+    pub(crate) fn lookup_or_start_load(self: &Arc<Self>, key: &str, mode: Mode) -> LoadDecision<E> {
         let mut in_flight = self.in_flight.lock();
         let current = in_flight.get(key).cloned();
         match (self.lookup(key, mode, Instant::now()), current) {
@@ -163,7 +163,7 @@ impl<E: CacheableError> CacheInner<E> {
 
     /// Returns the entry that the cache serves when the upstream has failed. The entry is looked up
     /// again, because it may have been dropped, replaced or expired during the call.
-    pub(super) fn fallback(&self, key: &str, tried: Forward) -> Option<Served> {
+    pub(crate) fn fallback(&self, key: &str, tried: Forward) -> Option<Served> {
         let entry = self.entries.get(key)?;
         let now = Instant::now();
         let outcome = match entry.state(now) {
@@ -175,30 +175,30 @@ impl<E: CacheableError> CacheInner<E> {
         Some(Served::new(entry, self.hop, outcome, handling, now))
     }
 
-    pub(super) fn invalidate(&self, key: &str) {
+    pub(crate) fn invalidate(&self, key: &str) {
         let mut in_flight = self.in_flight.lock();
         in_flight.detach(key);
         self.entries.remove(key);
         self.negatives.remove(key);
     }
 
-    pub(super) fn run_pending_tasks(&self) {
+    pub(crate) fn run_pending_tasks(&self) {
         self.entries.run_pending_tasks();
         self.negatives.run_pending_tasks();
     }
 
     /// Returns the number of entries and negative entries.
-    pub(super) fn entry_count(&self) -> u64 {
+    pub(crate) fn entry_count(&self) -> u64 {
         self.entries.count() + self.negatives.count()
     }
 
-    pub(super) fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.entries.bytes() + self.negatives.bytes()
     }
 }
 
 /// The guard of a load. Dropping it without a result reports a panic to the waiting requests.
-pub(super) struct LoadGuard<E: CacheableError> {
+pub(crate) struct LoadGuard<E: CacheableError> {
     cache: Arc<CacheInner<E>>,
     key: Arc<str>,
     load: InFlightLoad<E>,
@@ -209,17 +209,17 @@ pub(super) struct LoadGuard<E: CacheableError> {
 
 impl<E: CacheableError> LoadGuard<E> {
     /// Returns the load for a request that waits for it.
-    pub(super) fn in_flight(&self) -> InFlightLoad<E> {
+    pub(crate) fn in_flight(&self) -> InFlightLoad<E> {
         self.load.clone()
     }
 
-    pub(super) fn context(&self) -> LoadContext {
+    pub(crate) fn context(&self) -> LoadContext {
         let stored = self.stored.as_ref().map(|entry| entry.as_stored());
         LoadContext { stored, priority: self.load.priority }
     }
 
     /// Ends the load with its result.
-    pub(super) fn complete(mut self, result: Result<Loaded, E>) {
+    pub(crate) fn complete(mut self, result: Result<Loaded, E>) {
         let now = Instant::now();
         match result {
             Ok(loaded) => {

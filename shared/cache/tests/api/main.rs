@@ -1,4 +1,5 @@
-//! Tests of the cache. Tests that depend on time pause the clock.
+//! Tests of the public API. Tests that depend on time pause the clock.
+#![allow(clippy::unwrap_used)]
 
 mod lookups;
 mod negatives;
@@ -12,14 +13,11 @@ mod properties;
 
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
-use parking_lot::Mutex;
-use shared::{
-    cache::{
-        Cache, CacheableError, CachedBody, Cause, Disposition, Failed, LoadContext, Loaded, Mode,
-        Outcome, Priority, Served, Settings,
-    },
-    http_cache::Freshness,
+use cache::{
+    Cache, CacheableError, CachedBody, Cause, Disposition, Failed, LoadContext, Loaded, Mode,
+    Outcome, Priority, Served, Settings, http::Freshness,
 };
+use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use super::CachedBody;
-use crate::http_cache::Freshness;
+use crate::{CachedBody, http::Freshness};
 
 /// The context of a load: the stored response and the priority.
 #[derive(Clone, Debug)]
@@ -28,6 +27,7 @@ pub enum Priority {
 /// The stored response, which a load can renew with `Loaded::new(stored.body, freshness)`.
 #[derive(Clone, Debug)]
 pub struct Stored {
+    /// The stored body, with its content type and tag.
     pub body: CachedBody,
     /// The [`Loaded::validator`] of the stored response.
     pub validator: Option<Box<[u8]>>,
@@ -36,7 +36,9 @@ pub struct Stored {
 /// The result of a load to which the upstream has responded.
 #[derive(Clone, Debug)]
 pub struct Loaded {
+    /// The body that the cache serves.
     pub body: CachedBody,
+    /// The limits on its age.
     pub freshness: Freshness,
     /// Whether caches may store the response. If `false`, neither this cache nor a cache between it
     /// and the client stores it.
@@ -70,7 +72,10 @@ pub trait CacheableError: Clone + Send + Sync + 'static {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Disposition {
     /// The item does not exist. The cache drops the entry and stores a negative entry.
-    Negative { ttl: Duration },
+    Negative {
+        /// The lifetime of the negative entry. If it is zero, nothing is stored.
+        ttl: Duration,
+    },
     /// The upstream has responded and refused the request. The cache drops the entry.
     Definitive,
     /// The upstream has not responded. The entry stays as usable as before.

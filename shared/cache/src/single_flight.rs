@@ -4,10 +4,10 @@ use std::{collections::HashMap, sync::Arc};
 
 use tokio::sync::watch;
 
-use super::{entry::Entry, load::Priority, negative::Negative};
+use crate::{entry::Entry, load::Priority, negative::Negative};
 
 /// The outcome of a load, shared by all requests that wait for it.
-pub(super) enum LoadOutcome<E> {
+pub(crate) enum LoadOutcome<E> {
     Loaded {
         entry: Arc<Entry>,
         stored: bool,
@@ -25,18 +25,18 @@ pub(super) enum LoadOutcome<E> {
 
 /// A load in progress that requests can wait for.
 #[derive(Clone)]
-pub(super) struct InFlightLoad<E> {
+pub(crate) struct InFlightLoad<E> {
     id: u64,
-    pub(super) priority: Priority,
+    pub(crate) priority: Priority,
     outcome: watch::Receiver<Option<Arc<LoadOutcome<E>>>>,
 }
 
 /// The sender of a load's outcome.
-pub(super) type OutcomeSender<E> = watch::Sender<Option<Arc<LoadOutcome<E>>>>;
+pub(crate) type OutcomeSender<E> = watch::Sender<Option<Arc<LoadOutcome<E>>>>;
 
 impl<E> InFlightLoad<E> {
     /// Waits for the end of the load.
-    pub(super) async fn wait(mut self) -> Arc<LoadOutcome<E>> {
+    pub(crate) async fn wait(mut self) -> Arc<LoadOutcome<E>> {
         // `LoadGuard` sends an outcome before it drops the sender: its `Drop` sends `Panicked`.
         let outcome = self.outcome.wait_for(Option::is_some).await;
         let outcome = outcome.ok().and_then(|outcome| outcome.clone());
@@ -45,22 +45,22 @@ impl<E> InFlightLoad<E> {
 }
 
 /// The loads in progress by their key.
-pub(super) struct InFlight<E> {
+pub(crate) struct InFlight<E> {
     loads: HashMap<Arc<str>, InFlightLoad<E>>,
     last_id: u64,
 }
 
 impl<E: Clone> InFlight<E> {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { loads: HashMap::new(), last_id: 0 }
     }
 
-    pub(super) fn get(&self, key: &str) -> Option<&InFlightLoad<E>> {
+    pub(crate) fn get(&self, key: &str) -> Option<&InFlightLoad<E>> {
         self.loads.get(key)
     }
 
     /// Registers the load of a key. The key must have no load in progress.
-    pub(super) fn start(
+    pub(crate) fn start(
         &mut self,
         key: Arc<str>,
         priority: Priority,
@@ -74,7 +74,7 @@ impl<E: Clone> InFlight<E> {
 
     /// Removes a load and returns whether its result may be stored. After [`detach`](Self::detach)
     /// it may not.
-    pub(super) fn finish(&mut self, key: &str, load: &InFlightLoad<E>) -> bool {
+    pub(crate) fn finish(&mut self, key: &str, load: &InFlightLoad<E>) -> bool {
         let is_current = self.loads.get(key).is_some_and(|current| current.id == load.id);
         if is_current {
             self.loads.remove(key);
@@ -84,7 +84,7 @@ impl<E: Clone> InFlight<E> {
 
     /// Detaches a load from its key. Requests that already wait still get its result; the next
     /// request starts a new load.
-    pub(super) fn detach(&mut self, key: &str) {
+    pub(crate) fn detach(&mut self, key: &str) {
         self.loads.remove(key);
     }
 }

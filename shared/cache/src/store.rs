@@ -9,10 +9,10 @@ use std::{
 
 use moka::{Expiry, notification::RemovalCause, sync::Cache};
 
-use super::metrics::Evictions;
+use crate::metrics::Evictions;
 
 /// A value that a store can hold.
-pub(super) trait CacheValue: Send + Sync + 'static {
+pub(crate) trait CacheValue: Send + Sync + 'static {
     fn key(&self) -> &str;
 
     /// Returns the size of the value in bytes, including its key and moka's bookkeeping.
@@ -22,7 +22,7 @@ pub(super) trait CacheValue: Send + Sync + 'static {
     fn time_to_live(&self) -> Duration;
 }
 
-pub(super) struct Store<V> {
+pub(crate) struct Store<V> {
     /// The values by the hash of their key. moka keeps the keys of hundreds of dropped entries, and
     /// made-up names are long, so the key is not stored here but in the value. Two keys of one hash
     /// displace each other, but a lookup never confuses them. The hash is seeded, so a client
@@ -33,7 +33,7 @@ pub(super) struct Store<V> {
 }
 
 impl<V: CacheValue> Store<V> {
-    pub(super) fn new(max_bytes: u64, evictions: Evictions) -> Self {
+    pub(crate) fn new(max_bytes: u64, evictions: Evictions) -> Self {
         let entries = Cache::builder()
             .max_capacity(max_bytes)
             .weigher(|_, value| weigh(value))
@@ -48,13 +48,13 @@ impl<V: CacheValue> Store<V> {
         Self { entries, hasher: RandomState::new(), max_bytes }
     }
 
-    pub(super) fn get(&self, key: &str) -> Option<Arc<V>> {
+    pub(crate) fn get(&self, key: &str) -> Option<Arc<V>> {
         self.entries.get(&self.hasher.hash_one(key)).filter(|value| value.key() == key)
     }
 
     /// Stores a value and returns whether it fits. A value larger than the whole store is rejected,
     /// and the previous value under its key is removed.
-    pub(super) fn insert(&self, value: Arc<V>) -> bool {
+    pub(crate) fn insert(&self, value: Arc<V>) -> bool {
         let fits = u64::from(weigh(&value)) <= self.max_bytes;
         if fits {
             self.entries.insert(self.hasher.hash_one(value.key()), value);
@@ -64,20 +64,20 @@ impl<V: CacheValue> Store<V> {
         fits
     }
 
-    pub(super) fn remove(&self, key: &str) {
+    pub(crate) fn remove(&self, key: &str) {
         self.entries.invalidate(&self.hasher.hash_one(key));
     }
 
     /// Runs moka's deferred evictions now: values beyond the bound and expired values.
-    pub(super) fn run_pending_tasks(&self) {
+    pub(crate) fn run_pending_tasks(&self) {
         self.entries.run_pending_tasks();
     }
 
-    pub(super) fn count(&self) -> u64 {
+    pub(crate) fn count(&self) -> u64 {
         self.entries.entry_count()
     }
 
-    pub(super) fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.entries.weighted_size()
     }
 }

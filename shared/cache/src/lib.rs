@@ -4,21 +4,30 @@
 //! An entry is *fresh* within its lifetime. It is then *stale*: the cache serves it at once while
 //! one refresh runs in the background. After that, the cache serves it only if the upstream fails
 //! (`stale-if-error`). At its bound it *expires* and is never served again.
-//! [`Freshness`](crate::http_cache::Freshness) holds these limits. The error's [`Disposition`]
-//! decides the effect of a failed load.
+//! [`Freshness`](crate::http::Freshness) holds these limits. The error's [`Disposition`] decides the
+//! effect of a failed load.
+//!
+//! The cache is bounded in bytes. It builds complete HTTP responses with `Age`, `Cache-Control`,
+//! `ETag` and `Cache-Status`. Module [`mod@http`] holds these headers and needs no cache.
 //!
 //! ```
 //! use std::time::Duration;
-//! use shared::cache::{Cache, CacheableError, CachedBody, Disposition, Loaded, Mode, Settings};
-//! use shared::http_cache::Freshness;
+//!
+//! use cache::{
+//!     Cache, CacheableError, CachedBody, Disposition, Loaded, Mode, Settings, http::Freshness,
+//! };
 //!
 //! #[derive(Clone, Debug)]
-//! enum Error { NoSuchParameter, Denied, Unreachable }
+//! enum Error {
+//!     NotFound,
+//!     Denied,
+//!     Unreachable,
+//! }
 //!
 //! impl CacheableError for Error {
 //!     fn disposition(&self) -> Disposition {
 //!         match self {
-//!             Self::NoSuchParameter => Disposition::Negative { ttl: Duration::from_secs(10) },
+//!             Self::NotFound => Disposition::Negative { ttl: Duration::from_secs(10) },
 //!             Self::Denied => Disposition::Definitive,
 //!             Self::Unreachable => Disposition::Transient,
 //!         }
@@ -31,19 +40,18 @@
 //!
 //! # tokio::runtime::Runtime::new().unwrap().block_on(async {
 //! let cache = Cache::<Error>::new(Settings {
-//!     name: "parameters",
-//!     hop: "aux-service",
+//!     name: "names",
+//!     hop: "example",
 //!     max_bytes: 64 << 20,
 //! });
 //! let request = http::HeaderMap::new();
 //!
 //! // Nearly every request ends here, without a task and without waiting.
-//! let found = match cache.lookup("/app/name", tokio::time::Instant::now()) {
+//! let found = match cache.lookup("/names/1", tokio::time::Instant::now()) {
 //!     Some(found) => found,
 //!     None => cache
-//!         .get("/app/name", Mode::Normal, |context| async move {
-//!             // This code runs in its own task. The task outlives the caller and inherits only
-//!             // its request id.
+//!         .get("/names/1", Mode::Normal, |context| async move {
+//!             // This code runs in its own task, which outlives the caller.
 //!             // A quota limiter decides by `context.priority`.
 //!             let body = CachedBody::json(&"the value").expect("a string is JSON");
 //!             let minute = Duration::from_secs(60);
@@ -53,7 +61,7 @@
 //! };
 //!
 //! let response = found.expect("the load succeeds").response(&request);
-//! assert_eq!(response.headers()["cache-status"], "aux-service; fwd=miss; stored");
+//! assert_eq!(response.headers()["cache-status"], "example; fwd=miss; stored");
 //! # });
 //! ```
 //!
@@ -70,36 +78,48 @@
 //! | none | fails | the error | `error` |
 //!
 //! A request whose future is dropped before its result is not counted. The load continues.
+//!
+//! # Tasks
+//!
+//! A load runs in a task of its own, so it does not inherit the caller's task-locals. A caller that
+//! needs them sets them in the future of its load.
+//!
+//! # Metrics
+//!
+//! The crate records `cache_requests_total`, `cache_entries`, `cache_bytes`,
+//! `cache_evictions_total` and [`SERVED_AGE`] with the facade of crate `metrics`. Install a recorder
+//! before you create a cache, because the cache resolves its handles once.
 
 use std::sync::Arc;
 
-mod body;
-mod entry;
-mod inner;
+pub mod http;
 mod load;
-mod metrics;
-mod negative;
+mod body;
 mod served;
+mod inner;
 mod single_flight;
 mod store;
+mod entry;
+mod negative;
+mod metrics;
 
-use http::HeaderMap;
+use ::http::HeaderMap;
 use tokio::time::Instant;
 
-use entry::Entry;
-use inner::{CacheInner, LoadDecision, LoadGuard, Lookup};
-use metrics::{Evictions, Metrics};
-use single_flight::LoadOutcome;
-
 use crate::{
-    http_cache::{Forward, Handling, forces_revalidation},
-    telemetry::RequestContext,
+    entry::Entry,
+    http::{Forward, Handling, forces_revalidation},
+    inner::{CacheInner, LoadDecision, LoadGuard, Lookup},
+    metrics::{Evictions, Metrics},
+    single_flight::LoadOutcome,
 };
 
-pub use body::CachedBody;
-pub use load::{CacheableError, Disposition, LoadContext, Loaded, Priority, Stored};
-pub use metrics::{Outcome, SERVED_AGE, SERVED_AGE_BUCKETS};
-pub use served::{Cause, Failed, Served};
+pub use crate::{
+    body::CachedBody,
+    load::{CacheableError, Disposition, LoadContext, Loaded, Priority, Stored},
+    metrics::{Outcome, SERVED_AGE, SERVED_AGE_BUCKETS},
+    served::{Cause, Failed, Served},
+};
 
 /// A handle of a cache. Clones share the entries.
 #[derive(Clone)]
@@ -125,6 +145,7 @@ pub struct Settings {
 /// The demand of a request on the cache: any usable entry, or a new load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
+    /// Any usable entry is served.
     Normal,
     /// A load is made even if the entry is fresh. If the load fails temporarily, the cache serves
     /// the entry.
@@ -142,11 +163,14 @@ impl Mode {
 /// The size of a cache.
 #[derive(Clone, Debug)]
 pub struct Stats {
+    /// The number of entries, including negative entries.
     pub entries: u64,
+    /// Their size in bytes, as counted against [`Settings::max_bytes`].
     pub bytes: u64,
 }
 
 impl<E: CacheableError> Cache<E> {
+    /// Creates an empty cache.
     pub fn new(settings: Settings) -> Self {
         let Settings { name, hop, max_bytes } = settings;
         let inner = CacheInner::new(hop, max_bytes, Evictions::new(name));
@@ -217,6 +241,7 @@ impl<E: CacheableError> Cache<E> {
         self.metrics.bytes.set(stats.bytes as f64);
     }
 
+    /// Returns the current size of the cache.
     pub fn stats(&self) -> Stats {
         let inner = self.inner.as_ref();
         Stats {
@@ -344,9 +369,8 @@ where
     F: FnOnce(LoadContext) -> Fut + Send + 'static,
     Fut: Future<Output = Result<Loaded, E>> + Send + 'static,
 {
-    let load = async move {
+    tokio::spawn(async move {
         let result = load(guard.context()).await;
         guard.complete(result);
-    };
-    tokio::spawn(RequestContext::inherit(load));
+    });
 }
