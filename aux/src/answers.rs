@@ -3,12 +3,15 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use cache::{
+    Cache, CacheableError, CachedBody, Disposition, LoadContext, Loaded, Mode, Priority, Served,
+    Settings, http::Freshness,
+};
 use serde::Serialize;
 use shared::{
-    cache::{Answer, Cache, CacheableError, Disposition, Loaded, Mode, Served, Settings, Urgency},
     config::Switch,
-    http_cache::Freshness,
     problem::Problem,
+    telemetry::RequestContext,
     wire::{Buckets, Parameters, Value, Values, Versioned},
 };
 use tokio::time::Instant;
@@ -70,13 +73,13 @@ struct Failure {
 
 /// A result of the backend, and whether it is empty.
 struct Found {
-    answer: Answer,
+    body: CachedBody,
     empty: bool,
 }
 
 impl Found {
-    fn something(answer: Answer) -> Self {
-        Self { answer, empty: false }
+    fn something(body: CachedBody) -> Self {
+        Self { body, empty: false }
     }
 }
 
@@ -148,8 +151,11 @@ impl Answers {
     pub async fn answer(&self, question: Question, mode: Mode) -> Result<Served, Problem> {
         let key = question.key();
         let source = Arc::clone(&self.source);
-        let load = move |attempt: shared::cache::Attempt| async move {
-            source.load(&question, attempt.urgency).await
+        let request_context = RequestContext::current();
+        let load = move |context: LoadContext| {
+            // The load runs in a task of its own, as part of the request that started it.
+            let load = async move { source.load(&question, context.priority).await };
+            RequestContext::restore(request_context, load)
         };
         Ok(self.cache.get(&key, mode, load).await?)
     }
@@ -166,43 +172,47 @@ impl Answers {
 }
 
 impl Source {
-    async fn load(&self, question: &Question, urgency: Urgency) -> Result<Loaded, Failure> {
-        let answer = match question {
-            Question::Buckets => self.buckets(urgency).await.map(Found::something),
-            Question::Parameters => self.parameters(urgency).await.map(Found::something),
-            Question::Parameter(name) => self.parameter(name, urgency).await.map(Found::something),
-            Question::Values(path) => self.values(path, urgency).await,
+    async fn load(&self, question: &Question, priority: Priority) -> Result<Loaded, Failure> {
+        let found = match question {
+            Question::Buckets => self.buckets(priority).await.map(Found::something),
+            Question::Parameters => self.parameters(priority).await.map(Found::something),
+            Question::Parameter(name) => self.parameter(name, priority).await.map(Found::something),
+            Question::Values(path) => self.values(path, priority).await,
         };
-        match (answer, self.freshness) {
-            (Ok(Found { answer, empty: false }), Some(freshness)) => {
-                Ok(Loaded::new(answer, freshness.jittered(self.jitter)))
+        match (found, self.freshness) {
+            (Ok(Found { body, empty: false }), Some(freshness)) => {
+                Ok(Loaded::new(body, freshness.jittered(self.jitter)))
             }
             // An empty result expires like a negative entry. Otherwise requests for made-up paths
             // would evict useful entries.
-            (Ok(Found { answer, empty: true }), Some(_)) => {
+            (Ok(Found { body, empty: true }), Some(_)) => {
                 let briefly = Freshness::new(self.negative_ttl, Duration::ZERO, Duration::ZERO);
-                Ok(Loaded::new(answer, briefly))
+                Ok(Loaded::new(body, briefly))
             }
-            (Ok(Found { answer, .. }), None) => {
-                Ok(Loaded { storable: false, ..Loaded::new(answer, Freshness::default()) })
+            (Ok(Found { body, .. }), None) => {
+                Ok(Loaded { storable: false, ..Loaded::new(body, Freshness::default()) })
             }
             (Err(error), _) => Err(Failure { error, negative_ttl: self.negative_ttl }),
         }
     }
 
-    async fn buckets(&self, urgency: Urgency) -> Result<Answer, Error> {
-        let buckets = self.inventory.buckets(urgency).await?;
+    async fn buckets(&self, priority: Priority) -> Result<CachedBody, Error> {
+        let buckets = self.inventory.buckets(priority).await?;
         Ok(self.open(Buckets { buckets }))
     }
 
-    async fn parameters(&self, urgency: Urgency) -> Result<Answer, Error> {
-        let mut parameters = self.inventory.parameters(urgency).await?;
+    async fn parameters(&self, priority: Priority) -> Result<CachedBody, Error> {
+        let mut parameters = self.inventory.parameters(priority).await?;
         parameters.retain(|name| self.prefixes.allow(name));
         Ok(self.open(Parameters { parameters }))
     }
 
-    async fn parameter(&self, name: &ParameterName, urgency: Urgency) -> Result<Answer, Error> {
-        let parameter = self.inventory.parameter(name, urgency).await?;
+    async fn parameter(
+        &self,
+        name: &ParameterName,
+        priority: Priority,
+    ) -> Result<CachedBody, Error> {
+        let parameter = self.inventory.parameter(name, priority).await?;
         if parameter.secure && !self.allow_secure_strings {
             return Err(Error::SecureStringNotAllowed);
         }
@@ -210,8 +220,8 @@ impl Source {
         Ok(if parameter.secure { self.secret(body) } else { self.open(body) })
     }
 
-    async fn values(&self, path: &ParameterPath, urgency: Urgency) -> Result<Found, Error> {
-        let mut parameters = self.inventory.values(path, urgency).await?;
+    async fn values(&self, path: &ParameterPath, priority: Priority) -> Result<Found, Error> {
+        let mut parameters = self.inventory.values(path, priority).await?;
         parameters.retain(|parameter| self.prefixes.allow(&parameter.name));
         let (mut values, mut omitted, mut secret) = (BTreeMap::new(), Vec::new(), false);
         for parameter in &parameters {
@@ -223,17 +233,17 @@ impl Source {
             }
         }
         let empty = values.is_empty() && omitted.is_empty();
-        let body = Values { path: path.as_str().to_owned(), values, omitted };
-        let answer = if secret { self.secret(body) } else { self.open(body) };
-        Ok(Found { answer, empty })
+        let values = Values { path: path.as_str().to_owned(), values, omitted };
+        let body = if secret { self.secret(values) } else { self.open(values) };
+        Ok(Found { body, empty })
     }
 
-    fn open<T: Serialize>(&self, body: T) -> Answer {
-        Answer::json(&self.versioned(body)).expect("strings are JSON")
+    fn open<T: Serialize>(&self, body: T) -> CachedBody {
+        CachedBody::json(&self.versioned(body)).expect("strings are JSON")
     }
 
-    fn secret<T: Serialize>(&self, body: T) -> Answer {
-        Answer::secret_json(&self.versioned(body)).expect("strings are JSON")
+    fn secret<T: Serialize>(&self, body: T) -> CachedBody {
+        CachedBody::confidential_json(&self.versioned(body)).expect("strings are JSON")
     }
 
     fn versioned<T>(&self, body: T) -> Versioned<T> {

@@ -33,7 +33,8 @@ use aws_smithy_runtime_api::client::{
     interceptors::context::InterceptorContext,
     retries::classifiers::{RetryClassifierPriority, RetryReason},
 };
-use shared::{cache::Urgency, problem::Cause, trace::Span};
+use cache::Priority;
+use shared::{problem::Cause, trace::Span};
 use tokio::time::{Instant, timeout};
 use tower::{Service, service_fn, timeout::Timeout};
 use zeroize::Zeroizing;
@@ -194,7 +195,7 @@ impl Aws {
 
 #[async_trait]
 impl Inventory for Aws {
-    async fn buckets(&self, urgency: Urgency) -> Result<Vec<String>, Error> {
+    async fn buckets(&self, priority: Priority) -> Result<Vec<String>, Error> {
         let Calls { s3, .. } = self.calls();
         let page = |token| async move {
             let request = s3.list_buckets().max_buckets(BUCKETS_PER_PAGE);
@@ -202,10 +203,10 @@ impl Inventory for Aws {
             let names = page.buckets.into_iter().flatten().filter_map(|bucket| bucket.name);
             Ok::<_, SdkError<ListBucketsError>>((names.collect(), page.continuation_token))
         };
-        self.calls().list(Operation::ListBuckets, urgency, page).await
+        self.calls().list(Operation::ListBuckets, priority, page).await
     }
 
-    async fn parameters(&self, urgency: Urgency) -> Result<Vec<String>, Error> {
+    async fn parameters(&self, priority: Priority) -> Result<Vec<String>, Error> {
         let Calls { ssm, .. } = self.calls();
         let page = |token| async move {
             let request = ssm.describe_parameters().max_results(PARAMETERS_PER_PAGE);
@@ -213,22 +214,26 @@ impl Inventory for Aws {
             let names = page.parameters.into_iter().flatten().filter_map(|found| found.name);
             Ok::<_, SdkError<DescribeParametersError>>((names.collect(), page.next_token))
         };
-        self.calls().list(Operation::DescribeParameters, urgency, page).await
+        self.calls().list(Operation::DescribeParameters, priority, page).await
     }
 
-    async fn parameter(&self, name: &ParameterName, urgency: Urgency) -> Result<Parameter, Error> {
+    async fn parameter(
+        &self,
+        name: &ParameterName,
+        priority: Priority,
+    ) -> Result<Parameter, Error> {
         match name.selector() {
-            None => self.batcher.get(name.bare(), urgency).await,
+            None => self.batcher.get(name.bare(), priority).await,
             // `GetParameters` rejects a batch that holds one parameter in two versions, so a name
             // with a version or label gets a call of its own.
-            Some(_) => self.calls().get_one(name.as_str(), urgency).await,
+            Some(_) => self.calls().get_one(name.as_str(), priority).await,
         }
     }
 
     async fn values(
         &self,
         path: &ParameterPath,
-        urgency: Urgency,
+        priority: Priority,
     ) -> Result<Vec<Parameter>, Error> {
         let Calls { ssm, decrypt, .. } = self.calls();
         let page = |token| async move {
@@ -242,7 +247,7 @@ impl Inventory for Aws {
             let found = page.parameters.into_iter().flatten().map(parameter);
             Ok::<_, SdkError<GetParametersByPathError>>((found.collect(), page.next_token))
         };
-        let found = self.calls().list(Operation::GetParametersByPath, urgency, page).await?;
+        let found = self.calls().list(Operation::GetParametersByPath, priority, page).await?;
         let found: Option<_> = found.into_iter().collect();
         found.ok_or_else(|| broken(Operation::GetParametersByPath))
     }
@@ -260,8 +265,8 @@ impl Inventory for Aws {
 
 #[async_trait]
 impl Source for Calls {
-    async fn get_one(&self, name: &str, urgency: Urgency) -> Result<Parameter, Error> {
-        self.admit(Operation::GetParameter, urgency)?;
+    async fn get_one(&self, name: &str, priority: Priority) -> Result<Parameter, Error> {
+        self.admit(Operation::GetParameter, priority)?;
         let request = self.ssm.get_parameter().name(name).with_decryption(self.decrypt).send();
         let answer = self.call(Operation::GetParameter, request).await?;
         answer.parameter.and_then(parameter).ok_or_else(|| broken(Operation::GetParameter))
@@ -270,9 +275,9 @@ impl Source for Calls {
     async fn get_many(
         &self,
         names: &[String],
-        urgency: Urgency,
+        priority: Priority,
     ) -> Result<Vec<Result<Parameter, Error>>, Error> {
-        self.admit(Operation::GetParameters, urgency)?;
+        self.admit(Operation::GetParameters, priority)?;
         let request = self.ssm.get_parameters().set_names(Some(names.to_vec()));
         let request = request.with_decryption(self.decrypt).send();
         let answer = self.call(Operation::GetParameters, request).await?;
@@ -298,8 +303,8 @@ impl Source for Calls {
 impl Calls {
     /// Takes a call from the quota. Fails at once if none is left, because an early error serves a
     /// client better than a wait.
-    fn admit(&self, operation: Operation, urgency: Urgency) -> Result<(), Error> {
-        self.shield.admit(operation.group(), urgency).map_err(|retry_after| {
+    fn admit(&self, operation: Operation, priority: Priority) -> Result<(), Error> {
+        self.shield.admit(operation.group(), priority).map_err(|retry_after| {
             let operation = operation.name();
             metrics::counter!(REQUESTS, "operation" => operation, "outcome" => "shielded")
                 .increment(1);
@@ -354,7 +359,7 @@ impl Calls {
     async fn list<T, E, R, P>(
         &self,
         operation: Operation,
-        urgency: Urgency,
+        priority: Priority,
         page: impl Fn(Option<String>) -> P,
     ) -> Result<Vec<T>, Error>
     where
@@ -362,12 +367,12 @@ impl Calls {
         E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
         R: fmt::Debug + Send + Sync + 'static,
     {
-        self.admit(operation, urgency)?;
+        self.admit(operation, priority)?;
         let pages = async {
             let (mut items, mut token) = self.call(operation, page(None)).await?;
             // An empty page is not necessarily the last page.
             while let Some(next) = token.filter(|token| !token.is_empty()) {
-                self.shield.admitted(operation.group(), urgency).await;
+                self.shield.admitted(operation.group(), priority).await;
                 let (more, then) = self.call(operation, page(Some(next.clone()))).await?;
                 // A repeated token would make this loop endless.
                 if then.as_ref() == Some(&next) {

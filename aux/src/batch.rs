@@ -10,8 +10,8 @@ use std::{
 };
 
 use async_trait::async_trait;
+use cache::Priority;
 use parking_lot::Mutex;
-use shared::cache::Urgency;
 use tokio::{sync::oneshot, time::sleep};
 
 use crate::{error::Error, inventory::Parameter};
@@ -25,14 +25,14 @@ const BATCH_WINDOW: Duration = Duration::from_millis(3);
 /// Gets parameters, one or several per call.
 #[async_trait]
 pub trait Source: Send + Sync + 'static {
-    async fn get_one(&self, name: &str, urgency: Urgency) -> Result<Parameter, Error>;
+    async fn get_one(&self, name: &str, priority: Priority) -> Result<Parameter, Error>;
 
     /// Gets up to `MAX_BATCH` distinct names. Returns one result per name, in the order of the
     /// names. The outer error concerns the call as a whole.
     async fn get_many(
         &self,
         names: &[String],
-        urgency: Urgency,
+        priority: Priority,
     ) -> Result<Vec<Result<Parameter, Error>>, Error>;
 }
 
@@ -57,7 +57,7 @@ struct State {
 
 struct Waiter {
     name: String,
-    urgency: Urgency,
+    priority: Priority,
     result: oneshot::Sender<Result<Parameter, Error>>,
 }
 
@@ -84,8 +84,8 @@ impl<S: Source> Batcher<S> {
     }
 
     /// Gets one parameter, with a call of its own or in a batch.
-    pub async fn get(&self, name: &str, urgency: Urgency) -> Result<Parameter, Error> {
-        if let Some(result) = self.join_batch(name, urgency) {
+    pub async fn get(&self, name: &str, priority: Priority) -> Result<Parameter, Error> {
+        if let Some(result) = self.join_batch(name, priority) {
             // The sender is dropped without a result only if the batch's task panics or the
             // runtime shuts down.
             if let Ok(result) = result.await {
@@ -93,7 +93,7 @@ impl<S: Source> Batcher<S> {
             }
         }
         let _in_flight = InFlightGuard::new(self.clone());
-        self.0.source.get_one(name, urgency).await
+        self.0.source.get_one(name, priority).await
     }
 
     /// Adds a miss to the batch. Returns `None` if no call is in flight, because the miss then
@@ -101,7 +101,7 @@ impl<S: Source> Batcher<S> {
     fn join_batch(
         &self,
         name: &str,
-        urgency: Urgency,
+        priority: Priority,
     ) -> Option<oneshot::Receiver<Result<Parameter, Error>>> {
         let (joined, receiver) = {
             let mut state = self.0.state.lock();
@@ -109,7 +109,7 @@ impl<S: Source> Batcher<S> {
                 return None;
             }
             let (result, receiver) = oneshot::channel();
-            (state.join(Waiter { name: name.to_owned(), urgency, result }), receiver)
+            (state.join(Waiter { name: name.to_owned(), priority, result }), receiver)
         };
         match joined {
             Joined::First => self.start_timer(),
@@ -143,15 +143,15 @@ impl<S: Source> Batcher<S> {
     }
 
     async fn call(&self, batch: Vec<Waiter>) {
-        let urgency = batch.iter().map(|waiter| waiter.urgency).max();
-        let urgency = urgency.unwrap_or(Urgency::Refresh);
+        let priority = batch.iter().map(|waiter| waiter.priority).max();
+        let priority = priority.unwrap_or(Priority::Refresh);
         // Without a cache in front, several requests may wait for one name, and AWS rejects a call
         // that holds a name twice.
         let names: BTreeSet<_> = batch.iter().map(|waiter| waiter.name.clone()).collect();
         let names: Vec<_> = names.into_iter().collect();
         let results = match names.as_slice() {
-            [only] => Ok(vec![self.0.source.get_one(only, urgency).await]),
-            _ => self.0.source.get_many(&names, urgency).await,
+            [only] => Ok(vec![self.0.source.get_one(only, priority).await]),
+            _ => self.0.source.get_many(&names, priority).await,
         };
         match results {
             Ok(results) => {
@@ -164,10 +164,10 @@ impl<S: Source> Batcher<S> {
             // AWS rejects the whole call for one bad or forbidden name, so each name gets a call of
             // its own.
             Err(Error::AwsAccessDenied(_) | Error::RefusedParameterName(_)) => {
-                for Waiter { name, urgency, result } in batch {
+                for Waiter { name, priority, result } in batch {
                     let this = self.clone();
                     tokio::spawn(async move {
-                        let _ = result.send(this.0.source.get_one(&name, urgency).await);
+                        let _ = result.send(this.0.source.get_one(&name, priority).await);
                     });
                 }
             }
@@ -245,7 +245,7 @@ mod tests {
 
     #[async_trait]
     impl Source for Recorder {
-        async fn get_one(&self, name: &str, _: Urgency) -> Result<Parameter, Error> {
+        async fn get_one(&self, name: &str, _: Priority) -> Result<Parameter, Error> {
             self.0.lock().push(1);
             sleep(LATENCY).await;
             find(name)
@@ -254,7 +254,7 @@ mod tests {
         async fn get_many(
             &self,
             names: &[String],
-            _: Urgency,
+            _: Priority,
         ) -> Result<Vec<Result<Parameter, Error>>, Error> {
             self.0.lock().push(names.len());
             sleep(LATENCY).await;
@@ -276,7 +276,7 @@ mod tests {
             .iter()
             .map(|name| {
                 let (batcher, name) = (batcher.clone(), (*name).to_owned());
-                tokio::spawn(async move { batcher.get(&name, Urgency::Miss).await })
+                tokio::spawn(async move { batcher.get(&name, Priority::Miss).await })
             })
             .collect();
         let mut results = Vec::new();
@@ -333,9 +333,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_caller_that_gives_up_does_not_cancel_the_batch() {
         let batcher = Batcher::new(Recorder::default());
-        let first = batcher.get("a", Urgency::Miss);
-        let impatient = batcher.get("b", Urgency::Miss);
-        let patient = batcher.get("c", Urgency::Miss);
+        let first = batcher.get("a", Priority::Miss);
+        let impatient = batcher.get("b", Priority::Miss);
+        let patient = batcher.get("c", Priority::Miss);
         let impatient = tokio::time::timeout(Duration::from_millis(1), impatient);
         let (_, gave_up, received) = tokio::join!(first, impatient, patient);
         assert!(gave_up.is_err(), "the caller gave up before the batch was sent");
@@ -363,7 +363,7 @@ mod tests {
     #[test]
     fn a_full_batch_in_a_runtime_that_shuts_down_does_not_block() {
         after_shutdown(|batcher| {
-            let join = |number: usize| batcher.join_batch(&number.to_string(), Urgency::Miss);
+            let join = |number: usize| batcher.join_batch(&number.to_string(), Priority::Miss);
             let results: Vec<_> = (0..MAX_BATCH).map(join).collect();
             let dropped = |result: oneshot::Receiver<_>| result.blocking_recv().is_err();
             assert!(results.into_iter().all(|result| result.is_some_and(dropped)));
@@ -373,7 +373,7 @@ mod tests {
     #[test]
     fn a_timer_in_a_runtime_that_shuts_down_does_not_block() {
         after_shutdown(|batcher| {
-            let result = batcher.join_batch("a", Urgency::Miss).expect("a call is in flight");
+            let result = batcher.join_batch("a", Priority::Miss).expect("a call is in flight");
             batcher.send_waiting();
             assert!(result.blocking_recv().is_err());
         });

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use anyhow::Context;
 use async_trait::async_trait;
+use cache::Priority;
 use serde::Deserialize;
-use shared::cache::Urgency;
 use zeroize::Zeroizing;
 
 use crate::{
@@ -105,22 +105,22 @@ impl Entry {
 
 #[async_trait]
 impl Inventory for Embedded {
-    async fn buckets(&self, _: Urgency) -> Result<Vec<String>, Error> {
+    async fn buckets(&self, _: Priority) -> Result<Vec<String>, Error> {
         Ok(self.buckets.clone())
     }
 
-    async fn parameters(&self, _: Urgency) -> Result<Vec<String>, Error> {
+    async fn parameters(&self, _: Priority) -> Result<Vec<String>, Error> {
         Ok(self.parameters.iter().map(|entry| entry.name.clone()).collect())
     }
 
-    async fn parameter(&self, name: &ParameterName, _: Urgency) -> Result<Parameter, Error> {
+    async fn parameter(&self, name: &ParameterName, _: Priority) -> Result<Parameter, Error> {
         // The memory holds no history, so the first version is the only one.
         let only_version = matches!(name.selector(), None | Some("1"));
         let found = self.parameters.iter().find(|entry| entry.name == name.bare() && only_version);
         found.map(Entry::to_parameter).ok_or(Error::ParameterNotFound)
     }
 
-    async fn values(&self, path: &ParameterPath, _: Urgency) -> Result<Vec<Parameter>, Error> {
+    async fn values(&self, path: &ParameterPath, _: Priority) -> Result<Vec<Parameter>, Error> {
         let below = self.parameters.iter().filter(|entry| path.holds(&entry.name));
         Ok(below.map(Entry::to_parameter).collect())
     }

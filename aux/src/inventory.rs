@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
-use shared::cache::Urgency;
+use cache::Priority;
 use zeroize::Zeroizing;
 
 use crate::{
@@ -19,17 +19,21 @@ use crate::{
 #[async_trait]
 pub trait Inventory: Send + Sync {
     /// Returns the names of all buckets.
-    async fn buckets(&self, urgency: Urgency) -> Result<Vec<String>, Error>;
+    async fn buckets(&self, priority: Priority) -> Result<Vec<String>, Error>;
 
     /// Returns the names of all parameters, spelled as in the backend.
-    async fn parameters(&self, urgency: Urgency) -> Result<Vec<String>, Error>;
+    async fn parameters(&self, priority: Priority) -> Result<Vec<String>, Error>;
 
     /// Returns one parameter.
-    async fn parameter(&self, name: &ParameterName, urgency: Urgency) -> Result<Parameter, Error>;
+    async fn parameter(&self, name: &ParameterName, priority: Priority)
+    -> Result<Parameter, Error>;
 
     /// Returns every parameter below a path, recursively.
-    async fn values(&self, path: &ParameterPath, urgency: Urgency)
-    -> Result<Vec<Parameter>, Error>;
+    async fn values(
+        &self,
+        path: &ParameterPath,
+        priority: Priority,
+    ) -> Result<Vec<Parameter>, Error>;
 
     /// Returns the recent health of each dependency, by name, for `/readyz`.
     fn health(&self) -> serde_json::Value;

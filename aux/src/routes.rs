@@ -75,7 +75,7 @@ struct Service {
 }
 
 impl CachedRoutes for Service {
-    fn lookup(&self, key: &str, now: Instant) -> Option<Result<shared::cache::Served, Problem>> {
+    fn lookup(&self, key: &str, now: Instant) -> Option<Result<cache::Served, Problem>> {
         // The cache holds no entry outside the prefixes, so a lookup needs no check.
         self.answers.lookup(key, now)
     }

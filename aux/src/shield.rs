@@ -10,8 +10,8 @@ use std::{
     time::Duration,
 };
 
+use cache::Priority;
 use parking_lot::Mutex;
-use shared::cache::Urgency;
 use tokio::time::{Instant, sleep};
 
 /// The pause of a group's calls after AWS throttled one. AWS does not report how long to wait; its
@@ -47,14 +47,14 @@ impl Shield {
     }
 
     /// Takes one call from the quota, or returns the time until one is available.
-    pub fn admit(&self, group: Group, urgency: Urgency) -> Result<(), Duration> {
-        self.bucket(group).take(urgency)
+    pub fn admit(&self, group: Group, priority: Priority) -> Result<(), Duration> {
+        self.bucket(group).take(priority)
     }
 
     /// Waits for one call from the quota. Use it for the later pages of a list: a refusal would
     /// waste the pages that have been read.
-    pub async fn admitted(&self, group: Group, urgency: Urgency) {
-        while let Err(wait) = self.admit(group, urgency) {
+    pub async fn admitted(&self, group: Group, priority: Priority) {
+        while let Err(wait) = self.admit(group, priority) {
             sleep(wait).await;
         }
     }
@@ -115,15 +115,15 @@ impl Bucket {
         level.at = level.at.max(now);
     }
 
-    fn take(&self, urgency: Urgency) -> Result<(), Duration> {
+    fn take(&self, priority: Priority) -> Result<(), Duration> {
         if self.rate == 0.0 {
             return Ok(());
         }
         // Lower-priority calls must leave part of the bucket for higher-priority ones.
-        let spared = match urgency {
-            Urgency::Miss => 0.0,
-            Urgency::Revalidation => 0.25,
-            Urgency::Refresh => 0.5,
+        let spared = match priority {
+            Priority::Miss => 0.0,
+            Priority::Revalidation => 0.25,
+            Priority::Refresh => 0.5,
         };
         let needed = 1.0 + spared * (Self::capacity(self.rate) - 1.0);
         let now = Instant::now();
@@ -166,69 +166,69 @@ mod tests {
 
     use super::*;
 
-    fn taken(shield: &Shield, urgency: Urgency) -> usize {
-        std::iter::from_fn(|| shield.admit(Group::Reads, urgency).ok()).take(1000).count()
+    fn taken(shield: &Shield, priority: Priority) -> usize {
+        std::iter::from_fn(|| shield.admit(Group::Reads, priority).ok()).take(1000).count()
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_second_allows_as_many_calls_as_the_rate_says() {
         let shield = Shield::new(40.0, 3.0);
-        assert_eq!(taken(&shield, Urgency::Miss), 40);
+        assert_eq!(taken(&shield, Priority::Miss), 40);
         advance(Duration::from_secs(1)).await;
-        assert_eq!(taken(&shield, Urgency::Miss), 40);
+        assert_eq!(taken(&shield, Priority::Miss), 40);
         advance(Duration::from_secs(60)).await;
-        assert_eq!(taken(&shield, Urgency::Miss), 40, "what is not used does not add up");
+        assert_eq!(taken(&shield, Priority::Miss), 40, "what is not used does not add up");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_refusal_says_when_to_come_back() {
         let shield = Shield::new(2.0, 3.0);
-        taken(&shield, Urgency::Miss);
-        let wait = shield.admit(Group::Reads, Urgency::Miss).expect_err("empty");
+        taken(&shield, Priority::Miss);
+        let wait = shield.admit(Group::Reads, Priority::Miss).expect_err("empty");
         assert!(wait <= Duration::from_millis(502), "{wait:?}");
         advance(wait).await;
-        assert_eq!(shield.admit(Group::Reads, Urgency::Miss), Ok(()));
+        assert_eq!(shield.admit(Group::Reads, Priority::Miss), Ok(()));
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_can_be_done_without_leaves_a_part_of_the_bucket() {
         let shield = Shield::new(40.0, 3.0);
-        assert_eq!(taken(&shield, Urgency::Refresh), 20);
-        assert_eq!(taken(&shield, Urgency::Revalidation), 10);
-        assert_eq!(taken(&shield, Urgency::Miss), 10);
+        assert_eq!(taken(&shield, Priority::Refresh), 20);
+        assert_eq!(taken(&shield, Priority::Revalidation), 10);
+        assert_eq!(taken(&shield, Priority::Miss), 10);
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_groups_do_not_take_from_each_other() {
         let shield = Shield::new(1.0, 3.0);
-        taken(&shield, Urgency::Miss);
-        assert_eq!(shield.admit(Group::ParameterLists, Urgency::Miss), Ok(()));
-        assert_eq!(shield.admit(Group::BucketLists, Urgency::Miss), Ok(()));
+        taken(&shield, Priority::Miss);
+        assert_eq!(shield.admit(Group::ParameterLists, Priority::Miss), Ok(()));
+        assert_eq!(shield.admit(Group::BucketLists, Priority::Miss), Ok(()));
     }
 
     #[tokio::test(start_paused = true)]
     async fn when_aws_throttles_nothing_is_asked_for_a_moment() {
         let shield = Shield::new(40.0, 3.0);
         shield.throttled(Group::Reads);
-        let wait = shield.admit(Group::Reads, Urgency::Miss).expect_err("drained");
+        let wait = shield.admit(Group::Reads, Priority::Miss).expect_err("drained");
         assert!(wait >= THROTTLE_PAUSE, "{wait:?}");
         advance(THROTTLE_PAUSE + Duration::from_millis(500)).await;
-        assert_eq!(taken(&shield, Urgency::Miss), 20, "it fills again at its rate");
+        assert_eq!(taken(&shield, Priority::Miss), 20, "it fills again at its rate");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_share_below_one_call_a_second_still_allows_one() {
         let shield = Shield::new(0.5, 0.5);
-        assert_eq!(taken(&shield, Urgency::Miss), 1);
+        assert_eq!(taken(&shield, Priority::Miss), 1);
         advance(Duration::from_millis(1900)).await;
-        assert_eq!(taken(&shield, Urgency::Miss), 0);
+        assert_eq!(taken(&shield, Priority::Miss), 0);
         advance(Duration::from_millis(200)).await;
-        assert_eq!(taken(&shield, Urgency::Miss), 1);
+        assert_eq!(taken(&shield, Priority::Miss), 1);
     }
 
     #[test]
     fn no_rate_is_no_limit() {
-        assert_eq!(taken(&Shield::new(0.0, 0.0), Urgency::Refresh), 1000);
+        assert_eq!(taken(&Shield::new(0.0, 0.0), Priority::Refresh), 1000);
     }
 
     proptest! {
@@ -248,7 +248,7 @@ mod tests {
                 for (pause, calls, throttled) in steps {
                     advance(Duration::from_millis(pause)).await;
                     for _ in 0..calls {
-                        if shield.admit(Group::Reads, Urgency::Miss).is_ok() {
+                        if shield.admit(Group::Reads, Priority::Miss).is_ok() {
                             admitted += 1.0;
                         }
                     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, header};
 use libfuzzer_sys::fuzz_target;
-use shared::http_cache::{Freshness, State, forces_revalidation};
+use cache::http::{Freshness, State, forces_revalidation};
 
 fuzz_target!(|input: (Vec<Vec<u8>>, Vec<u8>, u32)| {
     let (directives, age, delay) = input;
@@ -16,17 +16,17 @@ fuzz_target!(|input: (Vec<Vec<u8>>, Vec<u8>, u32)| {
     }
     let Ok(age) = HeaderValue::from_bytes(&age) else { return };
     headers.insert(header::AGE, age);
-    let asked = forces_revalidation(&headers);
+    let forced = forces_revalidation(&headers);
     let Some(freshness) = Freshness::read(&headers, Duration::from_millis(delay.into())) else {
         return;
     };
-    assert!(!asked, "no-cache and yet kept");
+    assert!(!forced, "no-cache and yet storable");
     let bound = freshness.bound();
-    assert_eq!(freshness.state(bound), State::Gone);
+    assert_eq!(freshness.state(bound), State::Expired);
     assert!(freshness.remaining() <= bound);
     // The header for the next hop has the same meaning.
-    let mut told = HeaderMap::new();
-    told.insert(header::CACHE_CONTROL, freshness.cache_control());
-    let again = Freshness::read(&told, Duration::ZERO).expect("it is told that it may be kept");
+    let mut written = HeaderMap::new();
+    written.insert(header::CACHE_CONTROL, freshness.cache_control());
+    let again = Freshness::read(&written, Duration::ZERO).expect("the written header is storable");
     assert_eq!(again.cache_control(), freshness.cache_control());
 });

@@ -3,7 +3,7 @@
 
 use http::{HeaderMap, HeaderValue, header};
 use libfuzzer_sys::fuzz_target;
-use shared::http_cache::{EntityTag, is_current};
+use cache::http::{EntityTag, is_current};
 
 fuzz_target!(|input: (Vec<Vec<u8>>, Vec<u8>)| {
     let (lines, body) = input;

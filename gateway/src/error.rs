@@ -3,10 +3,8 @@
 use std::sync::Arc;
 
 use axum::http::StatusCode;
-use shared::{
-    cache::{CacheableError, Disposition},
-    problem::{Cause, Problem},
-};
+use cache::{CacheableError, Disposition};
+use shared::problem::{Cause, Problem};
 
 use crate::upstream::{breaker::Refused, failure::Failure};
 

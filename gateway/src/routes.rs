@@ -9,11 +9,10 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
+use cache::{Mode, Served, http::NO_STORE};
 use serde::de::DeserializeOwned;
 use shared::{
-    cache::{Mode, Served},
     docs,
-    http_cache::NO_STORE,
     metrics::Exporter,
     page::page,
     problem::Problem,
@@ -165,7 +164,7 @@ async fn with_deadline(
 
 /// Parses the list in one of our own responses.
 fn parse<T: DeserializeOwned>(served: &Served) -> Aggregated<T> {
-    serde_json::from_slice(served.answer().body()).expect("its body is this type's JSON")
+    serde_json::from_slice(served.body().bytes()).expect("its body is this type's JSON")
 }
 
 async fn status(State(gateway): State<Gateway>, deadline: Extension<Deadline>) -> Json<Status> {

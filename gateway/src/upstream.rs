@@ -4,6 +4,10 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use cache::{
+    Cache, CachedBody, LoadContext, Loaded, Mode, Served, Stored,
+    http::{EntityTag, Freshness},
+};
 use http::{Extensions, HeaderMap, HeaderValue, Method, StatusCode, header};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::Request;
@@ -11,13 +15,12 @@ use reqwest_middleware::{ClientBuilder, ClientWithMiddleware, Error as ClientErr
 use serde_json::Value as JsonValue;
 use shared::{
     auth::Token,
-    cache::{self, Answer, Cache, Loaded, Mode, Previous, Served},
     config::Switch,
-    http_cache::{EntityTag, Freshness},
     metrics::REVISION,
     problem::Problem,
     routes::RouteId,
     server::{Deadline, Query},
+    telemetry::RequestContext,
 };
 use tokio::time::Instant;
 use url::Url;
@@ -152,12 +155,16 @@ impl Upstream {
     pub async fn answer(&self, query: Query) -> Result<Served, Problem> {
         let Query { route, mode, deadline: Deadline(deadline), .. } = query;
         let (upstream, name) = (self.clone(), query.parameter().map(str::to_owned));
-        let load = async move |attempt: cache::Attempt| {
-            let deadline =
-                upstream.0.load_timeout.map_or(deadline, |timeout| Instant::now() + timeout);
-            let revalidate = mode == Mode::Revalidate;
-            let request = AuxRequest { route, name: name.as_deref(), revalidate };
-            upstream.load(request, attempt.previous, deadline).await
+        let request_context = RequestContext::current();
+        let load = move |context: LoadContext| {
+            // The load runs in a task of its own, as part of the request that started it.
+            RequestContext::restore(request_context, async move {
+                let deadline =
+                    upstream.0.load_timeout.map_or(deadline, |timeout| Instant::now() + timeout);
+                let revalidate = mode == Mode::Revalidate;
+                let request = AuxRequest { route, name: name.as_deref(), revalidate };
+                upstream.load(request, context.stored, deadline).await
+            })
         };
         Ok(self.0.cache.get(&query.key, mode, load).await?)
     }
@@ -184,21 +191,21 @@ impl Upstream {
     async fn load(
         &self,
         request: AuxRequest<'_>,
-        previous: Option<Previous>,
+        stored: Option<Stored>,
         deadline: Instant,
     ) -> Result<Loaded, Error> {
         let started = Instant::now();
-        let validator = previous.as_ref().and_then(|previous| previous.validator.clone());
+        let validator = stored.as_ref().and_then(|stored| stored.validator.clone());
         let (headers, body) = self.fetch(request, validator, deadline).await?;
         let freshness = Freshness::read(&headers, started.elapsed());
         let storable = freshness.is_some();
-        let answer = match (body, previous) {
-            (None, previous) => previous.expect("only its validator has a 304").answer,
+        let body = match (body, stored) {
+            (None, stored) => stored.expect("only its validator has a 304").body,
             (Some(body), _) if storable => self.storable(&headers, &body),
-            (Some(body), _) => Answer::secret_bytes(Answer::JSON, body),
+            (Some(body), _) => CachedBody::confidential_bytes(CachedBody::JSON, body),
         };
         Ok(Loaded {
-            answer,
+            body,
             freshness: freshness.unwrap_or_default(),
             storable,
             validator: headers.get(header::ETAG).map(|tag| tag.as_bytes().into()),
@@ -210,13 +217,13 @@ impl Upstream {
 
     /// Copies a body for the cache into memory of its exact size. Its tag is derived from the
     /// upstream's strong tag and our build, since our body depends on nothing else.
-    fn storable(&self, headers: &HeaderMap, body: &[u8]) -> Answer {
+    fn storable(&self, headers: &HeaderMap, body: &[u8]) -> CachedBody {
         match headers.get(header::ETAG).map(HeaderValue::as_bytes) {
             Some(upstream) if upstream.starts_with(b"\"") => {
-                let tag = EntityTag::of_source(&[upstream, self.0.build.as_bytes()]);
-                Answer::tagged(Answer::JSON, body.to_vec(), tag)
+                let tag = EntityTag::derived_from(&[upstream, self.0.build.as_bytes()]);
+                CachedBody::tagged(CachedBody::JSON, body.to_vec(), tag)
             }
-            _ => Answer::new(Answer::JSON, body.to_vec()),
+            _ => CachedBody::new(CachedBody::JSON, body.to_vec()),
         }
     }
 

@@ -6,7 +6,7 @@ pub(crate) fn write(bytes: &[u8], out: &mut Vec<u8>) {
 }
 
 /// Returns two lower-case digits.
-pub(crate) fn digits(byte: u8) -> [u8; 2] {
+fn digits(byte: u8) -> [u8; 2] {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 0xf)]]
 }

@@ -1,13 +1,11 @@
 //! The parts that both services share: contracts, and behaviour that must be the same.
 //!
 //! Read in this order: [`wire`], [`problem`] and [`routes`] are the contract on the network,
-//! [`cache`] and [`http_cache`] hold responses, [`auth`] and [`server`] bring requests to them.
+//! [`auth`] and [`server`] bring requests to the responses, which crate [`cache`] holds.
 
 pub mod wire;
 pub mod problem;
 pub mod routes;
-pub mod cache;
-pub mod http_cache;
 pub mod config;
 pub mod telemetry;
 pub mod trace;

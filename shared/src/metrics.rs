@@ -12,8 +12,6 @@ use parking_lot::Mutex;
 
 pub use axum_prometheus::PrometheusMetricLayer;
 
-use crate::cache;
-
 mod histogram;
 
 use histogram::{Histograms, Recorder};

@@ -11,13 +11,14 @@ use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use cache::{
+    Failed,
+    http::{Freshness, NO_STORE},
+};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{
-    http_cache::{Freshness, NO_STORE},
-    telemetry,
-};
+use crate::telemetry;
 
 /// The media type of every error body.
 pub const CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/problem+json");
@@ -190,6 +191,20 @@ impl From<StatusCode> for Problem {
                 Self::new(status, code, title, format!("{title}."))
             }
         }
+    }
+}
+
+/// Converts a failure of a cache as its error does. Only a 404 carries the remaining lifetime of its
+/// negative entry, because no cache may store another error.
+impl<E: Into<Self>> From<Failed<E>> for Problem {
+    fn from(failed: Failed<E>) -> Self {
+        let (remaining, cache_status) = (failed.expires_in, Some(failed.cache_status()));
+        let problem = match failed.cause {
+            cache::Cause::Error(error) => error.into(),
+            cache::Cause::Panicked => Self::internal(),
+        };
+        let max_age = remaining.filter(|_| problem.status() == StatusCode::NOT_FOUND);
+        Self { max_age, cache_status, ..problem }
     }
 }
 

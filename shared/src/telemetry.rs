@@ -78,15 +78,12 @@ impl RequestContext {
         CONTEXT.scope(self, future)
     }
 
-    /// Makes a future part of the current request, if there is one. The future may run in its own
-    /// task and outlive the request.
-    pub(crate) fn inherit<F: Future>(future: F) -> impl Future<Output = F::Output> {
-        let context = Self::current();
-        async move {
-            match context {
-                Some(context) => context.scope(future).await,
-                None => future.await,
-            }
+    /// Runs a future as part of a request, if there is one. The future may run in a task that
+    /// outlives the request.
+    pub async fn restore<F: Future>(context: Option<Self>, future: F) -> F::Output {
+        match context {
+            Some(context) => context.scope(future).await,
+            None => future.await,
         }
     }
 

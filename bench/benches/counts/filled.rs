@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use shared::{
-    cache::{Answer, Cache, CacheableError, Disposition, Loaded, Mode, Settings},
-    http_cache::Freshness,
-    metrics::Exporter,
+use cache::{
+    Cache, CacheableError, CachedBody, Disposition, Loaded, Mode, Settings, http::Freshness,
 };
+use shared::metrics::Exporter;
 use tokio::runtime::Runtime;
 
 /// The lifetime of entries, long enough that none becomes stale during a measurement.
@@ -40,8 +39,8 @@ pub(crate) fn keys(number: usize) -> Vec<String> {
 
 /// Builds the result of a load: a body of this many bytes, and the upstream's `Cache-Status`.
 pub(crate) fn loaded(bytes: usize) -> Loaded {
-    let answer = Answer::json(&"x".repeat(bytes)).expect("a string is JSON");
-    let mut loaded = Loaded::new(answer, Freshness::new(HOUR, HOUR, HOUR));
+    let body = CachedBody::json(&"x".repeat(bytes)).expect("a string is JSON");
+    let mut loaded = Loaded::new(body, Freshness::new(HOUR, HOUR, HOUR));
     loaded.cache_status = Some("aux-service; fwd=miss; stored".into());
     loaded
 }

@@ -16,7 +16,7 @@ mod resilience;
 mod services;
 mod traffic;
 
-use cache::lookups;
+use self::cache::lookups;
 use resilience::{breaker, budget, shield};
 use services::requests;
 

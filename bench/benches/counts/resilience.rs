@@ -3,12 +3,13 @@
 use std::{hint::black_box, time::Duration};
 
 use aux_service::shield::{Group, Shield};
+use cache::Priority;
 use gungraun::prelude::*;
 use main_api::upstream::{
     breaker::{Breaker, Settings, State, Verdict},
     budget::Budget,
 };
-use shared::{cache::Urgency, metrics::Exporter};
+use shared::metrics::Exporter;
 
 use crate::{TIMES, filled::HOUR};
 
@@ -105,13 +106,13 @@ library_benchmark_group!(name = budget, benchmarks = [deposit, withdrawal]);
 /// Builds a limiter with a rate at which its bucket is empty for no turn, or for each.
 fn quota(rate: f64) -> Shield {
     let shield = Shield::new(rate, rate);
-    assert!(shield.admit(Group::Reads, Urgency::Miss).is_ok());
+    assert!(shield.admit(Group::Reads, Priority::Miss).is_ok());
     shield
 }
 
 fn admit(shield: Shield, admitted: bool) -> Shield {
     for _ in 0..TIMES {
-        let answer = black_box(&shield).admit(Group::Reads, Urgency::Miss);
+        let answer = black_box(&shield).admit(Group::Reads, Priority::Miss);
         assert_eq!(black_box(answer).is_ok(), admitted);
     }
     shield

@@ -13,22 +13,19 @@ use std::{
 
 use axum::{
     Router,
-    body::HttpBody,
+    body::{Body, HttpBody},
     http::{HeaderMap, Method, Request},
     response::{IntoResponse, Response},
     routing::future::RouteFuture,
 };
 use bytes::Bytes;
+use cache::{Mode, Served};
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
 use tower::{BoxError, Service};
 
 use super::request::{Answer, Deadline, RequestInfo};
-use crate::{
-    cache::{Mode, Served},
-    problem::Problem,
-    routes::RouteId,
-};
+use crate::{problem::Problem, routes::RouteId};
 
 /// The cacheable routes of a service.
 pub trait CachedRoutes: Send + Sync + 'static {
@@ -98,7 +95,7 @@ impl Dispatch {
 
 fn respond(found: Result<Served, Problem>, request: &HeaderMap) -> Response {
     match found {
-        Ok(served) => served.response(request),
+        Ok(served) => served.response(request).map(Body::from),
         Err(problem) => problem.into_response(),
     }
 }

@@ -13,11 +13,13 @@ use std::{
 
 use axum::{body::Body, http::StatusCode, routing::get};
 use bytes::Bytes;
+use cache::{
+    Cache, CacheableError, CachedBody, Disposition, Loaded, Mode, Served, Settings, http::Freshness,
+};
 use clap::Parser;
 use futures_util::stream;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use shared::{
-    cache::{Answer, Cache, Loaded, Mode, Served},
     config::Common,
     metrics::Exporter,
     problem::Problem,
@@ -33,8 +35,6 @@ use tokio::{
 };
 use zeroize::Zeroizing;
 
-use crate::cache::{Error, LATENCY, cache_of, freshness};
-
 /// Timeout for operations that take milliseconds, long enough for a busy machine.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -43,6 +43,11 @@ pub(crate) const LARGE: usize = 120_000;
 
 /// Pause between two frames of `/stream`.
 pub(crate) const FRAME_INTERVAL: Duration = Duration::from_millis(1500);
+
+/// Duration of a load that is late.
+const LATENCY: Duration = Duration::from_millis(50);
+
+const MINUTE: Duration = Duration::from_secs(60);
 
 const ROUTES: Routes =
     Routes(&[RouteId::Param, RouteId::Values, RouteId::Buckets, RouteId::Status]);
@@ -68,29 +73,30 @@ pub(crate) struct Server {
 /// The cacheable routes. `small`, `medium`, `large` and `secret` are in the cache, under `/param/`
 /// and `/values/`. The other names select a behaviour.
 struct Names {
-    cache: Cache<Error>,
+    cache: Cache<NotFound>,
     waiting: Arc<AtomicUsize>,
     loads: Arc<AtomicUsize>,
 }
 
 impl Names {
     async fn new() -> Self {
-        let cache = cache_of(8 << 20);
+        let cache = Cache::new(Settings { name: "test", hop: "here", max_bytes: 8 << 20 });
+        let freshness = Freshness::new(MINUTE, MINUTE / 2, 10 * MINUTE);
         let json = "application/json".parse().unwrap();
         let bodies = HashMap::from([
-            ("small", Answer::json(&"a").unwrap()),
-            ("medium", Answer::json(&"x".repeat(3000)).unwrap()),
-            ("large", Answer::json(&"x".repeat(LARGE)).unwrap()),
-            ("secret", Answer::secret(json, Zeroizing::new(b"hunter2".to_vec()))),
+            ("small", CachedBody::json(&"a").unwrap()),
+            ("medium", CachedBody::json(&"x".repeat(3000)).unwrap()),
+            ("large", CachedBody::json(&"x".repeat(LARGE)).unwrap()),
+            ("secret", CachedBody::confidential(json, Zeroizing::new(b"hunter2".to_vec()))),
         ]);
         for (name, body) in bodies {
             for base in ["/param/", "/values/"] {
                 let body = body.clone();
-                let load = move |_| async move { Ok(Loaded::new(body, freshness())) };
+                let load = move |_| async move { Ok(Loaded::new(body, freshness)) };
                 cache.get(&format!("{base}{name}"), Mode::Normal, load).await.unwrap();
             }
         }
-        let negative = |_| async { Err(Error::NotFound) };
+        let negative = |_| async { Err(NotFound) };
         assert!(cache.get("/param/remembered-404", Mode::Normal, negative).await.is_err());
         Self { cache, waiting: Arc::default(), loads: Arc::default() }
     }
@@ -123,13 +129,27 @@ impl CachedRoutes for Names {
                 name => name.trim_start_matches('/'),
             };
             let found = cache.lookup(&format!("/param/{name}"), Instant::now());
-            Ok(found.ok_or(Error::NotFound)??)
+            Ok(found.ok_or(NotFound)??)
         })
     }
 }
 
-impl From<Error> for Problem {
-    fn from(_: Error) -> Self {
+/// The only error of a load.
+#[derive(Clone, Debug)]
+struct NotFound;
+
+impl CacheableError for NotFound {
+    fn disposition(&self) -> Disposition {
+        Disposition::Negative { ttl: MINUTE / 6 }
+    }
+
+    fn heap_bytes(&self) -> usize {
+        0
+    }
+}
+
+impl From<NotFound> for Problem {
+    fn from(_: NotFound) -> Self {
         Self::new(StatusCode::NOT_FOUND, "nothing", "Nothing", "Nothing.")
     }
 }

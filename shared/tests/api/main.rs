@@ -1,7 +1,6 @@
 //! Tests of the public API of `shared`.
 #![allow(clippy::unwrap_used)]
 
-mod cache;
 mod harness;
 mod life;
 mod requests;

@@ -3,8 +3,9 @@
 
 use std::{fs, sync::atomic::Ordering::SeqCst, time::Duration};
 
+use cache::http::EntityTag;
 use proptest::{prelude::*, test_runner::TestRunner};
-use shared::{http_cache::EntityTag, metrics::Exporter};
+use shared::metrics::Exporter;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,

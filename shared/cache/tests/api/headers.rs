@@ -1,9 +1,6 @@
 //! The headers of responses, over one hop and over two.
 
-use axum::body::Body;
 use http::{HeaderMap, StatusCode, header};
-use http_body_util::BodyExt;
-use shared::cache::Settings;
 use zeroize::Zeroizing;
 
 use super::*;
@@ -12,14 +9,10 @@ fn text(headers: &HeaderMap, name: header::HeaderName) -> &str {
     headers.get(name).unwrap().to_str().unwrap()
 }
 
-async fn bytes(body: Body) -> Vec<u8> {
-    body.collect().await.unwrap().to_bytes().to_vec()
-}
-
 #[tokio::test(start_paused = true)]
-async fn a_hit_tells_its_age_and_what_is_left() {
-    let (cache, source) = (cache(), Source::default());
-    source.get(&cache, Ok("a")).await.unwrap();
+async fn a_hit_has_its_age_and_remaining_lifetime() {
+    let (cache, upstream) = (cache(), Upstream::default());
+    upstream.get(&cache, Ok("a")).await.unwrap();
     sleep(48 * SECOND).await;
     let response =
         cache.lookup("key", Instant::now()).unwrap().unwrap().response(&HeaderMap::new());
@@ -32,38 +25,38 @@ async fn a_hit_tells_its_age_and_what_is_left() {
     );
     assert_eq!(text(headers, header::CACHE_STATUS), "here; hit; ttl=12");
     assert_eq!(text(headers, header::CONTENT_TYPE), "application/json");
-    assert_eq!(bytes(response.into_body()).await, b"\"a\"");
+    assert_eq!(response.body(), "\"a\"");
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_way_to_an_answer_is_told() {
-    let (cache, source) = (cache(), Source::default());
+async fn cache_status_reports_each_handling() {
+    let (cache, upstream) = (cache(), Upstream::default());
     let status = |result: Result| result.unwrap().cache_status();
-    assert_eq!(status(source.get(&cache, Ok("a")).await), "here; fwd=miss; stored");
+    assert_eq!(status(upstream.get(&cache, Ok("a")).await), "here; fwd=miss; stored");
     sleep(FRESH_FOR + STALE_FOR / 2).await;
-    assert_eq!(status(source.get(&cache, Err(Error::Down)).await), "here; hit; ttl=-15");
+    assert_eq!(status(upstream.get(&cache, Err(Error::Down)).await), "here; hit; ttl=-15");
     sleep(STALE_FOR / 2).await;
     assert_eq!(
-        status(source.get(&cache, Err(Error::Down)).await),
+        status(upstream.get(&cache, Err(Error::Down)).await),
         "here; fwd=stale; ttl=-31; detail=stale-if-error",
         "31, since the failed call took its time"
     );
     assert_eq!(
-        status(source.get(&cache, Ok("b")).await),
+        status(upstream.get(&cache, Ok("b")).await),
         "here; hit; ttl=-31; detail=stale-if-error"
     );
     sleep(60 * SECOND).await;
-    assert_eq!(status(source.get(&cache, Ok("b")).await), "here; fwd=stale; stored");
-    let forced = cache.get("key", Mode::Revalidate, source.says(Ok(loaded("c")))).await;
+    assert_eq!(status(upstream.get(&cache, Ok("b")).await), "here; fwd=stale; stored");
+    let forced = cache.get("key", Mode::Revalidate, upstream.load(Ok(loaded("c")))).await;
     assert_eq!(status(forced), "here; fwd=request; stored");
     let off = Cache::off(Settings { name: "test", hop: "here", max_bytes: 0 });
-    assert_eq!(status(source.get(&off, Ok("a")).await), "here; fwd=bypass");
+    assert_eq!(status(upstream.get(&off, Ok("a")).await), "here; fwd=bypass");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_has_the_answer_gets_304_until_it_changes() {
-    let (cache, source) = (cache(), Source::default());
-    let served = source.get(&cache, Ok("a")).await.unwrap();
+async fn a_matching_tag_gets_304_until_the_body_changes() {
+    let (cache, upstream) = (cache(), Upstream::default());
+    let served = upstream.get(&cache, Ok("a")).await.unwrap();
     let mut request = HeaderMap::new();
     let etag = served.response(&request).headers()[header::ETAG].clone();
     request.insert(header::IF_NONE_MATCH, etag.clone());
@@ -71,52 +64,53 @@ async fn a_client_that_has_the_answer_gets_304_until_it_changes() {
     let response = served.response(&request);
     assert_eq!(response.status(), StatusCode::NOT_MODIFIED);
     assert_eq!(response.headers()[header::ETAG], etag);
-    assert!(bytes(response.into_body()).await.is_empty());
+    assert!(response.body().is_empty());
 
     cache.invalidate("key");
-    let response = source.get(&cache, Ok("b")).await.unwrap().response(&request);
+    let response = upstream.get(&cache, Ok("b")).await.unwrap().response(&request);
     assert_eq!(response.status(), StatusCode::OK);
     assert_ne!(response.headers()[header::ETAG], etag);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_secret_and_what_must_not_be_kept_go_out_with_no_store() {
-    let (cache, source) = (cache(), Source::default());
+async fn confidential_and_unstorable_responses_have_no_store() {
+    let (cache, upstream) = (cache(), Upstream::default());
     let mut any = HeaderMap::new();
     any.insert(header::IF_NONE_MATCH, "*".parse().unwrap());
 
     let body = Zeroizing::new(b"hunter2".to_vec());
-    let secret = Loaded::new(Answer::secret("text/plain".parse().unwrap(), body), freshness());
-    let served = cache.get("secret", Mode::Normal, source.says(Ok(secret))).await.unwrap();
+    let secret =
+        Loaded::new(CachedBody::confidential("text/plain".parse().unwrap(), body), freshness());
+    let served = cache.get("secret", Mode::Normal, upstream.load(Ok(secret))).await.unwrap();
     let response = served.response(&any);
-    assert_eq!(response.status(), StatusCode::OK, "it has no tag, so there is nothing to match");
+    assert_eq!(response.status(), StatusCode::OK, "it has no tag to match");
     assert_eq!(text(response.headers(), header::CACHE_CONTROL), "no-store");
     assert!(!response.headers().contains_key(header::ETAG));
 
-    let closed = Loaded { storable: false, ..loaded("closed") };
-    let served = cache.get("closed", Mode::Normal, source.says(Ok(closed))).await.unwrap();
+    let unstorable = Loaded { storable: false, ..loaded("private") };
+    let served = cache.get("private", Mode::Normal, upstream.load(Ok(unstorable))).await.unwrap();
     let response = served.response(&HeaderMap::new());
     assert_eq!(text(response.headers(), header::CACHE_CONTROL), "no-store");
 
-    assert!(cache.lookup("secret", Instant::now()).is_some(), "it is kept here");
-    assert!(cache.lookup("closed", Instant::now()).is_none());
+    assert!(cache.lookup("secret", Instant::now()).is_some(), "it is stored here");
+    assert!(cache.lookup("private", Instant::now()).is_none());
 }
 
 #[tokio::test(start_paused = true)]
-async fn across_two_hops_the_age_is_the_true_one_and_the_bound_holds() {
-    let source = Source::default();
+async fn the_age_is_counted_across_two_hops() {
+    let upstream = Upstream::default();
     let near = |name| Cache::<Error>::new(Settings { name, hop: name, max_bytes: 1 << 20 });
     let (aux, main) = (near("aux-service"), near("main-api"));
     let get = || async {
-        let (aux, source) = (aux.clone(), source.clone());
+        let (aux, upstream) = (aux.clone(), upstream.clone());
         let load = |_| async move {
-            let served = source.get(&aux, Ok("a")).await.map_err(|_| Error::Down)?;
+            let served = upstream.get(&aux, Ok("a")).await.map_err(|_| Error::Down)?;
             let response = served.response(&HeaderMap::new());
             let headers = response.headers();
             Ok(Loaded {
                 cache_status: Some(headers[header::CACHE_STATUS].to_str().unwrap().into()),
                 ..Loaded::new(
-                    served.answer().clone(),
+                    served.body().clone(),
                     Freshness::read(headers, Duration::ZERO).unwrap(),
                 )
             })
@@ -137,5 +131,5 @@ async fn across_two_hops_the_age_is_the_true_one_and_the_bound_holds() {
         "aux-service; hit; ttl=20, main-api; hit; ttl=15"
     );
     sleep(15 * SECOND).await;
-    assert_eq!(get().await.outcome(), Outcome::Stale, "60 seconds after the origin's answer");
+    assert_eq!(get().await.outcome(), Outcome::Stale, "60 seconds after the origin's response");
 }

@@ -4,7 +4,6 @@ use http::{HeaderMap, HeaderValue, header};
 use sha2::{Digest, Sha256};
 
 use super::list::{Quoting, members_of};
-use crate::hex;
 
 /// Length of a tag in bytes. Half of a SHA-256 is enough to prevent equal tags of different bodies,
 /// by accident or by attack.
@@ -18,13 +17,14 @@ const TEXT_BYTES: usize = 2 * TAG_BYTES + 2;
 pub struct EntityTag([u8; TAG_BYTES]);
 
 impl EntityTag {
+    /// Returns the tag of a body.
     pub fn of(body: &[u8]) -> Self {
-        Self::of_source(&[body])
+        Self::derived_from(&[body])
     }
 
     /// Returns the tag of a body that is built from these parts alone, always in the same way.
     /// Hashing the parts saves time if the body is longer than they are.
-    pub fn of_source(parts: &[&[u8]]) -> Self {
+    pub fn derived_from(parts: &[&[u8]]) -> Self {
         let mut digest = Sha256::new();
         for part in parts {
             digest.update(part);
@@ -34,6 +34,7 @@ impl EntityTag {
         Self(*tag)
     }
 
+    /// Returns the value of `ETag`.
     pub fn header(self) -> HeaderValue {
         HeaderValue::from_bytes(&self.to_bytes()).expect("quotes and digits are a header value")
     }
@@ -42,7 +43,7 @@ impl EntityTag {
     fn to_bytes(self) -> [u8; TEXT_BYTES] {
         let mut text = [b'"'; TEXT_BYTES];
         for (place, byte) in text[1..].chunks_exact_mut(2).zip(self.0) {
-            place.copy_from_slice(&hex::digits(byte));
+            place.copy_from_slice(&hex_digits(byte));
         }
         text
     }
@@ -52,16 +53,22 @@ impl EntityTag {
 ///
 /// The comparison is weak, as RFC 9110 requires here: `W/"x"` also matches `"x"`.
 pub fn is_current(request: &HeaderMap, tag: EntityTag) -> bool {
-    request.get_all(header::IF_NONE_MATCH).iter().any(|line| names(line.as_bytes(), tag))
+    request.get_all(header::IF_NONE_MATCH).iter().any(|line| matches_etag(line.as_bytes(), tag))
 }
 
 /// Compares the tag with one line of `If-None-Match`, as [`is_current`] does with all lines.
-fn names(line: &[u8], tag: EntityTag) -> bool {
+fn matches_etag(line: &[u8], tag: EntityTag) -> bool {
     let text = tag.to_bytes();
     members_of(line, Quoting::Verbatim).any(|member| {
         let opaque = member.strip_prefix(b"W/").unwrap_or(member);
         member == b"*" || opaque == text
     })
+}
+
+/// Returns two lower-case hexadecimal digits. `format!` would take longer than a cache lookup.
+fn hex_digits(byte: u8) -> [u8; 2] {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 0xf)]]
 }
 
 #[cfg(test)]
@@ -82,13 +89,13 @@ mod tests {
     #[test]
     fn a_tag_is_quoted_and_follows_the_body() {
         let tag = EntityTag::of(b"one");
-        assert_eq!(tag, EntityTag::of_source(&[b"o", b"ne"]));
+        assert_eq!(tag, EntityTag::derived_from(&[b"o", b"ne"]));
         assert_ne!(tag, EntityTag::of(b"two"));
         assert_eq!(tag.header(), ONE);
     }
 
     #[test]
-    fn a_client_has_the_answer_when_its_tag_is_in_the_list() {
+    fn a_tag_in_the_list_matches() {
         assert!(current("ONE"));
         assert!(current("\"x,y\", ONE ,\"z\""));
         assert!(current("W/ONE"), "the comparison is weak");
@@ -96,9 +103,9 @@ mod tests {
     }
 
     #[test]
-    fn a_client_without_the_answer_gets_it() {
+    fn a_tag_outside_the_list_does_not_match() {
         assert!(!current("\"a\", \"b\""));
-        assert!(!current("7692c3ad3540bb803c020b3aee66cd88"), "a tag without quotes is none");
+        assert!(!current("7692c3ad3540bb803c020b3aee66cd88"), "a tag without quotes is invalid");
         assert!(!current("\"x,ONE,y\""), "it is a part of another one");
         assert!(!current("w/ONE"), "the weakness prefix is case-sensitive");
         assert!(!current("\"*\""));

@@ -13,8 +13,8 @@ use super::*;
 const KEYS: usize = 2;
 
 #[derive(Clone, Copy, Debug)]
-enum Says {
-    Answer { old: u64, storable: bool },
+enum Reply {
+    Response { old: u64, storable: bool },
     Error(Failure),
     Panic,
 }
@@ -28,41 +28,41 @@ enum Failure {
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    /// A request. If it needs a load, the load takes `millis` and ends with `says`.
-    Ask {
+    /// A request. If it needs a load, the load takes `millis` and ends with `reply`.
+    Request {
         key: usize,
         forced: bool,
         millis: u64,
-        says: Says,
+        reply: Reply,
     },
     Wait {
         millis: u64,
     },
     /// All waiting requests are dropped.
-    Leave,
+    DropRequests,
     Invalidate {
         key: usize,
     },
 }
 
-fn says() -> impl Strategy<Value = Says> {
+fn reply() -> impl Strategy<Value = Reply> {
     prop_oneof![
         4 => (0..100_u64, prop::bool::weighted(0.9))
-            .prop_map(|(old, storable)| Says::Answer { old, storable }),
-        1 => Just(Says::Error(Failure::NotFound)),
-        1 => Just(Says::Error(Failure::Denied)),
-        3 => Just(Says::Error(Failure::Down)),
-        1 => Just(Says::Panic),
+            .prop_map(|(old, storable)| Reply::Response { old, storable }),
+        1 => Just(Reply::Error(Failure::NotFound)),
+        1 => Just(Reply::Error(Failure::Denied)),
+        3 => Just(Reply::Error(Failure::Down)),
+        1 => Just(Reply::Panic),
     ]
 }
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        8 => (0..KEYS, prop::bool::weighted(0.1), 0..3000_u64, says())
-            .prop_map(|(key, forced, millis, says)| Step::Ask { key, forced, millis, says }),
+        8 => (0..KEYS, prop::bool::weighted(0.1), 0..3000_u64, reply())
+            .prop_map(|(key, forced, millis, reply)| Step::Request { key, forced, millis, reply }),
         4 => prop_oneof![0..2000_u64, 0..90_000_u64, 500_000..800_000_u64]
             .prop_map(|millis| Step::Wait { millis }),
-        1 => Just(Step::Leave),
+        1 => Just(Step::DropRequests),
         1 => (0..KEYS).prop_map(|key| Step::Invalidate { key }),
     ]
 }
@@ -70,16 +70,16 @@ fn step() -> impl Strategy<Value = Step> {
 /// The upstream's record of its responses and their times. The test compares the cache's responses
 /// with it.
 #[derive(Default)]
-struct Truth {
+struct Record {
     serial: AtomicU64,
     keys: Mutex<HashMap<usize, Key>>,
-    said: Mutex<HashMap<u64, Said>>,
+    sent: Mutex<HashMap<u64, Sent>>,
 }
 
 #[derive(Default)]
 struct Key {
-    under_way: Option<u64>,
-    /// The number of invalidations. A load that began before the last one does not count.
+    in_progress: Option<u64>,
+    /// The number of invalidations. A load that started before the last one does not count.
     epoch: u64,
     /// Responses below this serial have been refused, dropped or replaced.
     valid_from: u64,
@@ -87,64 +87,64 @@ struct Key {
 }
 
 #[derive(Clone, Copy)]
-struct Said {
+struct Sent {
     at: Instant,
     old: Duration,
 }
 
-impl Truth {
+impl Record {
     /// Creates a load that records its result and the time.
     fn load(
         self: &Arc<Self>,
         key: usize,
         millis: u64,
-        says: Says,
-    ) -> impl FnOnce(Attempt) -> Load + Send + 'static + use<> {
-        let truth = Arc::clone(self);
+        reply: Reply,
+    ) -> impl FnOnce(LoadContext) -> Load + Send + 'static + use<> {
+        let record = Arc::clone(self);
         move |_| {
             Box::pin(async move {
-                let serial = truth.serial.fetch_add(1, SeqCst) + 1;
-                let epoch = truth.key(key, |key| {
-                    assert_eq!(key.under_way.replace(serial), None, "two loads of one key");
+                let serial = record.serial.fetch_add(1, SeqCst) + 1;
+                let epoch = record.key(key, |key| {
+                    assert_eq!(key.in_progress.replace(serial), None, "two loads of one key");
                     key.epoch
                 });
                 sleep(Duration::from_millis(millis)).await;
-                truth.key(key, |key| {
+                record.key(key, |key| {
                     if key.epoch != epoch {
                         return;
                     }
-                    key.under_way = None;
-                    match says {
-                        Says::Answer { .. } | Says::Error(Failure::Denied) => {
+                    key.in_progress = None;
+                    match reply {
+                        Reply::Response { .. } | Reply::Error(Failure::Denied) => {
                             key.valid_from = serial;
                             key.not_found_at = None;
                         }
-                        Says::Error(Failure::NotFound) => {
+                        Reply::Error(Failure::NotFound) => {
                             key.valid_from = serial;
                             key.not_found_at = Some(Instant::now());
                         }
-                        Says::Error(Failure::Down) | Says::Panic => {}
+                        Reply::Error(Failure::Down) | Reply::Panic => {}
                     }
                 });
-                truth.say(serial, says)
+                record.finish(serial, reply)
             })
         }
     }
 
-    fn say(&self, serial: u64, says: Says) -> std::result::Result<Loaded, Error> {
-        match says {
-            Says::Answer { old, storable } => {
+    fn finish(&self, serial: u64, reply: Reply) -> std::result::Result<Loaded, Error> {
+        match reply {
+            Reply::Response { old, storable } => {
                 let old = Duration::from_secs(old);
-                self.said.lock().insert(serial, Said { at: Instant::now(), old });
-                let mut loaded = Loaded::new(Answer::json(&serial).unwrap(), freshness());
+                self.sent.lock().insert(serial, Sent { at: Instant::now(), old });
+                let mut loaded = Loaded::new(CachedBody::json(&serial).unwrap(), freshness());
                 loaded.freshness.age_at_load = old;
                 loaded.storable = storable;
                 Ok(loaded)
             }
-            Says::Error(Failure::NotFound) => Err(Error::NotFound),
-            Says::Error(Failure::Denied) => Err(Error::Denied),
-            Says::Error(Failure::Down) => Err(Error::Down),
-            Says::Panic => std::panic::resume_unwind(Box::new("as told")),
+            Reply::Error(Failure::NotFound) => Err(Error::NotFound),
+            Reply::Error(Failure::Denied) => Err(Error::Denied),
+            Reply::Error(Failure::Down) => Err(Error::Down),
+            Reply::Panic => std::panic::resume_unwind(Box::new("as planned")),
         }
     }
 
@@ -154,12 +154,12 @@ impl Truth {
 }
 
 /// Sends one request and compares its response with the record.
-async fn ask(cache: Cache<Error>, truth: Arc<Truth>, step: Step) {
-    let Step::Ask { key, forced, millis, says } = step else { return };
-    let valid_from = truth.key(key, |key| key.valid_from);
-    let load = truth.load(key, millis, says);
+async fn request(cache: Cache<Error>, record: Arc<Record>, step: Step) {
+    let Step::Request { key, forced, millis, reply } = step else { return };
+    let valid_from = record.key(key, |key| key.valid_from);
+    let load = record.load(key, millis, reply);
     let mode = if forced { Mode::Revalidate } else { Mode::Normal };
-    let asked_at = Instant::now();
+    let requested_at = Instant::now();
     let result = cache.get(&key.to_string(), mode, load).await;
     let now = Instant::now();
     let served = match result {
@@ -167,72 +167,74 @@ async fn ask(cache: Cache<Error>, truth: Arc<Truth>, step: Step) {
         Err(failed) => {
             if failed.outcome() == Outcome::Negative {
                 assert_eq!(failed.cause, Cause::Error(Error::NotFound));
-                let known_for = now - truth.key(key, |key| key.not_found_at).unwrap();
+                let known_for = now - record.key(key, |key| key.not_found_at).unwrap();
                 assert!(known_for < NEGATIVE_TTL);
                 assert_eq!(failed.expires_in, Some(NEGATIVE_TTL - known_for));
             }
             return;
         }
     };
-    let serial: u64 = serde_json::from_slice(served.answer().body()).unwrap();
-    let said = truth.said.lock()[&serial];
-    let age = said.old + (now - said.at);
-    assert_eq!(served.age(), age, "the age that is told is the true one");
-    assert!(serial >= valid_from, "answered {serial}, refused or replaced before {valid_from}");
+    let serial: u64 = serde_json::from_slice(served.body().bytes()).unwrap();
+    let sent = record.sent.lock()[&serial];
+    let age = sent.old + (now - sent.at);
+    assert_eq!(served.age(), age, "the age is correct");
+    assert!(serial >= valid_from, "served {serial}, refused or replaced before {valid_from}");
     match served.outcome() {
         Outcome::Hit => assert!(age < FRESH_FOR),
         Outcome::Stale => {
             assert!((FRESH_FOR..FRESH_FOR + STALE_FOR).contains(&age));
-            assert_eq!(now, asked_at, "a stale answer is not waited for");
+            assert_eq!(now, requested_at, "a stale entry is served without waiting");
         }
         Outcome::StaleError => {
-            assert!((FRESH_FOR..FRESH_FOR + LAST_RESORT_FOR).contains(&age));
+            assert!((FRESH_FOR..FRESH_FOR + STALE_IF_ERROR_FOR).contains(&age));
         }
         Outcome::Miss | Outcome::Coalesced => {
-            assert!(said.at >= asked_at, "it was loaded for this")
+            assert!(sent.at >= requested_at, "it was loaded for this request")
         }
-        Outcome::Negative | Outcome::Bypass | Outcome::Error => panic!("not with an answer"),
+        Outcome::Negative | Outcome::Bypass | Outcome::Error => {
+            panic!("no response has this outcome")
+        }
     }
 }
 
 /// Runs every task until it waits for time to pass.
-async fn settle() {
+async fn run_until_idle() {
     for _ in 0..20 {
         tokio::task::yield_now().await;
     }
 }
 
-async fn play(steps: Vec<Step>) {
-    let (cache, truth) = (cache(), Arc::new(Truth::default()));
+async fn run(steps: Vec<Step>) {
+    let (cache, record) = (cache(), Arc::new(Record::default()));
     let mut requests = JoinSet::new();
     for step in steps {
         match step {
-            Step::Ask { .. } => {
-                requests.spawn(ask(cache.clone(), Arc::clone(&truth), step));
-                settle().await;
+            Step::Request { .. } => {
+                requests.spawn(request(cache.clone(), Arc::clone(&record), step));
+                run_until_idle().await;
             }
             Step::Wait { millis } => sleep(Duration::from_millis(millis)).await,
-            Step::Leave => requests.abort_all(),
+            Step::DropRequests => requests.abort_all(),
             Step::Invalidate { key } => {
-                truth.key(key, |key| {
+                record.key(key, |key| {
                     key.epoch += 1;
-                    key.under_way = None;
+                    key.in_progress = None;
                     key.not_found_at = None;
-                    key.valid_from = truth.serial.load(SeqCst) + 1;
+                    key.valid_from = record.serial.load(SeqCst) + 1;
                 });
                 cache.invalidate(&key.to_string());
             }
         }
         while let Some(request) = requests.try_join_next() {
-            judge(request);
+            resume_panic(request);
         }
     }
     while let Some(request) = requests.join_next().await {
-        judge(request);
+        resume_panic(request);
     }
 }
 
-fn judge(request: std::result::Result<(), tokio::task::JoinError>) {
+fn resume_panic(request: std::result::Result<(), tokio::task::JoinError>) {
     if let Err(error) = request
         && error.is_panic()
     {
@@ -244,12 +246,12 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
     #[test]
-    fn no_sequence_of_events_makes_the_cache_lie(steps in prop::collection::vec(step(), 1..60)) {
+    fn every_response_is_consistent_with_the_record(steps in prop::collection::vec(step(), 1..60)) {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .start_paused(true)
             .build()
             .unwrap();
-        runtime.block_on(play(steps));
+        runtime.block_on(run(steps));
     }
 }

@@ -20,20 +20,20 @@ fn every_series_exists_from_the_start_and_each_request_counts_once() {
         assert!(text.contains(&series), "{series}");
     }
 
-    let source = Source::default();
+    let upstream = Upstream::default();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         .build()
         .unwrap();
     runtime.block_on(async {
-        source.get(&cache, Ok("a")).await.unwrap();
+        upstream.get(&cache, Ok("a")).await.unwrap();
         sleep(30 * SECOND).await;
-        source.get(&cache, Ok("a")).await.unwrap();
+        upstream.get(&cache, Ok("a")).await.unwrap();
         cache.lookup("key", Instant::now()).unwrap().unwrap();
         assert!(cache.lookup("another", Instant::now()).is_none());
-        let _ = cache.get("missing", Mode::Normal, source.says(Err(Error::NotFound))).await;
-        let _ = cache.get("missing", Mode::Normal, source.says(Err(Error::NotFound))).await;
+        let _ = cache.get("missing", Mode::Normal, upstream.load(Err(Error::NotFound))).await;
+        let _ = cache.get("missing", Mode::Normal, upstream.load(Err(Error::NotFound))).await;
     });
     cache.sync();
     let text = exporter.render();
@@ -59,7 +59,7 @@ fn every_series_exists_from_the_start_and_each_request_counts_once() {
 }
 
 #[test]
-fn room_that_is_made_counts_as_eviction() {
+fn an_entry_removed_for_space_counts_as_an_eviction() {
     let recorder = PrometheusBuilder::new().build_recorder();
     let exporter = recorder.handle();
     let cache = metrics::with_local_recorder(&recorder, || cache_of(32 << 10));
@@ -68,7 +68,8 @@ fn room_that_is_made_counts_as_eviction() {
         let load = |_| async { Ok(loaded("a")) };
         runtime.block_on(cache.get(&number.to_string(), Mode::Normal, load)).unwrap();
     }
-    let kept = cache.stats().entries;
-    let evicted = format!("cache_evictions_total{{cache=\"test\",cause=\"size\"}} {}", 100 - kept);
+    let stored = cache.stats().entries;
+    let evicted =
+        format!("cache_evictions_total{{cache=\"test\",cause=\"size\"}} {}", 100 - stored);
     assert!(exporter.render().contains(&evicted), "{evicted}");
 }

@@ -3,20 +3,19 @@
 //!
 //! This module covers RFC 9111 (`Age`, `Cache-Control`), RFC 5861 (stale responses), RFC 9110
 //! (`ETag`, `If-None-Match`) and RFC 9211 (`Cache-Status`). It stores nothing and reads no clock.
-//! [`crate::cache`] does both and builds its responses with this module.
+//! [`crate::Cache`] does both and builds its responses with this module.
 
-mod conditional;
+mod etag;
 mod freshness;
 mod list;
-mod status;
+mod cache_status;
 
-use axum::{body::Body, response::Response};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
-pub use conditional::{EntityTag, is_current};
+pub use cache_status::{Forward, Handling};
+pub use etag::{EntityTag, is_current};
 pub use freshness::{Freshness, State, forces_revalidation};
-pub use status::{Forward, Handling};
 
 /// The `Cache-Control` value of a response that no cache may store.
 pub const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
@@ -27,7 +26,8 @@ const HEADERS: usize = 8;
 
 /// The headers of a cached response that stay the same while it is stored. They are prepared once.
 #[derive(Clone, Copy, Debug)]
-pub struct Head<'a> {
+pub struct ResponseHead<'a> {
+    /// The value of `Content-Type`.
     pub content_type: &'a HeaderValue,
     /// The content of `Cache-Control`. Without it the response has `no-store`. The header is
     /// formatted for each response, because a stored header would take a tenth of the memory of a
@@ -41,9 +41,10 @@ pub struct Head<'a> {
 
 /// The values that apply to one response only.
 #[derive(Clone, Copy, Debug)]
-pub struct Telling<'a> {
+pub struct ResponseMeta<'a> {
     /// This cache's name in `Cache-Status`.
     pub hop: &'a str,
+    /// The handling of the request, for `Cache-Status`.
     pub handling: Handling,
     /// Whole seconds since the origin's response.
     pub age: u64,
@@ -51,27 +52,32 @@ pub struct Telling<'a> {
     pub ttl: i64,
 }
 
-impl Head<'_> {
+impl ResponseHead<'_> {
     /// Builds the response to a `GET`: 200, or 304 if the client already has the body.
     ///
-    /// axum removes the body from the response to a `HEAD`.
-    pub fn response(&self, telling: Telling<'_>, body: &Bytes, request: &HeaderMap) -> Response {
+    /// The caller drops the body from the response to a `HEAD`.
+    pub fn response(
+        &self,
+        meta: ResponseMeta<'_>,
+        body: &Bytes,
+        request: &HeaderMap,
+    ) -> Response<Bytes> {
         let mut headers = HeaderMap::with_capacity(HEADERS);
         let cache_control = self.freshness.map_or(NO_STORE, Freshness::cache_control);
         headers.insert(header::CACHE_CONTROL, cache_control);
-        headers.insert(header::AGE, HeaderValue::from(telling.age));
-        headers.insert(header::CACHE_STATUS, telling.cache_status(self.upstream));
+        headers.insert(header::AGE, HeaderValue::from(meta.age));
+        headers.insert(header::CACHE_STATUS, meta.cache_status(self.upstream));
         if let Some(etag) = self.etag {
             headers.insert(header::ETAG, etag.header());
             if is_current(request, etag) {
-                let mut response = Response::new(Body::empty());
+                let mut response = Response::new(Bytes::new());
                 *response.status_mut() = StatusCode::NOT_MODIFIED;
                 *response.headers_mut() = headers;
                 return response;
             }
         }
         headers.insert(header::CONTENT_TYPE, self.content_type.clone());
-        let mut response = Response::new(Body::from(body.clone()));
+        let mut response = Response::new(body.clone());
         *response.headers_mut() = headers;
         response
     }
@@ -81,50 +87,47 @@ impl Head<'_> {
 mod tests {
     use std::time::Duration;
 
-    use http_body_util::BodyExt;
-
     use super::*;
 
-    fn answered(request: &HeaderMap) -> Response {
+    fn response(request: &HeaderMap) -> Response<Bytes> {
         let freshness = Freshness::new(
             Duration::from_secs(60),
             Duration::from_secs(30),
             Duration::from_secs(3600),
         );
-        let head = Head {
+        let head = ResponseHead {
             content_type: &HeaderValue::from_static("application/json"),
             freshness: Some(&freshness),
             etag: Some(EntityTag::of(b"{}")),
             upstream: None,
         };
-        let telling = Telling { hop: "aux-service", handling: Handling::Hit, age: 48, ttl: 12 };
-        head.response(telling, &Bytes::from_static(b"{}"), request)
+        let meta = ResponseMeta { hop: "aux-service", handling: Handling::Hit, age: 48, ttl: 12 };
+        head.response(meta, &Bytes::from_static(b"{}"), request)
     }
 
     #[test]
-    fn a_cacheable_answer_tells_its_age_its_lifetime_its_tag_and_its_way() {
-        let response = answered(&HeaderMap::new());
+    fn a_cacheable_response_has_its_age_lifetime_tag_and_cache_status() {
+        let response = response(&HeaderMap::new());
         assert_eq!(response.status(), StatusCode::OK);
         let headers = response.headers();
         assert_eq!(headers[header::CONTENT_TYPE], "application/json");
-        let told = "max-age=60, stale-while-revalidate=30, stale-if-error=3600";
-        assert_eq!(headers[header::CACHE_CONTROL], told);
+        let expected = "max-age=60, stale-while-revalidate=30, stale-if-error=3600";
+        assert_eq!(headers[header::CACHE_CONTROL], expected);
         assert_eq!(headers[header::AGE], "48");
         assert_eq!(headers[header::CACHE_STATUS], "aux-service; hit; ttl=12");
         assert_eq!(headers[header::ETAG], EntityTag::of(b"{}").header());
     }
 
-    #[tokio::test]
-    async fn a_304_has_no_body_and_the_headers_that_rfc_9110_wants() {
+    #[test]
+    fn a_304_has_no_body_and_the_headers_that_rfc_9110_requires() {
         let mut request = HeaderMap::new();
         request.insert(header::IF_NONE_MATCH, EntityTag::of(b"{}").header());
-        let response = answered(&request);
+        let response = response(&request);
         assert_eq!(response.status(), StatusCode::NOT_MODIFIED);
         for name in [header::ETAG, header::CACHE_CONTROL, header::AGE, header::CACHE_STATUS] {
             assert!(response.headers().contains_key(&name), "{name} is missing");
         }
         assert!(!response.headers().contains_key(header::CONTENT_TYPE));
-        let body = response.into_body().collect().await.expect("an empty body");
-        assert!(body.to_bytes().is_empty());
+        assert!(response.body().is_empty());
     }
 }

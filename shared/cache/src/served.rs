@@ -2,14 +2,15 @@
 
 use std::{sync::Arc, time::Duration};
 
-use axum::response::Response;
-use http::{HeaderMap, HeaderValue, StatusCode};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Response};
 use tokio::time::Instant;
 
-use super::{Answer, Outcome, entry::Entry};
 use crate::{
-    http_cache::{Freshness, Handling, Telling},
-    problem::Problem,
+    Outcome,
+    body::CachedBody,
+    entry::Entry,
+    http::{Freshness, Handling, ResponseMeta},
 };
 
 /// A response, and its age at the time of the request.
@@ -23,7 +24,7 @@ pub struct Served {
 }
 
 impl Served {
-    pub(super) fn new(
+    pub(crate) fn new(
         entry: Arc<Entry>,
         hop: &'static str,
         outcome: Outcome,
@@ -35,18 +36,19 @@ impl Served {
     }
 
     /// Builds the HTTP response: 200 with the body, or 304 if the client already has the body.
-    pub fn response(&self, request: &HeaderMap) -> Response {
-        self.entry.head().response(self.telling(), self.answer().body(), request)
+    pub fn response(&self, request: &HeaderMap) -> Response<Bytes> {
+        self.entry.head().response(self.meta(), self.body().bytes(), request)
     }
 
     /// Returns the `Cache-Status` of this part of a composed response, including this cache's
     /// member.
     pub fn cache_status(&self) -> HeaderValue {
-        self.telling().cache_status(self.entry.head().upstream)
+        self.meta().cache_status(self.entry.head().upstream)
     }
 
-    pub fn answer(&self) -> &Answer {
-        self.entry.answer()
+    /// Returns the body and its content type and tag.
+    pub fn body(&self) -> &CachedBody {
+        self.entry.body()
     }
 
     /// Returns the age since the origin's response, across all hops.
@@ -54,43 +56,47 @@ impl Served {
         self.age
     }
 
+    /// Returns the limits on the age of the response.
     pub fn freshness(&self) -> &Freshness {
         self.entry.freshness()
     }
 
+    /// Returns the outcome under which the request is counted.
     pub fn outcome(&self) -> Outcome {
         self.outcome
     }
 
-    pub(super) fn entry(&self) -> &Arc<Entry> {
+    pub(crate) fn entry(&self) -> &Arc<Entry> {
         &self.entry
     }
 
-    fn telling(&self) -> Telling<'static> {
+    fn meta(&self) -> ResponseMeta<'static> {
         let ttl = match self.freshness().lifetime.checked_sub(self.age) {
-            Some(left) => i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+            Some(remaining) => i64::try_from(remaining.as_secs()).unwrap_or(i64::MAX),
             None => {
                 let over = self.age.saturating_sub(self.freshness().lifetime);
                 let seconds = over.as_secs() + u64::from(over.subsec_nanos() > 0);
                 i64::try_from(seconds).map_or(i64::MIN, |seconds| -seconds)
             }
         };
-        Telling { hop: self.hop, handling: self.handling, age: self.age.as_secs(), ttl }
+        ResponseMeta { hop: self.hop, handling: self.handling, age: self.age.as_secs(), ttl }
     }
 }
 
 /// A failure, and its cause.
 #[derive(Clone, Debug)]
 pub struct Failed<E> {
+    /// The error of the load, or its panic.
     pub cause: Cause<E>,
     /// The remaining lifetime of a negative entry, sent as the `max-age` of a 404. Any other
     /// failure has no lifetime, because no cache may store it.
     pub expires_in: Option<Duration>,
-    pub(super) hop: &'static str,
-    pub(super) outcome: Outcome,
-    pub(super) handling: Handling,
+    pub(crate) hop: &'static str,
+    pub(crate) outcome: Outcome,
+    pub(crate) handling: Handling,
 }
 
+/// The cause of a failure.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cause<E> {
     /// The load returned an error.
@@ -99,28 +105,15 @@ pub enum Cause<E> {
     Panicked,
 }
 
-/// Converts a failure as its error does. Only a 404 carries the remaining lifetime of its negative
-/// entry, because no cache may store another error.
-impl<E: Into<Problem>> From<Failed<E>> for Problem {
-    fn from(failed: Failed<E>) -> Self {
-        let (remembered, cache_status) = (failed.expires_in, Some(failed.cache_status()));
-        let problem = match failed.cause {
-            Cause::Error(error) => error.into(),
-            Cause::Panicked => Self::internal(),
-        };
-        let max_age = remembered.filter(|_| problem.status() == StatusCode::NOT_FOUND);
-        Self { max_age, cache_status, ..problem }
-    }
-}
-
 impl<E> Failed<E> {
     /// Returns the `Cache-Status` header of the error's response.
     pub fn cache_status(&self) -> HeaderValue {
-        let ttl = self.expires_in.map_or(0, |left| left.as_secs());
+        let ttl = self.expires_in.map_or(0, |remaining| remaining.as_secs());
         let ttl = i64::try_from(ttl).unwrap_or(i64::MAX);
-        Telling { hop: self.hop, handling: self.handling, age: 0, ttl }.cache_status(None)
+        ResponseMeta { hop: self.hop, handling: self.handling, age: 0, ttl }.cache_status(None)
     }
 
+    /// Returns the outcome under which the request is counted.
     pub fn outcome(&self) -> Outcome {
         self.outcome
     }

@@ -37,9 +37,9 @@ pub enum State {
     /// The cache serves the response and refreshes it in the background (`stale-while-revalidate`).
     Stale,
     /// The cache serves the response only if the upstream fails (`stale-if-error`).
-    LastResort,
+    StaleIfError,
     /// The response has expired. The cache never serves it.
-    Gone,
+    Expired,
 }
 
 impl Freshness {
@@ -81,9 +81,9 @@ impl Freshness {
         } else if age < self.lifetime.saturating_add(self.stale_while_revalidate) {
             State::Stale
         } else if age < self.bound() {
-            State::LastResort
+            State::StaleIfError
         } else {
-            State::Gone
+            State::Expired
         }
     }
 
@@ -220,41 +220,41 @@ mod tests {
     }
 
     #[test]
-    fn what_is_told_is_read_back() {
-        let told = Freshness::new(60 * SECOND, 30 * SECOND, 3600 * SECOND);
-        let header = told.cache_control();
+    fn a_written_freshness_is_read_back() {
+        let written = Freshness::new(60 * SECOND, 30 * SECOND, 3600 * SECOND);
+        let header = written.cache_control();
         assert_eq!(header, "max-age=60, stale-while-revalidate=30, stale-if-error=3600");
         let read = read(header.to_str().expect("text"), "7");
-        assert_eq!(read, Some(Freshness { age_at_load: 7 * SECOND, ..told }));
+        assert_eq!(read, Some(Freshness { age_at_load: 7 * SECOND, ..written }));
     }
 
     #[test]
-    fn an_answer_ages_while_it_is_under_way() {
+    fn a_response_ages_during_the_call() {
         let read = Freshness::read(&headers("max-age=60", "7"), 2 * SECOND).expect("cacheable");
         assert_eq!(read.age_at_load, 9 * SECOND);
         assert_eq!(read.remaining(), 51 * SECOND);
     }
 
     #[test]
-    fn max_age_is_told_to_the_nearest_second() {
-        let told = |millis| {
+    fn max_age_is_rounded_to_the_nearest_second() {
+        let written = |millis| {
             let lifetime = Duration::from_millis(millis);
             Freshness::new(lifetime, Duration::ZERO, Duration::ZERO).cache_control()
         };
-        assert_eq!(told(950), "max-age=1, stale-while-revalidate=0, stale-if-error=0");
-        assert_eq!(told(200), "max-age=0, stale-while-revalidate=0, stale-if-error=0");
+        assert_eq!(written(950), "max-age=1, stale-while-revalidate=0, stale-if-error=0");
+        assert_eq!(written(200), "max-age=0, stale-while-revalidate=0, stale-if-error=0");
     }
 
     #[test]
-    fn an_answer_passes_through_its_states_in_order() {
+    fn a_response_passes_through_its_states_in_order() {
         let rules = Freshness::new(10 * SECOND, 5 * SECOND, 60 * SECOND);
         let states = [9, 10, 14, 15, 69, 70].map(|age| rules.state(age * SECOND));
-        use State::{Fresh, Gone, LastResort, Stale};
-        assert_eq!(states, [Fresh, Stale, Stale, LastResort, LastResort, Gone]);
+        use State::{Expired, Fresh, Stale, StaleIfError};
+        assert_eq!(states, [Fresh, Stale, Stale, StaleIfError, StaleIfError, Expired]);
     }
 
     #[test]
-    fn a_shared_cache_keeps_nothing_that_it_must_not_keep() {
+    fn a_response_that_forbids_storing_has_no_freshness() {
         for forbidden in
             ["no-store, max-age=60", "max-age=60, NO-STORE", "private, max-age=60", "no-cache", ""]
         {
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn stale_answers_are_kept_only_where_the_upstream_allows_them() {
+    fn stale_responses_are_usable_only_if_the_upstream_allows_it() {
         for strict in ["must-revalidate, max-age=60", "s-maxage=60", "max-age=60, proxy-revalidate"]
         {
             let read = read(&format!("{strict}, stale-if-error=9"), "0").expect("cacheable");
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn spelling_is_forgiven_and_nonsense_is_stale() {
+    fn case_and_quotes_are_tolerated_and_invalid_values_are_stale() {
         let lifetime = |text: &str| read(text, "0").map(|f| f.lifetime);
         assert_eq!(lifetime(" Max-Age = \"60\" , extension=1"), Some(60 * SECOND));
         assert_eq!(lifetime("max-age=5, max-age=600"), Some(5 * SECOND));
@@ -298,7 +298,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_header_whatever_makes_reading_panic(
+        fn no_header_makes_the_parser_panic(
             control in proptest::collection::vec(any::<u8>(), 0..80),
             age in proptest::collection::vec(any::<u8>(), 0..40),
             delay in any::<u64>(),

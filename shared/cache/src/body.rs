@@ -7,18 +7,20 @@ use http::HeaderValue;
 use serde::Serialize;
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::http_cache::EntityTag;
+use crate::http::EntityTag;
 
 /// A response body as it is sent. Clones share its bytes.
 #[derive(Clone)]
-pub struct Answer {
-    body: Bytes,
+pub struct CachedBody {
+    bytes: Bytes,
     content_type: HeaderValue,
-    /// Absent for a secret, because equal tags would reveal that two secrets are equal.
+    /// Absent for a confidential body, because equal tags would reveal that two secrets are equal.
     etag: Option<EntityTag>,
+    /// Only the client may see the body: its response has `no-store`.
+    confidential: bool,
 }
 
-impl Answer {
+impl CachedBody {
     /// The content type of nearly every body.
     pub const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
@@ -31,60 +33,65 @@ impl Answer {
         Self::tagged(content_type, body, etag)
     }
 
-    /// Creates a body like [`Answer::new`], with a tag that is already known.
+    /// Creates a body like [`CachedBody::new`], with a tag that is already known.
     pub fn tagged(content_type: HeaderValue, body: Vec<u8>, etag: EntityTag) -> Self {
-        Self { body: body.into_boxed_slice().into(), content_type, etag: Some(etag) }
+        let bytes = body.into_boxed_slice().into();
+        Self { bytes, content_type, etag: Some(etag), confidential: false }
     }
 
     /// Creates a body that only the client may see. Its response has `no-store` and no `ETag`. Its
     /// memory is wiped when the last clone is dropped.
-    pub fn secret<B>(content_type: HeaderValue, body: Zeroizing<B>) -> Self
+    pub fn confidential<B>(content_type: HeaderValue, body: Zeroizing<B>) -> Self
     where
         B: AsRef<[u8]> + Zeroize + Send + 'static,
     {
-        Self { body: Bytes::from_owner(body), content_type, etag: None }
+        Self::confidential_bytes(content_type, Bytes::from_owner(body))
     }
 
-    /// Creates a body like [`Answer::secret`] from bytes whose owner wipes them, such as
+    /// Creates a body like [`CachedBody::confidential`] from bytes whose owner wipes them, such as
     /// `Bytes::from_owner` of a [`Zeroizing`].
-    pub fn secret_bytes(content_type: HeaderValue, body: Bytes) -> Self {
-        Self { body, content_type, etag: None }
+    pub fn confidential_bytes(content_type: HeaderValue, bytes: Bytes) -> Self {
+        Self { bytes, content_type, etag: None, confidential: true }
     }
 
-    /// Creates a body like [`Answer::new`] from a value as JSON.
+    /// Creates a body like [`CachedBody::new`] from a value as JSON.
     pub fn json(value: &impl Serialize) -> serde_json::Result<Self> {
         Ok(Self::new(Self::JSON, to_json(value)?))
     }
 
-    /// Creates a body like [`Answer::secret`] from a value as JSON. No unwiped copy remains in
-    /// memory.
-    pub fn secret_json(value: &impl Serialize) -> serde_json::Result<Self> {
-        Ok(Self::secret(Self::JSON, Zeroizing::new(to_json(value)?)))
+    /// Creates a body like [`CachedBody::confidential`] from a value as JSON. No unwiped copy
+    /// remains in memory.
+    pub fn confidential_json(value: &impl Serialize) -> serde_json::Result<Self> {
+        Ok(Self::confidential(Self::JSON, Zeroizing::new(to_json(value)?)))
     }
 
-    pub fn body(&self) -> &Bytes {
-        &self.body
+    /// Returns the bytes of the body.
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
     }
 
+    /// Returns the value of `Content-Type`.
     pub fn content_type(&self) -> &HeaderValue {
         &self.content_type
     }
 
+    /// Returns the tag, which a confidential body does not have.
     pub fn etag(&self) -> Option<EntityTag> {
         self.etag
     }
 
-    pub fn is_secret(&self) -> bool {
-        self.etag.is_none()
+    /// Returns whether only the client may see the body.
+    pub fn is_confidential(&self) -> bool {
+        self.confidential
     }
 }
 
 /// Omits the body. It may hold a parameter's value, which must not reach a log.
-impl fmt::Debug for Answer {
+impl fmt::Debug for CachedBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Answer")
-            .field("bytes", &self.body.len())
-            .field("secret", &self.is_secret())
+        f.debug_struct("CachedBody")
+            .field("bytes", &self.bytes.len())
+            .field("confidential", &self.is_confidential())
             .finish_non_exhaustive()
     }
 }
@@ -125,16 +132,16 @@ mod tests {
 
     #[test]
     fn a_body_is_never_printed() {
-        let open = Answer::json(&"hunter2").expect("JSON");
-        let secret = Answer::secret_json(&"hunter2").expect("JSON");
-        assert_eq!(format!("{open:?}"), "Answer { bytes: 9, secret: false, .. }");
-        assert_eq!(format!("{secret:?}"), "Answer { bytes: 9, secret: true, .. }");
+        let public = CachedBody::json(&"hunter2").expect("JSON");
+        let secret = CachedBody::confidential_json(&"hunter2").expect("JSON");
+        assert_eq!(format!("{public:?}"), "CachedBody { bytes: 9, confidential: false, .. }");
+        assert_eq!(format!("{secret:?}"), "CachedBody { bytes: 9, confidential: true, .. }");
     }
 
     #[test]
-    fn only_a_secret_has_no_tag() {
-        let open = Answer::json(&"a").expect("JSON");
-        assert_eq!(open.etag(), Some(EntityTag::of(b"\"a\"")));
-        assert_eq!(Answer::secret_json(&"a").expect("JSON").etag(), None);
+    fn only_a_confidential_body_has_no_tag() {
+        let public = CachedBody::json(&"a").expect("JSON");
+        assert_eq!(public.etag(), Some(EntityTag::of(b"\"a\"")));
+        assert_eq!(CachedBody::confidential_json(&"a").expect("JSON").etag(), None);
     }
 }

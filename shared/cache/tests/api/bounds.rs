@@ -5,7 +5,7 @@ use super::*;
 const MAX_BYTES: u64 = 4 << 20;
 
 #[tokio::test]
-async fn an_answer_larger_than_the_store_is_given_but_not_kept() {
+async fn a_response_larger_than_the_store_is_served_but_not_stored() {
     let cache = cache_of(16 << 10);
     let large = loaded(&"x".repeat(16 << 10));
     for _ in 0..2 {
@@ -18,7 +18,7 @@ async fn an_answer_larger_than_the_store_is_given_but_not_kept() {
 }
 
 #[tokio::test]
-async fn large_answers_that_come_together_stay_within_the_bound() {
+async fn large_responses_that_arrive_together_stay_within_the_bound() {
     let cache = cache_of(MAX_BYTES);
     for number in 0..50 {
         let large = loaded(&"x".repeat(1 << 20));

@@ -27,9 +27,10 @@ impl Zeroize for Witness {
 }
 
 fn secret(wiped: &Arc<AtomicUsize>) -> Loaded {
-    let body = Witness { body: b"\"hunter2\"".to_vec(), wiped: Arc::clone(wiped) };
-    let answer = Answer::secret("application/json".parse().unwrap(), Zeroizing::new(body));
-    Loaded::new(answer, freshness())
+    let witness = Witness { body: b"\"hunter2\"".to_vec(), wiped: Arc::clone(wiped) };
+    let body =
+        CachedBody::confidential("application/json".parse().unwrap(), Zeroizing::new(witness));
+    Loaded::new(body, freshness())
 }
 
 /// Waits until a secret is wiped. moka frees a dropped entry when no other thread reads it,
@@ -46,14 +47,14 @@ async fn wiped(cache: &Cache<Error>, wiped: &AtomicUsize) -> usize {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_secret_is_wiped_once_it_is_neither_kept_nor_being_sent() {
-    let (cache, source, times) = (cache(), Source::default(), Arc::default());
-    let served = cache.get("key", Mode::Normal, source.says(Ok(secret(&times)))).await.unwrap();
-    let body = served.answer().body().clone();
+async fn a_secret_is_wiped_when_it_is_neither_stored_nor_being_sent() {
+    let (cache, upstream, times) = (cache(), Upstream::default(), Arc::default());
+    let served = cache.get("key", Mode::Normal, upstream.load(Ok(secret(&times)))).await.unwrap();
+    let body = served.body().bytes().clone();
     drop(served);
     assert_eq!(
-        told(&Ok(cache.lookup("key", Instant::now()).unwrap().unwrap())),
-        is("hunter2", Outcome::Hit)
+        summary(&Ok(cache.lookup("key", Instant::now()).unwrap().unwrap())),
+        ok("hunter2", Outcome::Hit)
     );
 
     cache.invalidate("key");
@@ -73,15 +74,15 @@ async fn a_secret_that_is_replaced_is_wiped() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_secret_that_finds_no_room_is_wiped() {
-    let (cache, source, times) = (cache_of(600), Source::default(), Arc::default());
-    cache.get("key", Mode::Normal, source.says(Ok(secret(&times)))).await.unwrap();
+async fn a_secret_that_does_not_fit_is_wiped() {
+    let (cache, upstream, times) = (cache_of(600), Upstream::default(), Arc::default());
+    cache.get("key", Mode::Normal, upstream.load(Ok(secret(&times)))).await.unwrap();
     assert_eq!(wiped(&cache, &times).await, 1);
 }
 
 /// moka's clock is the real one, so only this test waits for real time to pass.
 #[tokio::test]
-async fn a_secret_past_its_bound_is_wiped_although_nobody_asks_again() {
+async fn an_expired_secret_is_wiped_without_another_request() {
     let (cache, times) = (cache(), Arc::default());
     let moment = Duration::from_millis(20);
     let mut secret = secret(&times);

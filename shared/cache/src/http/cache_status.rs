@@ -3,7 +3,7 @@
 
 use http::HeaderValue;
 
-use super::Telling;
+use super::ResponseMeta;
 
 /// The reason for a call to the upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,14 +23,24 @@ pub enum Forward {
 pub enum Handling {
     /// The cache served a fresh or stale entry.
     Hit,
-    /// The cache served an entry because the upstream failed. `tried` is the reason for the call.
-    /// It is `None` if there was no call, because refreshes back off after an earlier failure.
-    Fallback { tried: Option<Forward> },
-    /// The upstream responded. `collapsed` means that another request had begun the call.
-    Forwarded { why: Forward, stored: bool, collapsed: bool },
+    /// The cache served an entry because the upstream failed.
+    Fallback {
+        /// The reason for the call. It is `None` if there was no call, because refreshes back off
+        /// after an earlier failure.
+        tried: Option<Forward>,
+    },
+    /// The upstream responded.
+    Forwarded {
+        /// The reason for the call.
+        reason: Forward,
+        /// Whether the cache has stored the response.
+        stored: bool,
+        /// Whether another request had started the call.
+        collapsed: bool,
+    },
 }
 
-impl Telling<'_> {
+impl ResponseMeta<'_> {
     /// Formats the members of the upstream hops, then this cache's member. The function avoids
     /// `write!`, which takes longer than the lookup of the entry.
     pub fn cache_status(&self, upstream: Option<&str>) -> HeaderValue {
@@ -41,24 +51,24 @@ impl Telling<'_> {
             out.extend_from_slice(b", ");
         }
         out.extend_from_slice(self.hop.as_bytes());
-        let mut say = |text: &str| out.extend_from_slice(text.as_bytes());
+        let mut write = |text: &str| out.extend_from_slice(text.as_bytes());
         let mut digits = itoa::Buffer::new();
         let ttl = digits.format(self.ttl);
         match self.handling {
             Handling::Hit => {
-                say("; hit; ttl=");
-                say(ttl);
+                write("; hit; ttl=");
+                write(ttl);
             }
             Handling::Fallback { tried } => {
-                say(tried.map_or("; hit", Forward::parameter));
-                say("; ttl=");
-                say(ttl);
-                say("; detail=stale-if-error");
+                write(tried.map_or("; hit", Forward::parameter));
+                write("; ttl=");
+                write(ttl);
+                write("; detail=stale-if-error");
             }
-            Handling::Forwarded { why, stored, collapsed } => {
-                say(why.parameter());
-                say(if stored { "; stored" } else { "" });
-                say(if collapsed { "; collapsed" } else { "" });
+            Handling::Forwarded { reason, stored, collapsed } => {
+                write(reason.parameter());
+                write(if stored { "; stored" } else { "" });
+                write(if collapsed { "; collapsed" } else { "" });
             }
         }
         HeaderValue::try_from(out).expect("a hop's name is a token")
@@ -80,16 +90,17 @@ impl Forward {
 mod tests {
     use super::*;
 
-    fn told(handling: Handling, ttl: i64) -> HeaderValue {
-        Telling { hop: "aux-service", handling, age: 0, ttl }.cache_status(None)
+    fn written(handling: Handling, ttl: i64) -> HeaderValue {
+        ResponseMeta { hop: "aux-service", handling, age: 0, ttl }.cache_status(None)
     }
 
     #[test]
-    fn each_handling_is_told_as_rfc_9211_writes_it() {
-        let forwarded =
-            |why, stored, collapsed| told(Handling::Forwarded { why, stored, collapsed }, 60);
-        assert_eq!(told(Handling::Hit, 12), "aux-service; hit; ttl=12");
-        assert_eq!(told(Handling::Hit, -5), "aux-service; hit; ttl=-5");
+    fn each_handling_is_written_as_in_rfc_9211() {
+        let forwarded = |reason, stored, collapsed| {
+            written(Handling::Forwarded { reason, stored, collapsed }, 60)
+        };
+        assert_eq!(written(Handling::Hit, 12), "aux-service; hit; ttl=12");
+        assert_eq!(written(Handling::Hit, -5), "aux-service; hit; ttl=-5");
         assert_eq!(forwarded(Forward::Miss, true, false), "aux-service; fwd=miss; stored");
         assert_eq!(
             forwarded(Forward::Miss, true, true),
@@ -98,18 +109,18 @@ mod tests {
         assert_eq!(forwarded(Forward::Request, false, false), "aux-service; fwd=request");
         assert_eq!(forwarded(Forward::Bypass, false, false), "aux-service; fwd=bypass");
         assert_eq!(
-            told(Handling::Fallback { tried: Some(Forward::Stale) }, -90),
+            written(Handling::Fallback { tried: Some(Forward::Stale) }, -90),
             "aux-service; fwd=stale; ttl=-90; detail=stale-if-error"
         );
         assert_eq!(
-            told(Handling::Fallback { tried: None }, -90),
+            written(Handling::Fallback { tried: None }, -90),
             "aux-service; hit; ttl=-90; detail=stale-if-error"
         );
     }
 
     #[test]
     fn the_nearest_hop_is_the_last_member() {
-        let here = Telling { hop: "main-api", handling: Handling::Hit, age: 48, ttl: 12 };
+        let here = ResponseMeta { hop: "main-api", handling: Handling::Hit, age: 48, ttl: 12 };
         let behind = "aux-service; fwd=miss; stored";
         assert_eq!(
             here.cache_status(Some(behind)),

@@ -1,4 +1,5 @@
-//! Tests of the cache. Tests that depend on time pause the clock.
+//! Tests of the public API. Tests that depend on time pause the clock.
+#![allow(clippy::unwrap_used)]
 
 mod lookups;
 mod negatives;
@@ -12,14 +13,11 @@ mod properties;
 
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
-use parking_lot::Mutex;
-use shared::{
-    cache::{
-        Answer, Attempt, Cache, CacheableError, Cause, Disposition, Failed, Loaded, Mode, Outcome,
-        Served, Settings, Urgency,
-    },
-    http_cache::Freshness,
+use cache::{
+    Cache, CacheableError, CachedBody, Cause, Disposition, Failed, LoadContext, Loaded, Mode,
+    Outcome, Priority, Served, Settings, http::Freshness,
 };
+use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
@@ -29,7 +27,7 @@ pub(crate) const NEGATIVE_TTL: Duration = Duration::from_secs(10);
 
 pub(crate) const FRESH_FOR: Duration = Duration::from_secs(60);
 pub(crate) const STALE_FOR: Duration = Duration::from_secs(30);
-pub(crate) const LAST_RESORT_FOR: Duration = Duration::from_secs(600);
+pub(crate) const STALE_IF_ERROR_FOR: Duration = Duration::from_secs(600);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Error {
@@ -64,26 +62,26 @@ pub(crate) fn cache_of(max_bytes: u64) -> Cache<Error> {
 }
 
 pub(crate) fn freshness() -> Freshness {
-    Freshness::new(FRESH_FOR, STALE_FOR, LAST_RESORT_FOR)
+    Freshness::new(FRESH_FOR, STALE_FOR, STALE_IF_ERROR_FOR)
 }
 
 pub(crate) fn loaded(text: &str) -> Loaded {
-    Loaded::new(Answer::json(&text).unwrap(), freshness())
+    Loaded::new(CachedBody::json(&text).unwrap(), freshness())
 }
 
 /// A fake upstream that records its calls.
 #[derive(Clone, Default)]
-pub(crate) struct Source(Arc<Mutex<Vec<Attempt>>>);
+pub(crate) struct Upstream(Arc<Mutex<Vec<LoadContext>>>);
 
-impl Source {
+impl Upstream {
     /// Creates a load that takes [`LATENCY`] and returns this result.
-    pub(crate) fn says(
+    pub(crate) fn load(
         &self,
         result: std::result::Result<Loaded, Error>,
-    ) -> impl FnOnce(Attempt) -> Load + Send + 'static + use<> {
-        let asked = Arc::clone(&self.0);
-        move |attempt| {
-            asked.lock().push(attempt);
+    ) -> impl FnOnce(LoadContext) -> Load + Send + 'static + use<> {
+        let contexts = Arc::clone(&self.0);
+        move |context| {
+            contexts.lock().push(context);
             Box::pin(async move {
                 sleep(LATENCY).await;
                 result
@@ -91,10 +89,10 @@ impl Source {
         }
     }
 
-    pub(crate) fn panics(&self) -> impl FnOnce(Attempt) -> Load + Send + 'static + use<> {
-        let asked = Arc::clone(&self.0);
-        move |attempt| {
-            asked.lock().push(attempt);
+    pub(crate) fn panics(&self) -> impl FnOnce(LoadContext) -> Load + Send + 'static + use<> {
+        let contexts = Arc::clone(&self.0);
+        move |context| {
+            contexts.lock().push(context);
             Box::pin(async {
                 sleep(LATENCY).await;
                 std::panic::resume_unwind(Box::new("without the noise of a panic's message"))
@@ -106,32 +104,32 @@ impl Source {
         self.0.lock().len()
     }
 
-    pub(crate) fn last_attempt(&self) -> Attempt {
+    pub(crate) fn last_context(&self) -> LoadContext {
         self.0.lock().last().unwrap().clone()
     }
 
-    pub(crate) fn urgencies(&self) -> Vec<Urgency> {
-        self.0.lock().iter().map(|attempt| attempt.urgency).collect()
+    pub(crate) fn priorities(&self) -> Vec<Priority> {
+        self.0.lock().iter().map(|context| context.priority).collect()
     }
 
     pub(crate) async fn get(
         &self,
         cache: &Cache<Error>,
-        says: std::result::Result<&str, Error>,
+        result: std::result::Result<&str, Error>,
     ) -> Result {
-        cache.get("key", Mode::Normal, self.says(says.map(loaded))).await
+        cache.get("key", Mode::Normal, self.load(result.map(loaded))).await
     }
 }
 
-/// Returns the text of a response and its outcome.
-pub(crate) fn told(result: &Result) -> (String, Outcome) {
+/// Returns the text of a response, or the cause of a failure, and the outcome.
+pub(crate) fn summary(result: &Result) -> (String, Outcome) {
     match result {
-        Ok(served) => (serde_json::from_slice(served.answer().body()).unwrap(), served.outcome()),
+        Ok(served) => (serde_json::from_slice(served.body().bytes()).unwrap(), served.outcome()),
         Err(failed) => (format!("{:?}", failed.cause), failed.outcome()),
     }
 }
 
-pub(crate) fn is(text: &str, outcome: Outcome) -> (String, Outcome) {
+pub(crate) fn ok(text: &str, outcome: Outcome) -> (String, Outcome) {
     (text.to_owned(), outcome)
 }
 

@@ -2,21 +2,20 @@
 
 use std::time::Duration;
 
-use super::Answer;
-use crate::http_cache::Freshness;
+use crate::{CachedBody, http::Freshness};
 
-/// The context of a load: the stored response and the urgency.
+/// The context of a load: the stored response and the priority.
 #[derive(Clone, Debug)]
-pub struct Attempt {
+pub struct LoadContext {
     /// The stored response, for a conditional call.
-    pub previous: Option<Previous>,
-    /// The urgency of the load. A quota limiter serves a more urgent load first.
-    pub urgency: Urgency,
+    pub stored: Option<Stored>,
+    /// The priority of the load. A quota limiter serves a load of higher priority first.
+    pub priority: Priority,
 }
 
-/// The urgency of a load, in ascending order.
+/// The priority of a load, in ascending order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Urgency {
+pub enum Priority {
     /// No request waits, because the cache has served the stale entry.
     Refresh,
     /// A request waits. It gets the stored entry if the load fails.
@@ -25,10 +24,11 @@ pub enum Urgency {
     Miss,
 }
 
-/// The stored response, which a load can renew with `Loaded::new(previous.answer, freshness)`.
+/// The stored response, which a load can renew with `Loaded::new(stored.body, freshness)`.
 #[derive(Clone, Debug)]
-pub struct Previous {
-    pub answer: Answer,
+pub struct Stored {
+    /// The stored body, with its content type and tag.
+    pub body: CachedBody,
     /// The [`Loaded::validator`] of the stored response.
     pub validator: Option<Box<[u8]>>,
 }
@@ -36,7 +36,9 @@ pub struct Previous {
 /// The result of a load to which the upstream has responded.
 #[derive(Clone, Debug)]
 pub struct Loaded {
-    pub answer: Answer,
+    /// The body that the cache serves.
+    pub body: CachedBody,
+    /// The limits on its age.
     pub freshness: Freshness,
     /// Whether caches may store the response. If `false`, neither this cache nor a cache between it
     /// and the client stores it.
@@ -51,8 +53,8 @@ pub struct Loaded {
 
 impl Loaded {
     /// Creates a storable result that comes directly from the origin.
-    pub fn new(answer: Answer, freshness: Freshness) -> Self {
-        Self { answer, freshness, storable: true, validator: None, cache_status: None }
+    pub fn new(body: CachedBody, freshness: Freshness) -> Self {
+        Self { body, freshness, storable: true, validator: None, cache_status: None }
     }
 }
 
@@ -70,7 +72,10 @@ pub trait CacheableError: Clone + Send + Sync + 'static {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Disposition {
     /// The item does not exist. The cache drops the entry and stores a negative entry.
-    Negative { ttl: Duration },
+    Negative {
+        /// The lifetime of the negative entry. If it is zero, nothing is stored.
+        ttl: Duration,
+    },
     /// The upstream has responded and refused the request. The cache drops the entry.
     Definitive,
     /// The upstream has not responded. The entry stays as usable as before.

@@ -9,20 +9,20 @@ use std::{
 
 use moka::{Expiry, notification::RemovalCause, sync::Cache};
 
-use super::metrics::Evictions;
+use crate::metrics::Evictions;
 
 /// A value that a store can hold.
-pub(super) trait Held: Send + Sync + 'static {
+pub(crate) trait CacheValue: Send + Sync + 'static {
     fn key(&self) -> &str;
 
-    /// Returns the bytes that the value takes, including its key and moka's bookkeeping.
-    fn held_bytes(&self) -> usize;
+    /// Returns the size of the value in bytes, including its key and moka's bookkeeping.
+    fn weight(&self) -> usize;
 
     /// Returns the time until the value is unusable.
-    fn kept_for(&self) -> Duration;
+    fn time_to_live(&self) -> Duration;
 }
 
-pub(super) struct Store<V> {
+pub(crate) struct Store<V> {
     /// The values by the hash of their key. moka keeps the keys of hundreds of dropped entries, and
     /// made-up names are long, so the key is not stored here but in the value. Two keys of one hash
     /// displace each other, but a lookup never confuses them. The hash is seeded, so a client
@@ -32,12 +32,12 @@ pub(super) struct Store<V> {
     max_bytes: u64,
 }
 
-impl<V: Held> Store<V> {
-    pub(super) fn new(max_bytes: u64, evictions: Evictions) -> Self {
+impl<V: CacheValue> Store<V> {
+    pub(crate) fn new(max_bytes: u64, evictions: Evictions) -> Self {
         let entries = Cache::builder()
             .max_capacity(max_bytes)
             .weigher(|_, value| weigh(value))
-            .expire_after(HardEnd)
+            .expire_after(ExpireWhenUnusable)
             .eviction_listener(move |_, _, cause| match cause {
                 RemovalCause::Size => evictions.size.increment(1),
                 RemovalCause::Expired => evictions.expired.increment(1),
@@ -48,13 +48,13 @@ impl<V: Held> Store<V> {
         Self { entries, hasher: RandomState::new(), max_bytes }
     }
 
-    pub(super) fn get(&self, key: &str) -> Option<Arc<V>> {
+    pub(crate) fn get(&self, key: &str) -> Option<Arc<V>> {
         self.entries.get(&self.hasher.hash_one(key)).filter(|value| value.key() == key)
     }
 
     /// Stores a value and returns whether it fits. A value larger than the whole store is rejected,
     /// and the previous value under its key is removed.
-    pub(super) fn insert(&self, value: Arc<V>) -> bool {
+    pub(crate) fn insert(&self, value: Arc<V>) -> bool {
         let fits = u64::from(weigh(&value)) <= self.max_bytes;
         if fits {
             self.entries.insert(self.hasher.hash_one(value.key()), value);
@@ -64,33 +64,33 @@ impl<V: Held> Store<V> {
         fits
     }
 
-    pub(super) fn remove(&self, key: &str) {
+    pub(crate) fn remove(&self, key: &str) {
         self.entries.invalidate(&self.hasher.hash_one(key));
     }
 
     /// Runs moka's deferred evictions now: values beyond the bound and expired values.
-    pub(super) fn settle(&self) {
+    pub(crate) fn run_pending_tasks(&self) {
         self.entries.run_pending_tasks();
     }
 
-    pub(super) fn entries(&self) -> u64 {
+    pub(crate) fn count(&self) -> u64 {
         self.entries.entry_count()
     }
 
-    pub(super) fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.entries.weighted_size()
     }
 }
 
-fn weigh<V: Held>(value: &Arc<V>) -> u32 {
-    u32::try_from(value.held_bytes()).unwrap_or(u32::MAX)
+fn weigh<V: CacheValue>(value: &Arc<V>) -> u32 {
+    u32::try_from(value.weight()).unwrap_or(u32::MAX)
 }
 
-struct HardEnd;
+struct ExpireWhenUnusable;
 
-impl<V: Held> Expiry<u64, Arc<V>> for HardEnd {
+impl<V: CacheValue> Expiry<u64, Arc<V>> for ExpireWhenUnusable {
     fn expire_after_create(&self, _: &u64, value: &Arc<V>, _: Instant) -> Option<Duration> {
-        Some(value.kept_for())
+        Some(value.time_to_live())
     }
 
     /// Sets the expiry of the new value. The default would keep the expiry of the replaced value.
@@ -101,7 +101,7 @@ impl<V: Held> Expiry<u64, Arc<V>> for HardEnd {
         _: Instant,
         _: Option<Duration>,
     ) -> Option<Duration> {
-        Some(value.kept_for())
+        Some(value.time_to_live())
     }
 }
 
@@ -111,22 +111,22 @@ mod tests {
 
     struct Named(&'static str);
 
-    impl Held for Named {
+    impl CacheValue for Named {
         fn key(&self) -> &str {
             self.0
         }
 
-        fn held_bytes(&self) -> usize {
+        fn weight(&self) -> usize {
             1
         }
 
-        fn kept_for(&self) -> Duration {
+        fn time_to_live(&self) -> Duration {
             Duration::from_secs(60)
         }
     }
 
     #[test]
-    fn keys_of_one_hash_are_never_taken_for_each_other() {
+    fn keys_with_equal_hashes_are_never_confused() {
         let store = Store::new(1000, Evictions::new("test"));
         assert!(store.insert(Arc::new(Named("mine"))));
         assert!(store.get("mine").is_some());

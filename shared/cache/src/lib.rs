@@ -4,21 +4,30 @@
 //! An entry is *fresh* within its lifetime. It is then *stale*: the cache serves it at once while
 //! one refresh runs in the background. After that, the cache serves it only if the upstream fails
 //! (`stale-if-error`). At its bound it *expires* and is never served again.
-//! [`Freshness`](crate::http_cache::Freshness) holds these limits. The error's [`Disposition`]
-//! decides the effect of a failed load.
+//! [`Freshness`](crate::http::Freshness) holds these limits. The error's [`Disposition`] decides the
+//! effect of a failed load.
+//!
+//! The cache is bounded in bytes. It builds complete HTTP responses with `Age`, `Cache-Control`,
+//! `ETag` and `Cache-Status`. Module [`mod@http`] holds these headers and needs no cache.
 //!
 //! ```
 //! use std::time::Duration;
-//! use shared::cache::{Answer, Cache, CacheableError, Disposition, Loaded, Mode, Settings};
-//! use shared::http_cache::Freshness;
+//!
+//! use cache::{
+//!     Cache, CacheableError, CachedBody, Disposition, Loaded, Mode, Settings, http::Freshness,
+//! };
 //!
 //! #[derive(Clone, Debug)]
-//! enum Error { NoSuchParameter, Denied, Unreachable }
+//! enum Error {
+//!     NotFound,
+//!     Denied,
+//!     Unreachable,
+//! }
 //!
 //! impl CacheableError for Error {
 //!     fn disposition(&self) -> Disposition {
 //!         match self {
-//!             Self::NoSuchParameter => Disposition::Negative { ttl: Duration::from_secs(10) },
+//!             Self::NotFound => Disposition::Negative { ttl: Duration::from_secs(10) },
 //!             Self::Denied => Disposition::Definitive,
 //!             Self::Unreachable => Disposition::Transient,
 //!         }
@@ -31,29 +40,28 @@
 //!
 //! # tokio::runtime::Runtime::new().unwrap().block_on(async {
 //! let cache = Cache::<Error>::new(Settings {
-//!     name: "parameters",
-//!     hop: "aux-service",
+//!     name: "names",
+//!     hop: "example",
 //!     max_bytes: 64 << 20,
 //! });
 //! let request = http::HeaderMap::new();
 //!
 //! // Nearly every request ends here, without a task and without waiting.
-//! let found = match cache.lookup("/app/name", tokio::time::Instant::now()) {
+//! let found = match cache.lookup("/names/1", tokio::time::Instant::now()) {
 //!     Some(found) => found,
 //!     None => cache
-//!         .get("/app/name", Mode::Normal, |attempt| async move {
-//!             // This code runs in its own task. The task outlives the caller and inherits only
-//!             // its request id.
-//!             // A quota limiter decides by `attempt.urgency`.
-//!             let answer = Answer::json(&"what the source says").expect("a string is JSON");
+//!         .get("/names/1", Mode::Normal, |context| async move {
+//!             // This code runs in its own task, which outlives the caller.
+//!             // A quota limiter decides by `context.priority`.
+//!             let body = CachedBody::json(&"the value").expect("a string is JSON");
 //!             let minute = Duration::from_secs(60);
-//!             Ok(Loaded::new(answer, Freshness::new(minute, minute, 60 * minute).jittered(0.1)))
+//!             Ok(Loaded::new(body, Freshness::new(minute, minute, 60 * minute).jittered(0.1)))
 //!         })
 //!         .await,
 //! };
 //!
-//! let response = found.expect("the source answers").response(&request);
-//! assert_eq!(response.headers()["cache-status"], "aux-service; fwd=miss; stored");
+//! let response = found.expect("the load succeeds").response(&request);
+//! assert_eq!(response.headers()["cache-status"], "example; fwd=miss; stored");
 //! # });
 //! ```
 //!
@@ -70,36 +78,48 @@
 //! | none | fails | the error | `error` |
 //!
 //! A request whose future is dropped before its result is not counted. The load continues.
+//!
+//! # Tasks
+//!
+//! A load runs in a task of its own, so it does not inherit the caller's task-locals. A caller that
+//! needs them sets them in the future of its load.
+//!
+//! # Metrics
+//!
+//! The crate records `cache_requests_total`, `cache_entries`, `cache_bytes`,
+//! `cache_evictions_total` and [`SERVED_AGE`] with the facade of crate `metrics`. Install a recorder
+//! before you create a cache, because the cache resolves its handles once.
 
 use std::sync::Arc;
 
-mod answer;
-mod entry;
-mod flight;
+pub mod http;
 mod load;
-mod metrics;
-mod negative;
+mod body;
 mod served;
-mod spaces;
+mod inner;
+mod single_flight;
 mod store;
+mod entry;
+mod negative;
+mod metrics;
 
-use http::HeaderMap;
+use ::http::HeaderMap;
 use tokio::time::Instant;
 
-use entry::Entry;
-use flight::Landed;
-use metrics::{Evictions, Metrics};
-use spaces::{Boarding, Look, Spaces};
-
 use crate::{
-    http_cache::{Forward, Handling, forces_revalidation},
-    telemetry::RequestContext,
+    entry::Entry,
+    http::{Forward, Handling, forces_revalidation},
+    inner::{CacheInner, LoadDecision, LoadGuard, Lookup},
+    metrics::{Evictions, Metrics},
+    single_flight::LoadOutcome,
 };
 
-pub use answer::Answer;
-pub use load::{Attempt, CacheableError, Disposition, Loaded, Previous, Urgency};
-pub use metrics::{Outcome, SERVED_AGE, SERVED_AGE_BUCKETS};
-pub use served::{Cause, Failed, Served};
+pub use crate::{
+    body::CachedBody,
+    load::{CacheableError, Disposition, LoadContext, Loaded, Priority, Stored},
+    metrics::{Outcome, SERVED_AGE, SERVED_AGE_BUCKETS},
+    served::{Cause, Failed, Served},
+};
 
 /// A handle of a cache. Clones share the entries.
 #[derive(Clone)]
@@ -107,7 +127,7 @@ pub struct Cache<E> {
     hop: &'static str,
     metrics: Arc<Metrics>,
     /// Absent while the cache is off.
-    spaces: Option<Arc<Spaces<E>>>,
+    inner: Option<Arc<CacheInner<E>>>,
 }
 
 /// The name and the memory bound of a cache.
@@ -125,6 +145,7 @@ pub struct Settings {
 /// The demand of a request on the cache: any usable entry, or a new load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
+    /// Any usable entry is served.
     Normal,
     /// A load is made even if the entry is fresh. If the load fails temporarily, the cache serves
     /// the entry.
@@ -142,15 +163,18 @@ impl Mode {
 /// The size of a cache.
 #[derive(Clone, Debug)]
 pub struct Stats {
+    /// The number of entries, including negative entries.
     pub entries: u64,
+    /// Their size in bytes, as counted against [`Settings::max_bytes`].
     pub bytes: u64,
 }
 
 impl<E: CacheableError> Cache<E> {
+    /// Creates an empty cache.
     pub fn new(settings: Settings) -> Self {
         let Settings { name, hop, max_bytes } = settings;
-        let spaces = Spaces::new(hop, max_bytes, Evictions::new(name));
-        Self { hop, metrics: Arc::new(Metrics::new(name)), spaces: Some(Arc::new(spaces)) }
+        let inner = CacheInner::new(hop, max_bytes, Evictions::new(name));
+        Self { hop, metrics: Arc::new(Metrics::new(name)), inner: Some(Arc::new(inner)) }
     }
 
     /// Creates a cache that stores nothing and passes every request to the upstream. It ignores
@@ -158,7 +182,7 @@ impl<E: CacheableError> Cache<E> {
     pub fn off(settings: Settings) -> Self {
         Evictions::new(settings.name);
         let metrics = Arc::new(Metrics::new(settings.name));
-        Self { hop: settings.hop, metrics, spaces: None }
+        Self { hop: settings.hop, metrics, inner: None }
     }
 
     /// Looks up a key without waiting and without a load. Returns a fresh entry, a negative entry,
@@ -167,7 +191,7 @@ impl<E: CacheableError> Cache<E> {
     ///
     /// The outcome is counted, so the caller must send the result.
     pub fn lookup(&self, key: &str, now: Instant) -> Option<Result<Served, Failed<E>>> {
-        let found = self.spaces.as_ref()?.ready(key, now)?;
+        let found = self.inner.as_ref()?.lookup_hit(key, now)?;
         self.count(&found);
         Some(found)
     }
@@ -178,11 +202,11 @@ impl<E: CacheableError> Cache<E> {
     /// off, each request makes its own load, and the load ends with this future.
     pub async fn get<F, Fut>(&self, key: &str, mode: Mode, load: F) -> Result<Served, Failed<E>>
     where
-        F: FnOnce(Attempt) -> Fut + Send + 'static,
+        F: FnOnce(LoadContext) -> Fut + Send + 'static,
         Fut: Future<Output = Result<Loaded, E>> + Send + 'static,
     {
-        let result = match &self.spaces {
-            Some(spaces) => self.read_through(spaces, key, mode, load).await,
+        let result = match &self.inner {
+            Some(inner) => self.read_through(inner, key, mode, load).await,
             None => self.bypass(key, load).await,
         };
         self.count(&result);
@@ -199,16 +223,16 @@ impl<E: CacheableError> Cache<E> {
     /// Drops the entry under a key. Requests that wait for a load in progress get its result. The
     /// result is not stored, because the load may have read the old value.
     pub fn invalidate(&self, key: &str) {
-        if let Some(spaces) = &self.spaces {
-            spaces.invalidate(key);
+        if let Some(inner) = &self.inner {
+            inner.invalidate(key);
         }
     }
 
     /// Drops expired entries and updates the gauges. The owner of the cache must call it every few
     /// seconds.
     pub fn sync(&self) {
-        if let Some(spaces) = &self.spaces {
-            spaces.settle();
+        if let Some(inner) = &self.inner {
+            inner.run_pending_tasks();
         }
         let stats = self.stats();
         // Gauges are floats. Both numbers stay far below the largest integer that a float holds
@@ -217,54 +241,56 @@ impl<E: CacheableError> Cache<E> {
         self.metrics.bytes.set(stats.bytes as f64);
     }
 
+    /// Returns the current size of the cache.
     pub fn stats(&self) -> Stats {
-        let spaces = self.spaces.as_ref();
+        let inner = self.inner.as_ref();
         Stats {
-            entries: spaces.map_or(0, |spaces| spaces.entries()),
-            bytes: spaces.map_or(0, |spaces| spaces.bytes()),
+            entries: inner.map_or(0, |inner| inner.entry_count()),
+            bytes: inner.map_or(0, |inner| inner.bytes()),
         }
     }
 
     async fn read_through<F, Fut>(
         &self,
-        spaces: &Arc<Spaces<E>>,
+        inner: &Arc<CacheInner<E>>,
         key: &str,
         mode: Mode,
         load: F,
     ) -> Result<Served, Failed<E>>
     where
-        F: FnOnce(Attempt) -> Fut + Send + 'static,
+        F: FnOnce(LoadContext) -> Fut + Send + 'static,
         Fut: Future<Output = Result<Loaded, E>> + Send + 'static,
     {
         // The first lookup takes no lock. Most requests end with it.
-        match spaces.look(key, mode, Instant::now()) {
-            Look::Answer(served) => return Ok(served),
-            Look::NoSuchThing(failed) => return Err(failed),
-            Look::Refresh(_) | Look::Load { .. } => {}
+        match inner.lookup(key, mode, Instant::now()) {
+            Lookup::Hit(served) => return Ok(served),
+            Lookup::NegativeHit(failed) => return Err(failed),
+            Lookup::Refresh(_) | Lookup::Load { .. } => {}
         }
-        let mut may_join_lesser = true;
+        let mut may_retry = true;
         loop {
-            match spaces.board(key, mode) {
-                Boarding::Settled(result) => return result,
-                Boarding::Refresh(served, landing) => {
-                    take_off(landing, load);
+            match inner.lookup_or_start_load(key, mode) {
+                LoadDecision::Served(result) => return result,
+                LoadDecision::Refresh(served, guard) => {
+                    spawn_load(guard, load);
                     return Ok(served);
                 }
-                Boarding::Lead(landing, why) => {
-                    let flight = landing.flight();
-                    take_off(landing, load);
-                    let landed = flight.landed().await;
-                    return self.arrive(spaces, key, &landed, why, false);
+                LoadDecision::StartLoad(guard, reason) => {
+                    let in_flight = guard.in_flight();
+                    spawn_load(guard, load);
+                    let outcome = in_flight.wait().await;
+                    return self.result_of(inner, key, &outcome, reason, false);
                 }
-                Boarding::Join(flight, urgency, why) => {
-                    let lesser = flight.urgency < urgency;
-                    let landed = flight.landed().await;
-                    let result = self.arrive(spaces, key, &landed, why, true);
-                    let failed = matches!(&*landed, Landed::Failed(_) | Landed::Panicked);
-                    // The load that this request joined had a lower urgency, so the quota limiter
-                    // may have rejected it. Retry once with the request's own urgency.
-                    if result.is_err() && failed && lesser && may_join_lesser {
-                        may_join_lesser = false;
+                LoadDecision::AwaitLoad(in_flight, priority, reason) => {
+                    let lower = in_flight.priority < priority;
+                    let outcome = in_flight.wait().await;
+                    let result = self.result_of(inner, key, &outcome, reason, true);
+                    let failed =
+                        matches!(&*outcome, LoadOutcome::Failed(_) | LoadOutcome::Panicked);
+                    // The load that this request joined had a lower priority, so the quota limiter
+                    // may have rejected it. Retry once with the request's own priority.
+                    if result.is_err() && failed && lower && may_retry {
+                        may_retry = false;
                         continue;
                     }
                     return result;
@@ -273,33 +299,35 @@ impl<E: CacheableError> Cache<E> {
         }
     }
 
-    fn arrive(
+    fn result_of(
         &self,
-        spaces: &Spaces<E>,
+        inner: &CacheInner<E>,
         key: &str,
-        landed: &Landed<E>,
-        why: Forward,
+        load_outcome: &LoadOutcome<E>,
+        reason: Forward,
         collapsed: bool,
     ) -> Result<Served, Failed<E>> {
         let now = Instant::now();
-        let answered = if collapsed { Outcome::Coalesced } else { Outcome::Miss };
-        let forwarded = |stored| Handling::Forwarded { why, stored, collapsed };
-        let (cause, outcome, expires_in, stored) = match landed {
-            Landed::Answer { entry, stored } => {
+        let served_outcome = if collapsed { Outcome::Coalesced } else { Outcome::Miss };
+        let forwarded = |stored| Handling::Forwarded { reason, stored, collapsed };
+        let (cause, outcome, expires_in, stored) = match load_outcome {
+            LoadOutcome::Loaded { entry, stored } => {
                 let entry = Arc::clone(entry);
-                return Ok(Served::new(entry, self.hop, answered, forwarded(*stored), now));
+                return Ok(Served::new(entry, self.hop, served_outcome, forwarded(*stored), now));
             }
-            Landed::Negative { negative, stored } => {
+            LoadOutcome::Negative { negative, stored } => {
                 let cause = Cause::Error(negative.error.clone());
-                (cause, answered, negative.left(now), *stored)
+                (cause, served_outcome, negative.remaining(now), *stored)
             }
-            Landed::Refused(error) => (Cause::Error(error.clone()), Outcome::Error, None, false),
-            Landed::Failed(_) | Landed::Panicked => {
-                if let Some(served) = spaces.fallback(key, why) {
+            LoadOutcome::Refused(error) => {
+                (Cause::Error(error.clone()), Outcome::Error, None, false)
+            }
+            LoadOutcome::Failed(_) | LoadOutcome::Panicked => {
+                if let Some(served) = inner.fallback(key, reason) {
                     return Ok(served);
                 }
-                let cause = match landed {
-                    Landed::Failed(error) => Cause::Error(error.clone()),
+                let cause = match load_outcome {
+                    LoadOutcome::Failed(error) => Cause::Error(error.clone()),
                     _ => Cause::Panicked,
                 };
                 (cause, Outcome::Error, None, false)
@@ -311,13 +339,13 @@ impl<E: CacheableError> Cache<E> {
 
     async fn bypass<F, Fut>(&self, key: &str, load: F) -> Result<Served, Failed<E>>
     where
-        F: FnOnce(Attempt) -> Fut + Send + 'static,
+        F: FnOnce(LoadContext) -> Fut + Send + 'static,
         Fut: Future<Output = Result<Loaded, E>> + Send + 'static,
     {
-        let result = load(Attempt { previous: None, urgency: Urgency::Miss }).await;
+        let result = load(LoadContext { stored: None, priority: Priority::Miss }).await;
         let now = Instant::now();
-        let why = Forward::Bypass;
-        let handling = Handling::Forwarded { why, stored: false, collapsed: false };
+        let reason = Forward::Bypass;
+        let handling = Handling::Forwarded { reason, stored: false, collapsed: false };
         let error = match result {
             Ok(loaded) => {
                 let entry = Arc::new(Entry::new(key.into(), loaded, now));
@@ -333,17 +361,16 @@ impl<E: CacheableError> Cache<E> {
     }
 }
 
-/// Spawns the load. Dropping the landing reports a failure, so waiting requests wake even if the
+/// Spawns the load. Dropping the guard reports a failure, so waiting requests wake even if the
 /// task panics.
-fn take_off<E, F, Fut>(landing: spaces::Landing<E>, load: F)
+fn spawn_load<E, F, Fut>(guard: LoadGuard<E>, load: F)
 where
     E: CacheableError,
-    F: FnOnce(Attempt) -> Fut + Send + 'static,
+    F: FnOnce(LoadContext) -> Fut + Send + 'static,
     Fut: Future<Output = Result<Loaded, E>> + Send + 'static,
 {
-    let load = async move {
-        let result = load(landing.attempt()).await;
-        landing.land(result);
-    };
-    tokio::spawn(RequestContext::inherit(load));
+    tokio::spawn(async move {
+        let result = load(guard.context()).await;
+        guard.complete(result);
+    });
 }

@@ -27,6 +27,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Every outcome, in the order of the declaration.
     pub const ALL: [Self; 8] = [
         Self::Hit,
         Self::Stale,
@@ -53,7 +54,7 @@ impl Outcome {
     }
 }
 
-pub(super) const REQUESTS: &str = "cache_requests_total";
+pub(crate) const REQUESTS: &str = "cache_requests_total";
 const ENTRIES: &str = "cache_entries";
 const BYTES: &str = "cache_bytes";
 const EVICTIONS: &str = "cache_evictions_total";
@@ -66,16 +67,16 @@ pub const SERVED_AGE: &str = "cache_served_age_seconds";
 pub const SERVED_AGE_BUCKETS: [f64; 12] =
     [1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0, 1800.0, 3600.0, 7200.0];
 
-pub(super) struct Metrics {
+pub(crate) struct Metrics {
     requests: [Counter; Outcome::ALL.len()],
     served_age: Histogram,
-    pub(super) entries: Gauge,
-    pub(super) bytes: Gauge,
+    pub(crate) entries: Gauge,
+    pub(crate) bytes: Gauge,
 }
 
 impl Metrics {
     /// Creates every series at the start, so that a rate over it covers the first request.
-    pub(super) fn new(cache: &'static str) -> Self {
+    pub(crate) fn new(cache: &'static str) -> Self {
         metrics::describe_counter!(REQUESTS, "Requests to the cache, by how they were answered");
         metrics::describe_gauge!(ENTRIES, "Answers that are kept, negative ones included");
         metrics::describe_gauge!(
@@ -102,11 +103,11 @@ impl Metrics {
         Self { requests, served_age, entries, bytes }
     }
 
-    pub(super) fn count(&self, outcome: Outcome) {
+    pub(crate) fn count(&self, outcome: Outcome) {
         self.requests[outcome as usize].increment(1);
     }
 
-    pub(super) fn served(&self, outcome: Outcome, age: Duration) {
+    pub(crate) fn served(&self, outcome: Outcome, age: Duration) {
         self.count(outcome);
         self.served_age.record(age);
     }
@@ -114,14 +115,14 @@ impl Metrics {
 
 /// Counters of entries that left the store without a replacement.
 #[derive(Clone)]
-pub(super) struct Evictions {
-    pub(super) size: Counter,
-    pub(super) expired: Counter,
-    pub(super) invalidated: Counter,
+pub(crate) struct Evictions {
+    pub(crate) size: Counter,
+    pub(crate) expired: Counter,
+    pub(crate) invalidated: Counter,
 }
 
 impl Evictions {
-    pub(super) fn new(cache: &'static str) -> Self {
+    pub(crate) fn new(cache: &'static str) -> Self {
         metrics::describe_counter!(
             EVICTIONS,
             "Entries dropped: for want of room (size), too old for any use (expired), or no longer true (invalidated)"

@@ -1,0 +1,90 @@
+//! The loads in progress: at most one per key, shared by all requests for the key.
+
+use std::{collections::HashMap, sync::Arc};
+
+use tokio::sync::watch;
+
+use crate::{entry::Entry, load::Priority, negative::Negative};
+
+/// The outcome of a load, shared by all requests that wait for it.
+pub(crate) enum LoadOutcome<E> {
+    Loaded {
+        entry: Arc<Entry>,
+        stored: bool,
+    },
+    Negative {
+        negative: Arc<Negative<E>>,
+        stored: bool,
+    },
+    /// The upstream has responded and refused the request.
+    Refused(E),
+    /// The upstream has not responded.
+    Failed(E),
+    Panicked,
+}
+
+/// A load in progress that requests can wait for.
+#[derive(Clone)]
+pub(crate) struct InFlightLoad<E> {
+    id: u64,
+    pub(crate) priority: Priority,
+    outcome: watch::Receiver<Option<Arc<LoadOutcome<E>>>>,
+}
+
+/// The sender of a load's outcome.
+pub(crate) type OutcomeSender<E> = watch::Sender<Option<Arc<LoadOutcome<E>>>>;
+
+impl<E> InFlightLoad<E> {
+    /// Waits for the end of the load.
+    pub(crate) async fn wait(mut self) -> Arc<LoadOutcome<E>> {
+        // `LoadGuard` sends an outcome before it drops the sender: its `Drop` sends `Panicked`.
+        let outcome = self.outcome.wait_for(Option::is_some).await;
+        let outcome = outcome.ok().and_then(|outcome| outcome.clone());
+        outcome.unwrap_or_else(|| Arc::new(LoadOutcome::Panicked))
+    }
+}
+
+/// The loads in progress by their key.
+pub(crate) struct InFlight<E> {
+    loads: HashMap<Arc<str>, InFlightLoad<E>>,
+    last_id: u64,
+}
+
+impl<E: Clone> InFlight<E> {
+    pub(crate) fn new() -> Self {
+        Self { loads: HashMap::new(), last_id: 0 }
+    }
+
+    pub(crate) fn get(&self, key: &str) -> Option<&InFlightLoad<E>> {
+        self.loads.get(key)
+    }
+
+    /// Registers the load of a key. The key must have no load in progress.
+    pub(crate) fn start(
+        &mut self,
+        key: Arc<str>,
+        priority: Priority,
+    ) -> (InFlightLoad<E>, OutcomeSender<E>) {
+        let (sender, outcome) = watch::channel(None);
+        self.last_id += 1;
+        let load = InFlightLoad { id: self.last_id, priority, outcome };
+        self.loads.insert(key, load.clone());
+        (load, sender)
+    }
+
+    /// Removes a load and returns whether its result may be stored. After [`detach`](Self::detach)
+    /// it may not.
+    pub(crate) fn finish(&mut self, key: &str, load: &InFlightLoad<E>) -> bool {
+        let is_current = self.loads.get(key).is_some_and(|current| current.id == load.id);
+        if is_current {
+            self.loads.remove(key);
+        }
+        is_current
+    }
+
+    /// Detaches a load from its key. Requests that already wait still get its result; the next
+    /// request starts a new load.
+    pub(crate) fn detach(&mut self, key: &str) {
+        self.loads.remove(key);
+    }
+}
