@@ -1,6 +1,6 @@
 //! The innermost service: cacheable routes are served here, everything else by axum's Router.
 //!
-//! Serving a cacheable route here costs a third of what it costs by way of the Router, which boxes
+//! Serving a cacheable route here costs half of what it costs by way of the Router, which boxes
 //! the future of every handler and copies the headers for it.
 
 use std::{
