@@ -15,7 +15,7 @@ use percent_encoding::percent_decode_str;
 use crate::problem::Problem;
 
 /// The label of a path that no route has. A raw path would let one scanner fill Prometheus.
-pub const UNMATCHED: &str = "unmatched";
+const UNMATCHED: &str = "unmatched";
 
 /// A route of either service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -210,6 +210,11 @@ impl RouteId {
     }
 }
 
+/// The label of a route in metrics, logs and traces.
+pub(crate) fn label(route: Option<RouteId>) -> &'static str {
+    route.map_or(UNMATCHED, RouteId::path)
+}
+
 /// Whether requests with this label `endpoint` are the work of the service: those of the API, and those
 /// that no route has. Pages and figures about the service are not.
 pub fn is_work(endpoint: &str) -> bool {
@@ -238,7 +243,7 @@ impl Routes {
 
     /// The label `endpoint` of a path.
     pub fn endpoint(self, path: &str) -> &'static str {
-        self.parse(path).map_or(UNMATCHED, RouteId::path)
+        label(self.parse(path))
     }
 
     /// axum's Router for these routes, with a handler for each that is not cacheable.

@@ -24,7 +24,7 @@ use crate::{
     config::AccessLog,
     metrics::{count_abandoned, method_label},
     problem::Problem,
-    routes::{RouteId, Routes, UNMATCHED},
+    routes::{RouteId, Routes, label},
     telemetry::{REQUEST_ID, RequestContext, TRACEPARENT, TraceParent},
     trace::Span,
 };
@@ -155,7 +155,7 @@ impl RequestRecord {
         };
         if logged {
             let problem = response.extensions().get();
-            self.context.clone().enter(|| self.log_response(status, problem, elapsed));
+            self.context.enter(|| self.log_response(status, problem, elapsed));
         }
     }
 
@@ -209,13 +209,9 @@ impl Drop for RequestRecord {
         self.span.fail("abandoned by the client");
         let log = self.kind.access_log;
         if log == AccessLog::All || log == AccessLog::Errors && elapsed > SLOW {
-            self.context.clone().enter(|| self.log_abandoned(elapsed));
+            self.context.enter(|| self.log_abandoned(elapsed));
         }
     }
-}
-
-fn label(route: Option<RouteId>) -> &'static str {
-    route.map_or(UNMATCHED, RouteId::path)
 }
 
 /// An error and its causes, down to the root.
