@@ -8,7 +8,7 @@ use axum::{body::Body, response::Response};
 use cache::{Cache, Mode, Served};
 use divan::{AllocProfiler, Bencher, black_box};
 use http::{HeaderMap, header};
-use shared::metrics::Exporter;
+use service::observe::metrics::Exporter;
 use tokio::{runtime::Runtime, time::Instant};
 
 #[path = "counts/filled.rs"]

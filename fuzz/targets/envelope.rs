@@ -4,7 +4,7 @@
 use libfuzzer_sys::fuzz_target;
 use main_api::upstream::envelope::transform_of;
 use serde_json::Value;
-use shared::routes::RouteId;
+use service::contract::routes::RouteId;
 
 const ROUTES: [(RouteId, &str); 5] = [
     (RouteId::Buckets, "buckets"),

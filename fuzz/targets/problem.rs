@@ -3,7 +3,7 @@
 
 use http::{HeaderMap, HeaderValue, header};
 use libfuzzer_sys::fuzz_target;
-use shared::problem::Problem;
+use service::contract::problem::Problem;
 
 fuzz_target!(|input: (&[u8], &[u8])| {
     let (retry_after, body) = input;

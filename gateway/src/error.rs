@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::http::StatusCode;
 use cache::{CacheableError, Disposition};
-use shared::problem::{Cause, Problem};
+use service::contract::problem::{Cause, Problem};
 
 use crate::upstream::{breaker::Refused, failure::Failure};
 

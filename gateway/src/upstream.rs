@@ -13,14 +13,12 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::Request;
 use reqwest_middleware::{ClientBuilder, ClientWithMiddleware, Error as ClientError};
 use serde_json::Value as JsonValue;
-use shared::{
-    auth::Token,
+use service::{
+    auth::TokenSource,
     config::Switch,
-    metrics::REVISION,
-    problem::Problem,
-    routes::RouteId,
+    contract::{problem::Problem, routes::RouteId},
+    observe::{context::RequestContext, metrics::REVISION},
     server::{Deadline, Query},
-    telemetry::RequestContext,
 };
 use tokio::time::Instant;
 use url::Url;
@@ -115,7 +113,7 @@ impl Upstream {
             breaker: breaker.clone(),
             timeout: config.attempt_timeout,
             connections,
-            token: config.aux_token_file.as_ref().map(Token::follow),
+            token: config.aux_token_file.as_ref().map(TokenSource::watch),
             version: config.main_version.clone(),
             ok_metrics: OkMetrics::new(),
         };

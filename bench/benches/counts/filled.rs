@@ -5,7 +5,7 @@ use std::time::Duration;
 use cache::{
     Cache, CacheableError, CachedBody, Disposition, Loaded, Mode, Settings, http::Freshness,
 };
-use shared::metrics::Exporter;
+use service::observe::metrics::Exporter;
 use tokio::runtime::Runtime;
 
 /// The lifetime of entries, long enough that none becomes stale during a measurement.

@@ -9,7 +9,7 @@ use main_api::upstream::{
     breaker::{Breaker, Settings, State, Verdict},
     budget::Budget,
 };
-use shared::metrics::Exporter;
+use service::observe::metrics::Exporter;
 
 use crate::{TIMES, filled::HOUR};
 

@@ -6,7 +6,11 @@ use bytes::Bytes;
 use http::{Extensions, HeaderMap, HeaderValue, StatusCode, header};
 use reqwest::{Request, Response, ResponseBuilderExt};
 use reqwest_middleware::{Error, Middleware, Next};
-use shared::{auth::Token, server::EXPECTED_TIMEOUT, telemetry::RequestContext, trace::Span};
+use service::{
+    auth::TokenSource,
+    observe::{context::RequestContext, trace::Span},
+    server::EXPECTED_TIMEOUT,
+};
 use tokio::time::timeout;
 use url::Url;
 
@@ -32,7 +36,7 @@ pub(crate) struct Attempt {
     /// The longest time of an attempt. A call's deadline may shorten it.
     pub(crate) timeout: Duration,
     /// The bearer token for aux-service.
-    pub(crate) token: Option<Token>,
+    pub(crate) token: Option<TokenSource>,
     /// Our version, which each of our bodies contains.
     pub(crate) version: String,
     pub(crate) ok_metrics: OkMetrics,
@@ -70,7 +74,7 @@ impl Attempt {
             headers.insert(header::AUTHORIZATION, token.header());
         }
         if let Some(context) = RequestContext::current() {
-            span.within(context).inject(headers);
+            span.context(context).inject(headers);
         }
 
         let result = match timeout(limit, self.exchange(request, call)).await {
@@ -79,7 +83,7 @@ impl Attempt {
         };
 
         timer.outcome = result.as_ref().map_or_else(Failure::outcome, |_| OK);
-        span.tell("outcome", timer.outcome);
+        span.set_attribute("outcome", timer.outcome);
         if let Err(failure) = &result {
             span.fail("");
             // A retry or a stale entry may hide this failure, so no other line reports it.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, Serialize, de::Error};
 use serde_json::value::RawValue;
-use shared::{
+use service::contract::{
     routes::RouteId,
     wire::{Aggregated, Buckets, Parameters, Value, Values},
 };
@@ -138,7 +138,7 @@ fn room_for(version: &str) -> usize {
 mod tests {
     use proptest::prelude::*;
     use serde_json::json;
-    use shared::wire::Versioned;
+    use service::contract::wire::Versioned;
 
     use super::*;
 

@@ -5,7 +5,7 @@ use std::{error::Error as StdError, time::Duration};
 use http::StatusCode;
 use reqwest_middleware::Error;
 use reqwest_retry::RetryError;
-use shared::problem::Problem;
+use service::contract::problem::Problem;
 
 /// The reason why an attempt has no response to return.
 #[derive(Debug, thiserror::Error)]

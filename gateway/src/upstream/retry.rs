@@ -21,7 +21,7 @@ use reqwest_retry::{
     Jitter, RetryDecision, RetryPolicy, RetryTransientMiddleware, Retryable, RetryableStrategy,
     policies::ExponentialBackoff,
 };
-use shared::routes::RouteId;
+use service::contract::routes::RouteId;
 use tokio::time::Instant;
 
 use super::{budget::Budget, call::Call, failure::Failure};

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
-use shared::problem::Problem;
+use service::contract::problem::Problem;
 
 use super::{envelope::Body, failure::Failure};
 
