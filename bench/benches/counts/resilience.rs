@@ -42,7 +42,7 @@ fn succeed(breaker: Breaker) -> Breaker {
     breaker
 }
 
-fn refuse(breaker: Breaker) -> Breaker {
+fn rejection(breaker: Breaker) -> Breaker {
     for _ in 0..TIMES {
         black_box(black_box(&breaker).acquire().err().expect("open"));
     }
@@ -58,7 +58,7 @@ fn success(breaker: Breaker) -> Breaker {
 #[library_benchmark]
 #[bench::open(open())]
 fn refusal(breaker: Breaker) -> Breaker {
-    refuse(breaker)
+    rejection(breaker)
 }
 
 library_benchmark_group!(name = breaker, benchmarks = [success, refusal]);

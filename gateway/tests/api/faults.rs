@@ -179,7 +179,7 @@ async fn an_invalid_response_is_a_502_and_is_not_retried() {
         ),
         ("a redirect", response(302, &[("location", "/params")], "")),
         ("no content", response(204, &[], "")),
-        ("no change of what was never asked", response(304, &[], "")),
+        ("304 to an unconditional request", response(304, &[], "")),
         ("a token that aux-service refuses", problem(401, "unauthorized", false, &[])),
     ] {
         let aux = Aux::start(always(fault)).await;
@@ -203,7 +203,7 @@ async fn a_problem_keeps_its_status_and_its_code() {
         let gateway = Gateway::before(&aux, &[]).await;
         let answer = gateway.get("/param/a").await;
         answer.assert_problem(status, code);
-        assert_ne!(answer.body["request_id"], "theirs");
+        assert_ne!(answer.body["request_id"], "upstream");
         assert_eq!(aux.calls(), 1, "{code}");
     }
 }

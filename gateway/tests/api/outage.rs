@@ -77,7 +77,7 @@ async fn an_open_circuit_refuses_at_once_and_sends_retry_after() {
         answer.assert_problem(503, "circuit-open");
         assert_eq!(answer.body["retryable"], true);
         let seconds: u64 =
-            answer.header("retry-after").expect("it is told").parse().expect("seconds");
+            answer.header("retry-after").expect("the header is set").parse().expect("seconds");
         assert!((1..=6).contains(&seconds), "{seconds}");
         times.push(answer.elapsed);
     }

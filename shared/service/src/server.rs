@@ -185,8 +185,8 @@ pub async fn serve(
     tracing::info!(tasks = Handle::current().metrics().num_alive_tasks(), "stopped");
 }
 
-/// Each connection is an open file, and many systems allow a process 1024 of them unless it asks for
-/// its maximum.
+/// Raises the limit of open files to its maximum. Each connection is an open file, and the default
+/// limit of many systems is 1024.
 fn raise_open_files_limit() {
     let limit = getrlimit(Resource::Nofile);
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {

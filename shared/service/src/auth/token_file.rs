@@ -86,14 +86,14 @@ impl TokenFile {
                     Ok(tokens) => {
                         last_warning.clear();
                         if tokens != current {
-                            tracing::info!(%file, tokens = tokens.len(), "took new tokens");
+                            tracing::info!(%file, tokens = tokens.len(), "the token file changed; its tokens are in use");
                             current = tokens;
                             sender.send_replace(derive(&current));
                         }
                     }
                     Err(reason) if last_warning != reason.to_string() => {
                         last_warning = reason.to_string();
-                        tracing::warn!(%file, reason = last_warning, "kept the old tokens, the new file is unusable");
+                        tracing::warn!(%file, reason = last_warning, "the token file is invalid; the previous tokens stay in use");
                     }
                     Err(_) => (),
                 }
@@ -234,8 +234,8 @@ mod tests {
                     prop_assert!(lines.contains(&token.as_str()));
                     prop_assert!(HeaderValue::from_str(token).is_ok());
                 }
-                let kept = lines.iter().filter(|line| !line.is_empty() && !line.starts_with('#'));
-                prop_assert_eq!(tokens.len(), kept.count());
+                let token_lines = lines.iter().filter(|line| !line.is_empty() && !line.starts_with('#'));
+                prop_assert_eq!(tokens.len(), token_lines.count());
             }
         }
     }

@@ -48,7 +48,7 @@ impl Docs {
         docs.schema::<Problem>();
         for id in [RouteId::Healthz, RouteId::Livez] {
             let example = json!({ "status": "ok" });
-            let runs = json_answer("It runs", &json!({ "type": "object" }), &example);
+            let runs = json_response("It runs", &json!({ "type": "object" }), &example);
             docs.operation(id, &json!({ "200": runs }));
         }
         docs
@@ -67,12 +67,12 @@ impl Docs {
         self.schema::<B>();
         let schema = self.named_schema::<E>(&format!("{}{}", E::name(), B::name()));
         let mut responses = Map::new();
-        let mut ok = json_answer("The answer", &schema, &json!(answer));
+        let mut ok = json_response("The answer", &schema, &json!(answer));
         if route.cacheable {
             ok["headers"] = cache_headers();
             responses.insert(
                 "304".to_owned(),
-                json!({ "description": "What the client has, by its `If-None-Match`, is still true" }),
+                json!({ "description": "The response that the client holds, named by its `If-None-Match`, is still current" }),
             );
         }
         responses.insert("200".to_owned(), ok);
@@ -90,7 +90,7 @@ impl Docs {
         if route.cacheable {
             parameters.push(json!({
                 "name": "If-None-Match", "in": "header", "required": false,
-                "description": "The `ETag` of an earlier answer: if that still holds, the answer is 304 without a body.",
+                "description": "The `ETag` of an earlier response: if it is still current, the status is 304, without a body.",
                 "schema": { "type": "string" },
             }));
         }
@@ -101,8 +101,8 @@ impl Docs {
     /// Adds the operational routes `/status` and `/metrics`.
     pub fn status<T: ToSchema + Serialize>(mut self, example: &T) -> Self {
         let schema = self.schema::<T>();
-        let figures = json_answer("The figures", &schema, &json!(example));
-        let mut responses = Map::from_iter([("200".to_owned(), figures)]);
+        let status = json_response("The status", &schema, &json!(example));
+        let mut responses = Map::from_iter([("200".to_owned(), status)]);
         add_problems(&mut responses, &[]);
         self.operation(RouteId::Status, &Value::Object(responses));
         let text = json!({ "text/plain": { "schema": { "type": "string" } } });
@@ -115,8 +115,8 @@ impl Docs {
     pub fn ready(mut self, dependencies: &Value) -> Self {
         let example = json!({ "status": "ready", "dependencies": dependencies });
         let responses = json!({
-            "200": json_answer("It does", &json!({ "type": "object" }), &example),
-            "503": problem_answer(&[&Problem::draining()]),
+            "200": json_response("It does", &json!({ "type": "object" }), &example),
+            "503": problem_response(&[&Problem::draining()]),
         });
         self.operation(RouteId::Readyz, &responses);
         self
@@ -128,11 +128,11 @@ impl Docs {
             "openapi": "3.1.0",
             "info": self.info,
             // The URL is relative to the document, because an ingress may serve it below a prefix.
-            "servers": [{ "url": "./", "description": "Where this description came from" }],
+            "servers": [{ "url": "./", "description": "The server of this document" }],
             "tags": [
-                { "name": "API", "description": "What the service is there for" },
-                { "name": "Figures", "description": "How it does" },
-                { "name": "Probes", "description": "For Kubernetes" },
+                { "name": "API", "description": "Buckets and parameters" },
+                { "name": "Operations", "description": "Status and metrics" },
+                { "name": "Probes", "description": "Probes for Kubernetes" },
             ],
             "security": [{}, { "bearer": [] }],
             "paths": self.paths,
@@ -140,7 +140,7 @@ impl Docs {
                 "schemas": self.schemas,
                 "securitySchemes": { "bearer": {
                     "type": "http", "scheme": "bearer",
-                    "description": "Asked for only where `AUTH_TOKEN_FILE` is set.",
+                    "description": "Required only if `AUTH_TOKEN_FILE` is set.",
                 } },
             },
         })
@@ -150,7 +150,7 @@ impl Docs {
         let route = id.route();
         let tag = match route.tag {
             Tag::Api => "API",
-            Tag::Figures => "Figures",
+            Tag::Operations => "Operations",
             Tag::Probes | Tag::Pages => "Probes",
         };
         let operation = json!({
@@ -182,14 +182,14 @@ pub fn handlers(document: &Value) -> (MethodRouter, MethodRouter) {
     (get(async move || (headers, json)), get(async || html_page(PAGE)))
 }
 
-fn json_answer(description: &str, schema: &Value, example: &Value) -> Value {
+fn json_response(description: &str, schema: &Value, example: &Value) -> Value {
     json!({
         "description": description,
         "content": { "application/json": { "schema": schema, "example": example } },
     })
 }
 
-fn problem_answer(problems: &[&Problem]) -> Value {
+fn problem_response(problems: &[&Problem]) -> Value {
     let titles: Vec<&str> = problems.iter().map(|problem| problem.title.as_ref()).collect();
     let examples: BTreeMap<_, _> = problems
         .iter()
@@ -206,7 +206,7 @@ fn problem_answer(problems: &[&Problem]) -> Value {
     });
     if problems.iter().any(|problem| problem.retry_after.is_some()) {
         answer["headers"] = json!({ "Retry-After": {
-            "description": "Seconds until it is worth trying again", "schema": { "type": "integer" },
+            "description": "Seconds until the next try", "schema": { "type": "integer" },
         } });
     }
     answer
@@ -216,7 +216,7 @@ fn problem_answer(problems: &[&Problem]) -> Value {
 fn add_problems(responses: &mut Map<String, Value>, problems: &[Problem]) {
     let everywhere = [Problem::missing_token(), Problem::overloaded(), Problem::internal()];
     for (status, problems) in by_status(problems.iter().chain(&everywhere)) {
-        responses.insert(status, problem_answer(&problems));
+        responses.insert(status, problem_response(&problems));
     }
 }
 
@@ -233,12 +233,12 @@ fn by_status<'a>(
 fn cache_headers() -> Value {
     let header = |description: &str, example: &str| json!({ "description": description, "schema": { "type": "string" }, "example": example });
     json!({
-        "Age": header("Seconds since the origin gave this answer, across all hops", "12"),
+        "Age": header("Seconds since the origin created this response, across all hops", "12"),
         "Cache-Control": header(
-            "How long the answer is fresh, and how long it may be used after that (RFC 9111, RFC 5861)",
+            "The time for which the response is fresh, and the time for which it may be used when stale (RFC 9111, RFC 5861)",
             "max-age=60, stale-while-revalidate=60, stale-if-error=3600",
         ),
-        "Cache-Status": header("How each cache on the way handled the request (RFC 9211)", "aux-service; hit; ttl=48"),
-        "ETag": header("Changes with the answer", "\"5d41402abc4b2a76b9719d911017c592\""),
+        "Cache-Status": header("The handling of the request by each cache on the path (RFC 9211)", "aux-service; hit; ttl=48"),
+        "ETag": header("The version of the response", "\"5d41402abc4b2a76b9719d911017c592\""),
     })
 }

@@ -121,7 +121,8 @@ impl Problem {
         let seconds = headers.get(header::RETRY_AFTER).and_then(|v| v.to_str().ok()?.parse().ok());
         let longest = |seconds: u64| Duration::from_secs(seconds).min(LONGEST_PAUSE);
         self.retry_after = seconds.map(longest);
-        self.max_age = Freshness::read(headers, Duration::ZERO).map(|told| told.remaining());
+        self.max_age =
+            Freshness::read(headers, Duration::ZERO).map(|freshness| freshness.remaining());
         self
     }
 
@@ -281,16 +282,16 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_an_upstream_says_becomes_a_well_formed_answer(
+        fn any_problem_of_an_upstream_becomes_a_well_formed_response(
             text in "\\PC{0,40}",
             status in any::<u16>(),
             retry_after in "[0-9]{0,25}|[ -~]{0,12}",
         ) {
-            let told = serde_json::json!({
+            let sent = serde_json::json!({
                 "type": text, "title": text, "status": status, "detail": text, "code": text,
                 "retryable": true, "request_id": text, "error": text,
             });
-            let problem: Problem = serde_json::from_value(told.clone()).expect("every member");
+            let problem: Problem = serde_json::from_value(sent.clone()).expect("every member");
             let mut headers = HeaderMap::new();
             let value = HeaderValue::try_from(&retry_after).expect("printable");
             headers.insert(header::RETRY_AFTER, value);
@@ -303,11 +304,11 @@ mod tests {
             let expected = seconds.map(|seconds| seconds.clamp(1, LONGEST_PAUSE.as_secs()).to_string());
             prop_assert_eq!(pause, expected.as_deref());
             prop_assert_eq!(&headers[header::CACHE_CONTROL], "no-store");
-            prop_assert_eq!(serde_json::from_slice::<serde_json::Value>(&body).expect("JSON"), told);
+            prop_assert_eq!(serde_json::from_slice::<serde_json::Value>(&body).expect("JSON"), sent);
         }
 
         #[test]
-        fn no_bytes_make_the_reader_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        fn the_parser_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             prop_assert!(serde_json::from_slice::<Problem>(&bytes).is_err());
         }
     }

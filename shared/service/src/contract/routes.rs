@@ -58,9 +58,9 @@ pub struct Route {
 pub enum Tag {
     /// The work of the service.
     Api,
-    /// Figures about the service.
-    Figures,
-    /// For Kubernetes.
+    /// Status and metrics.
+    Operations,
+    /// Probes of Kubernetes.
     Probes,
     /// Pages and descriptions. They hold no data, and a browser that opens one has no token to send
     /// yet, so they need none.
@@ -85,44 +85,44 @@ static TABLE: [Route; 13] = [
     Route::new(RouteId::Values, "/values/{path}", "values", Tag::Api)
         .describe(
             "Every parameter below a path",
-            "Recursively. SecureStrings are named in `omitted` while `ALLOW_SECURE_STRINGS` is false.",
+            "Includes all levels below the path. While `ALLOW_SECURE_STRINGS` is false, `omitted` names the SecureStrings instead.",
         )
         .parameter("The path above the parameters", "challenge")
         .cacheable(),
     Route::new(RouteId::Params, "/params", "params", Tag::Api)
         .describe(
             "The names of all SSM parameters",
-            "Every page of them, in the order of AWS, as far as `PARAMETER_PREFIXES` allows.",
+            "All pages, in the order of AWS. Names outside `PARAMETER_PREFIXES` are left out.",
         )
         .cacheable(),
     Route::new(RouteId::Buckets, "/buckets", "buckets", Tag::Api)
-        .describe("The names of all S3 buckets", "Every page of them, in the order of AWS.")
+        .describe("The names of all S3 buckets", "All pages, in the order of AWS.")
         .cacheable(),
     Route::new(RouteId::Inventory, "/inventory", "inventory", Tag::Api).describe(
         "Buckets and parameters at once",
-        "Both are fetched at the same time. A part that failed is `null`, and has its problem in `errors`; \
-         the status is 200 while at least one part came, else that of the worst problem.",
+        "Both lists load at the same time. A part that failed is `null`, and `errors` holds its problem; \
+         the status is 200 if at least one part succeeded, otherwise the highest status of the problems.",
     ),
-    Route::new(RouteId::Status, "/status", "status", Tag::Figures).describe(
-        "Figures for people",
-        "Version, uptime, cache and more, as the page shows them. Counts are since the start of the process.",
+    Route::new(RouteId::Status, "/status", "status", Tag::Operations).describe(
+        "The status of the service",
+        "Version, uptime, requests and cache as JSON. Counts begin at the start of the process.",
     ),
     Route::new(RouteId::Page, "/", "page", Tag::Pages),
     Route::new(RouteId::Docs, "/docs", "docs", Tag::Pages),
     Route::new(RouteId::OpenApi, "/openapi.json", "openapi", Tag::Pages),
     Route::new(RouteId::Healthz, "/healthz", "healthz", Tag::Probes).describe(
-        "Whether the process runs",
-        "200 while the process runs, whatever happens outside of it.",
+        "Liveness",
+        "200 while the process runs. It does not depend on anything outside the process.",
     ),
     Route::new(RouteId::Livez, "/livez", "livez", Tag::Probes)
-        .describe("Whether the process runs", "The same as `/healthz`."),
+        .describe("Liveness", "The same as `/healthz`."),
     Route::new(RouteId::Readyz, "/readyz", "readyz", Tag::Probes).describe(
-        "Whether the process takes traffic",
-        "503 from the moment the process drains. An outage of a dependency is reported as `degraded`, with 200.",
+        "Readiness",
+        "503 while the process drains. An outage of a dependency is reported as `degraded`, with 200.",
     ),
-    Route::new(RouteId::Metrics, "/metrics", "metrics", Tag::Figures).describe(
-        "Figures for Prometheus",
-        "The text exposition format, version 0.0.4. With `ADMIN_ADDR` set it is on that port, and so are the probes.",
+    Route::new(RouteId::Metrics, "/metrics", "metrics", Tag::Operations).describe(
+        "Metrics for Prometheus",
+        "The text exposition format, version 0.0.4. With `ADMIN_ADDR`, the admin listener serves it and the probes.",
     ),
 ];
 
@@ -216,7 +216,7 @@ pub(crate) fn label(route: Option<RouteId>) -> &'static str {
 }
 
 /// Whether requests with this label `endpoint` are the work of the service: those of the API, and those
-/// that no route has. Pages and figures about the service are not.
+/// that no route has. Pages, status and metrics are not.
 pub fn is_work(endpoint: &str) -> bool {
     TABLE.iter().find(|route| route.path == endpoint).is_none_or(|route| route.tag == Tag::Api)
 }
@@ -236,7 +236,7 @@ pub const PROBES: Routes =
 
 impl Routes {
     /// The route of a path, as axum's Router finds it. A method that the route does not take is for
-    /// the Router to refuse, so it does not matter here.
+    /// the Router to reject, so it does not matter here.
     pub fn parse(self, path: &str) -> Option<RouteId> {
         self.0.iter().copied().find(|route| route.matches(path))
     }
@@ -249,7 +249,7 @@ impl Routes {
     /// axum's Router for these routes, with a handler for each that is not cacheable.
     ///
     /// Dispatch answers `GET` and `HEAD` of the cacheable ones before the Router sees
-    /// them. The Router knows them to refuse other methods with 405 and `Allow`.
+    /// them. The Router knows them to reject other methods with 405 and `Allow`.
     pub fn router(self, handler: impl Fn(RouteId) -> MethodRouter) -> Router {
         self.0.iter().fold(Router::new(), |router, &id| {
             let methods = if id.route().cacheable { get(not_dispatched) } else { handler(id) };
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_has_one_cache_key_however_its_parameter_is_written() {
+    fn all_spellings_of_a_path_have_one_cache_key() {
         for (path, key) in [
             ("/param/a/b", "/param/a/b"),
             ("/param//a/b", "/param/a/b"),

@@ -241,7 +241,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_is_received_what_goes_on_is_well_formed(
+        fn forwarded_headers_are_well_formed_for_any_input(
             id in "[ -~]{0,140}",
             traceparent in "[0-9a-fA-F]{2}-[0-9a-f]{30,33}-[0-9a-f]{16}-0[01](-x)?|[ -~]{0,60}",
         ) {
@@ -252,10 +252,10 @@ mod tests {
             let mut sent = HeaderMap::new();
             RequestContext::from_headers(&headers).inject(&mut sent);
             prop_assert!(is_request_id(sent[REQUEST_ID].as_bytes()));
-            let ours = TraceParent::parse(&sent[TRACEPARENT]).expect("what we send is valid");
-            if let Some(theirs) = parse(&traceparent) {
-                prop_assert_eq!((ours.trace_id, ours.flags), (theirs.trace_id, theirs.flags));
-                prop_assert_ne!(ours.span_id, 0);
+            let sent_trace = TraceParent::parse(&sent[TRACEPARENT]).expect("valid");
+            if let Some(received) = parse(&traceparent) {
+                prop_assert_eq!((sent_trace.trace_id, sent_trace.flags), (received.trace_id, received.flags));
+                prop_assert_ne!(sent_trace.span_id, 0);
             }
         }
     }

@@ -162,7 +162,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn samples_are_told_as_prometheus_writes_them() {
+    fn samples_are_rendered_in_the_prometheus_format() {
         let histograms = Arc::<Histograms>::default();
         let others = PrometheusBuilder::new().build_recorder();
         let recorder = Recorder { others, histograms: Arc::clone(&histograms) };

@@ -1,7 +1,7 @@
 //! The deadline of a request: `REQUEST_TIMEOUT`, or less where the caller waits for less.
 //!
-//! tower's and tower-http's timeouts are the same for every request, and this one differs by
-//! request, so this layer is ours. The timer is tokio's.
+//! The timeouts of tower and tower-http are the same for every request. The deadline differs by
+//! request, so it needs a layer of its own.
 
 use std::{
     convert::Infallible,

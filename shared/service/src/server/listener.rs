@@ -115,7 +115,7 @@ impl<S: PublicApi> HttpServer<S> {
             }
         }
         // The kernel has accepted these connections and would reset them with the listener. tokio's
-        // view of the listener may be a moment old, so the kernel is asked directly.
+        // view of the listener may be a moment old, so this queries the kernel directly.
         if let Ok(listener) = listener.into_std() {
             stop_handshakes(&listener);
             while let Ok((stream, _)) = listener.accept() {

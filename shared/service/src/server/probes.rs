@@ -91,7 +91,7 @@ where
     type Future = EitherFuture<P::Future, S::Future>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        // Every service of ours is always ready.
+        // Both services are always ready.
         Poll::Ready(Ok(()))
     }
 

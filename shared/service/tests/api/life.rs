@@ -263,8 +263,8 @@ mod clients {
      {
         let server = Server::start(&[]).await;
         for path in ["/hello", "/nowhere", "/panic", "/healthz", "/readyz", "/metrics"] {
-            let asked = closing(path, "origin: http://evil.example\r\n");
-            let answer = server.send(&asked).await;
+            let request = closing(path, "origin: http://evil.example\r\n");
+            let answer = server.send(&request).await;
             assert!(answer.contains("x-content-type-options: nosniff\r\n"), "{answer}");
             for header in ["\r\nserver:", "\r\naccess-control-", "\r\nx-powered-by:"] {
                 assert!(!answer.contains(header), "{answer}");
@@ -367,7 +367,7 @@ mod tokens {
         mount.swing_to("monday", "hush hush");
         let missing = format!("--auth-token-file={}/missing", mount.0.display());
         let folder = format!("--auth-token-file={}", mount.0.display());
-        for (flag, told) in [
+        for (flag, message) in [
             (mount.flag(), "line 1 is no token"),
             (missing, "cannot be read"),
             (folder, "no regular file"),
@@ -376,7 +376,7 @@ mod tokens {
             let error = Flags::try_parse_from(["test", &flag]).err().expect("refused");
             assert_eq!(error.exit_code(), 2);
             let text = error.to_string();
-            assert!(text.contains("--auth-token-file") && text.contains(told), "{text}");
+            assert!(text.contains("--auth-token-file") && text.contains(message), "{text}");
             assert!(!text.contains("hush"), "{text}");
         }
     }

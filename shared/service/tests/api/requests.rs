@@ -146,7 +146,7 @@ async fn each_kind_of_request_gets_its_response() {
 }
 
 #[test]
-fn pipelined_requests_are_answered_in_order_however_their_bytes_arrive() {
+fn pipelined_requests_are_answered_in_order_with_any_split_of_their_bytes() {
     let runtime = Runtime::new().unwrap();
     let server = runtime.block_on(Server::start(&[]));
     let requests = prop::collection::vec(prop::sample::select(exchanges()), 0..12);
