@@ -182,7 +182,7 @@ async fn status(State(gateway): State<Gateway>, deadline: Extension<Deadline>) -
     let Inner { upstream, reporter, .. } = &*gateway.0;
     let aux_service = upstream.status(*deadline).await;
     let aux_service = aux_service.map_err(|error| error.problem());
-    Json(Status::of(reporter, upstream.health(), aux_service))
+    Json(Status::of(reporter, upstream, aux_service))
 }
 
 /// Returns the error with the highest status, or the first of several with that status.

@@ -39,8 +39,8 @@ const OF_AUX: [(&str, &str, &[&str]); 2] = [
 ];
 
 const OF_MAIN: [(&str, &str, &[&str]); 8] = [
-    ("circuit_breaker_state", "gauge", &["state"]),
-    ("circuit_breaker_transitions_total", "counter", &["from", "to"]),
+    ("circuit_breaker_state", "gauge", &["route", "state"]),
+    ("circuit_breaker_transitions_total", "counter", &["route", "from", "to"]),
     ("upstream_connection_resets_total", "counter", &[]),
     ("upstream_connections_opened_total", "counter", &[]),
     ("upstream_connections_reused_total", "counter", &[]),

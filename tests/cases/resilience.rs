@@ -87,9 +87,10 @@ async fn an_open_circuit_spares_aux_service_and_closes_again() {
     for _ in 0..2 {
         stack.main.get("/buckets").await.problem(502, "upstream-unavailable");
     }
-    let problem = stack.main.get("/params").await.problem(503, "circuit-open");
+    let problem = stack.main.get("/buckets").await.problem(503, "circuit-open");
     assert_eq!(problem["retryable"], true);
     assert_eq!(stack.between.all_calls(), 2);
+    stack.main.get("/params").await.problem(502, "upstream-unavailable");
 
     stack.between.heal();
     let closed = async {

@@ -15,14 +15,17 @@ use crate::{TIMES, filled::HOUR};
 
 fn closed() -> Breaker {
     Exporter::install("bench", "0").expect("the only recorder");
-    Breaker::new(Settings {
-        consecutive_failures: 5,
-        failure_rate: 0.5,
-        window: Duration::from_secs(10),
-        min_calls: 20,
-        open_for: HOUR,
-        slow_call: Duration::from_secs(1),
-    })
+    Breaker::new(
+        "/param/{name}",
+        Settings {
+            consecutive_failures: 5,
+            failure_rate: 0.5,
+            window: Duration::from_secs(10),
+            min_calls: 20,
+            open_for: HOUR,
+            slow_call: Duration::from_secs(1),
+        },
+    )
 }
 
 fn open() -> Breaker {

@@ -12,7 +12,7 @@ use service::contract::{
     wire::{Aggregated, Buckets, Inventory, Parameters, Value, Values},
 };
 
-use super::status::{Status, Upstream};
+use super::status::{Attempts, Status};
 use crate::{error::Error, upstream::breaker::Refused};
 
 /// The problems of aux-service, which main-api passes on unchanged. A test compares them with
@@ -54,7 +54,9 @@ pub fn document(version: &str) -> Json {
     let list = problems(&[&OF_AWS]);
     let values = problems(&[&OF_AWS, &OF_NAMES]);
     let value = problems(&[&OF_AWS, &OF_NAMES, &OF_PARAMETERS]);
-    let dependencies = json!({ "aux-service": "ok", "circuit_breaker": "closed" });
+    let circuits = json!({ "/buckets": "closed", "/param/{name}": "closed" });
+    let dependencies =
+        json!({ "aux-service": "ok", "circuit_breaker": "closed", "circuits": circuits });
     let denied = &list[0];
 
     Docs::new(
@@ -106,7 +108,10 @@ pub fn document(version: &str) -> Json {
     .status(&Status {
         common: status::example("main-api", &dependencies),
         circuit_breaker: "closed".to_owned(),
-        upstream: Upstream {
+        circuits: ["/buckets", "/param/{name}", "/params", "/status", "/values/{path}"]
+            .map(|route| (route.to_owned(), "closed".to_owned()))
+            .into(),
+        upstream: Attempts {
             requests: BTreeMap::from([("ok".to_owned(), 58), ("timeout".to_owned(), 2)]),
             retries: BTreeMap::from([("success".to_owned(), 2)]),
         },
@@ -127,6 +132,7 @@ fn problems(of_aux_service: &[&[AsSent]]) -> Vec<Problem> {
     let own = [
         Error::UpstreamUnavailable(Arc::new(std::fmt::Error)),
         Error::UpstreamTimeout,
+        Error::AnswerTooLarge,
         Error::CircuitOpen(Refused { retry_after: Duration::from_secs(5) }),
     ];
     as_sent.chain(own.iter().map(Error::problem)).collect()

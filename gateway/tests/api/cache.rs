@@ -273,7 +273,7 @@ async fn a_load_outlives_the_caller_that_started_it() {
     let answer = gateway.get("/buckets").await;
     assert_eq!(answer.status, 200);
     assert_eq!(aux.calls(), 1);
-    assert_eq!(aux.seen()[0].header("x-envoy-expected-rq-timeout-ms"), Some("4000"));
+    assert_eq!(aux.seen()[0].header("x-envoy-expected-rq-timeout-ms"), Some("3800"));
 }
 
 /// Without tokens, any client could use up the quota of AWS with forced revalidations.

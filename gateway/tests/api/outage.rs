@@ -141,6 +141,41 @@ async fn client_errors_do_not_open_the_circuit() {
 }
 
 #[tokio::test]
+async fn an_open_circuit_of_one_route_refuses_no_other() {
+    let aux = Aux::start(|seen| match seen.path.as_str() {
+        "/params" => vec![Act::Reset],
+        _ => healthy(seen),
+    })
+    .await;
+    let gateway = Gateway::before(&aux, &["--retry-max-attempts=1", "--cache=off"]).await;
+    for _ in 0..5 {
+        gateway.get("/params").await.assert_problem(502, "upstream-unavailable");
+    }
+    gateway.get("/params").await.assert_problem(503, "circuit-open");
+    assert_eq!(gateway.get("/param/a").await.status, 200);
+    let ready = gateway.get("/readyz").await;
+    let dependencies = &ready.body["dependencies"];
+    assert_eq!(dependencies["circuit_breaker"], "open");
+    assert_eq!(dependencies["circuits"]["/params"], "open");
+    assert_eq!(dependencies["circuits"]["/param/{name}"], "closed");
+}
+
+/// Six requests for a value that is final do not keep other values of the route from their clients.
+#[tokio::test]
+async fn a_final_error_does_not_open_the_circuit() {
+    for (status, code) in
+        [(502, "aws-refused"), (422, "parameter-unreadable"), (502, "answer-too-large")]
+    {
+        let aux = Aux::start(move |_| problem(status, code, false, &[])).await;
+        let gateway = Gateway::before(&aux, &["--cache=off"]).await;
+        for _ in 0..30 {
+            gateway.get("/param/a").await.assert_problem(status, code);
+        }
+        assert_eq!((aux.calls(), gateway.circuit().await.as_str()), (30, "closed"), "{code}");
+    }
+}
+
+#[tokio::test]
 async fn throttling_opens_the_circuit_by_its_rate_and_not_in_a_row() {
     let aux = Aux::start(|_| problem(503, "aws-throttled", true, &[("retry-after", "60")])).await;
     let gateway = Gateway::before(&aux, &[]).await;

@@ -13,19 +13,18 @@ fn milliseconds(seen: &crate::aux_double::Seen) -> u64 {
 }
 
 #[tokio::test]
-async fn an_attempt_sends_its_timeout() {
+async fn an_attempt_sends_its_timeout_less_a_tenth_for_the_way_back() {
     let aux = Aux::start(healthy).await;
     let gateway = Gateway::before(&aux, &["--attempt-timeout=700ms"]).await;
     assert_eq!(gateway.get("/buckets").await.status, 200);
-    assert_eq!(milliseconds(&aux.seen()[0]), 700);
+    assert_eq!(milliseconds(&aux.seen()[0]), 630);
 }
 
 #[tokio::test]
 async fn a_deadline_of_the_caller_shortens_the_timeout_of_an_attempt() {
     let aux = Aux::start(healthy).await;
     let gateway = Gateway::before(&aux, &["--attempt-timeout=3s"]).await;
-    for (timeout, bounds) in [("1500", 1000..=1500), ("60000", 3000..=3000), ("soon", 3000..=3000)]
-    {
+    for (timeout, bounds) in [("1500", 900..=1350), ("60000", 2800..=2800), ("soon", 2800..=2800)] {
         gateway.get_with("/buckets", &[("x-envoy-expected-rq-timeout-ms", timeout)]).await;
         let heard = milliseconds(aux.seen().last().unwrap());
         assert!(bounds.contains(&heard), "{timeout}: {heard}");
@@ -40,8 +39,8 @@ async fn each_attempt_sends_the_remaining_time() {
     gateway.get("/buckets").await.assert_problem(504, "upstream-timeout");
     let budgets: Vec<u64> = aux.seen().iter().map(milliseconds).collect();
     assert_eq!(budgets.len(), 2, "{budgets:?}");
-    assert_eq!(budgets[0], 300);
-    assert!((1..=200).contains(&budgets[1]), "{budgets:?}");
+    assert_eq!(budgets[0], 270);
+    assert!((1..=180).contains(&budgets[1]), "{budgets:?}");
 }
 
 #[tokio::test]

@@ -66,6 +66,13 @@ pub struct Problem {
 /// Upper bound for an upstream's `Retry-After`.
 const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 
+/// Reads the seconds of `Retry-After`, at most an hour. The other form of the header, a date, is
+/// not supported: it depends on two clocks.
+pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = headers.get(header::RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
+    Some(Duration::from_secs(seconds).min(LONGEST_PAUSE))
+}
+
 /// The underlying error. It is shared, because one failed call may fail many waiting requests.
 pub type Cause = Arc<dyn StdError + Send + Sync>;
 
@@ -118,9 +125,7 @@ impl Problem {
     /// Reads `Retry-After` and the freshness from the headers of a received response.
     #[must_use]
     pub fn with_headers(mut self, headers: &HeaderMap) -> Self {
-        let seconds = headers.get(header::RETRY_AFTER).and_then(|v| v.to_str().ok()?.parse().ok());
-        let longest = |seconds: u64| Duration::from_secs(seconds).min(LONGEST_PAUSE);
-        self.retry_after = seconds.map(longest);
+        self.retry_after = retry_after(headers);
         self.max_age =
             Freshness::read(headers, Duration::ZERO).map(|freshness| freshness.remaining());
         self
@@ -130,6 +135,12 @@ impl Problem {
     /// service can contain an invalid number.
     pub fn status(&self) -> StatusCode {
         StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    /// Whether the problem belongs to this request and will not pass. An `internal` problem is a bug
+    /// of the service, so it is not final in this sense.
+    pub fn is_final(&self) -> bool {
+        !self.retryable && self.code != "internal"
     }
 
     /// The problem of a name that no SSM parameter can have.
