@@ -28,6 +28,7 @@ mod request;
 mod request_log;
 mod count;
 mod problems;
+mod host;
 mod shed;
 mod authenticate;
 mod deadline;

@@ -17,6 +17,7 @@ use super::{
     count::CountLayer,
     deadline::DeadlineLayer,
     dispatch::{CachedRoutes, Dispatch},
+    host::ValidHost,
     problems::problems,
     request_log::{RequestKind, RequestLogLayer},
     shed::ShedLayer,
@@ -85,6 +86,7 @@ pub fn stack(config: StackConfig, common: &Common, exporter: &Exporter) -> impl 
         .layer(CountLayer::new(exporter.layer(endpoint), routes))
         .map_response(problems)
         .layer(CatchPanicLayer::custom(panicked))
+        .layer(ValidateRequestHeaderLayer::custom(ValidHost))
         // Before authentication: a refusal must be cheaper than the work it saves.
         .layer(ShedLayer::new(common.max_in_flight))
         // Before the cache: a client without a token learns nothing about its entries.
@@ -100,6 +102,7 @@ pub(crate) fn probe_stack(probes: Router) -> impl PublicApi {
         .layer(RequestLogLayer { routes: PROBES, kind })
         .map_response(problems)
         .layer(CatchPanicLayer::custom(panicked))
+        .layer(ValidateRequestHeaderLayer::custom(ValidHost))
         .service(probes)
 }
 
