@@ -14,7 +14,7 @@ use cache::Priority;
 use parking_lot::Mutex;
 use tokio::{sync::oneshot, time::sleep};
 
-use crate::{error::Error, inventory::Parameter};
+use crate::{error::Error, parameter::Parameter};
 
 /// The largest number of names that `GetParameters` accepts.
 const MAX_BATCH: usize = 10;

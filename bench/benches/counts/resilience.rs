@@ -2,7 +2,7 @@
 
 use std::{hint::black_box, time::Duration};
 
-use aux_service::shield::{Group, Shield};
+use aux_service::quota::{Group, Shield};
 use cache::Priority;
 use gungraun::prelude::*;
 use main_api::upstream::{

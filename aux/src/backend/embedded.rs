@@ -8,11 +8,12 @@ use cache::Priority;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
+use super::parameter_store::ParameterStore;
 use crate::{
     config::Config,
     error::Error,
-    inventory::{Inventory, Parameter},
     name::{ParameterName, ParameterPath},
+    parameter::Parameter,
 };
 
 /// The content without `--embedded-file`.
@@ -24,7 +25,7 @@ parameters:
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Embedded {
+pub(super) struct Embedded {
     #[serde(default)]
     buckets: Vec<String>,
     #[serde(default)]
@@ -52,7 +53,7 @@ enum Kind {
 impl Embedded {
     /// Reads a file, or uses the default content. Ends the process with status 2 if the file cannot
     /// be read or is invalid.
-    pub fn load(file: Option<&Path>) -> Self {
+    pub(super) fn from_file(file: Option<&Path>) -> Self {
         let read = || match file {
             None => Self::parse(DEFAULT),
             Some(path) => std::fs::read_to_string(path)
@@ -67,7 +68,7 @@ impl Embedded {
 
     /// Parses and validates the content. SSM must be able to store each name, and no name may occur
     /// twice.
-    pub fn parse(yaml: &str) -> anyhow::Result<Self> {
+    fn parse(yaml: &str) -> anyhow::Result<Self> {
         // The parser's own message would quote lines of the file, and so reveal values.
         let mut embedded: Self = serde_saphyr::from_str(yaml).map_err(|error| {
             let place = error.location().map(|l| format!(" near line {}", l.line()));
@@ -106,7 +107,7 @@ impl Entry {
 }
 
 #[async_trait]
-impl Inventory for Embedded {
+impl ParameterStore for Embedded {
     async fn buckets(&self, _: Priority) -> Result<Vec<String>, Error> {
         Ok(self.buckets.clone())
     }

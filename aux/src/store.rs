@@ -19,9 +19,9 @@ use service::{
 use tokio::time::Instant;
 
 use crate::{
+    backend::ParameterStore,
     config::Config,
     error::Error,
-    inventory::Inventory,
     name::{ParameterName, ParameterPath, Prefixes},
 };
 
@@ -56,7 +56,7 @@ pub struct Answers {
 
 struct Source {
     version: String,
-    inventory: Arc<dyn Inventory>,
+    backend: Arc<dyn ParameterStore>,
     prefixes: Prefixes,
     allow_secure_strings: bool,
     /// The lifetime of entries, absent while the cache is off, so that clients do not store a
@@ -117,7 +117,7 @@ impl From<Failure> for Problem {
 }
 
 impl Answers {
-    pub fn new(config: &Config, inventory: Arc<dyn Inventory>) -> Self {
+    pub fn new(config: &Config, backend: Arc<dyn ParameterStore>) -> Self {
         let settings = Settings {
             name: "answers",
             hop: "aux-service",
@@ -129,7 +129,7 @@ impl Answers {
         };
         let source = Source {
             version: config.aux_version.clone(),
-            inventory,
+            backend,
             prefixes: config.parameter_prefixes.clone(),
             allow_secure_strings: config.allow_secure_strings,
             freshness: (config.common.cache == Switch::On).then(|| {
@@ -199,12 +199,12 @@ impl Source {
     }
 
     async fn buckets(&self, priority: Priority) -> Result<CachedBody, Error> {
-        let buckets = self.inventory.buckets(priority).await?;
+        let buckets = self.backend.buckets(priority).await?;
         Ok(self.open(Buckets { buckets }))
     }
 
     async fn parameters(&self, priority: Priority) -> Result<CachedBody, Error> {
-        let mut parameters = self.inventory.parameters(priority).await?;
+        let mut parameters = self.backend.parameters(priority).await?;
         parameters.retain(|name| self.prefixes.allow(name));
         Ok(self.open(Parameters { parameters }))
     }
@@ -214,7 +214,7 @@ impl Source {
         name: &ParameterName,
         priority: Priority,
     ) -> Result<CachedBody, Error> {
-        let parameter = self.inventory.parameter(name, priority).await?;
+        let parameter = self.backend.parameter(name, priority).await?;
         if parameter.secure && !self.allow_secure_strings {
             return Err(Error::SecureStringNotAllowed);
         }
@@ -223,7 +223,7 @@ impl Source {
     }
 
     async fn values(&self, path: &ParameterPath, priority: Priority) -> Result<Found, Error> {
-        let mut parameters = self.inventory.values(path, priority).await?;
+        let mut parameters = self.backend.values(path, priority).await?;
         parameters.retain(|parameter| self.prefixes.allow(&parameter.name));
         let (mut values, mut omitted, mut secret) = (BTreeMap::new(), Vec::new(), false);
         for parameter in &parameters {

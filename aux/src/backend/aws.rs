@@ -39,13 +39,14 @@ use tokio::time::{Instant, timeout};
 use tower::{Service, service_fn, timeout::Timeout};
 use zeroize::Zeroizing;
 
+use super::parameter_store::ParameterStore;
 use crate::{
     batch::{Batcher, Source},
     config::Config,
     error::Error,
-    inventory::{Inventory, Parameter},
     name::{ParameterName, ParameterPath},
-    shield::{Group, Shield, THROTTLE_PAUSE},
+    parameter::Parameter,
+    quota::{Group, Shield, THROTTLE_PAUSE},
 };
 
 /// Attempts of one call, the first included. main-api makes up to three attempts as well, so a
@@ -62,10 +63,10 @@ const BUCKETS_PER_PAGE: i32 = 1000;
 const PARAMETERS_PER_PAGE: i32 = 50;
 const VALUES_PER_PAGE: i32 = 10;
 
-pub(crate) const REQUESTS: &str = "aws_requests_total";
-pub(crate) const DURATION: &str = "aws_request_duration_seconds";
+const REQUESTS: &str = "aws_requests_total";
+const DURATION: &str = "aws_request_duration_seconds";
 
-pub struct Aws {
+pub(super) struct Aws {
     batcher: Batcher<Calls>,
 }
 
@@ -146,7 +147,7 @@ impl Aws {
     /// Reads AWS's own configuration: environment variables, profile, web identity, container,
     /// instance. Ends the process with status 2 if no region is set, because no call would be
     /// possible.
-    pub async fn connect(config: &Config) -> Self {
+    pub(super) async fn from_config(config: &Config) -> Self {
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(config.aws_attempt_timeout)
             .operation_attempt_timeout(config.aws_attempt_timeout)
@@ -194,7 +195,7 @@ impl Aws {
 }
 
 #[async_trait]
-impl Inventory for Aws {
+impl ParameterStore for Aws {
     async fn buckets(&self, priority: Priority) -> Result<Vec<String>, Error> {
         let Calls { s3, .. } = self.calls();
         let page = |token| async move {

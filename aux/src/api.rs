@@ -15,15 +15,17 @@ use service::{
 };
 use tokio::time::Instant;
 
+pub mod openapi;
+pub mod status;
+
 use crate::{
-    answers::{Answers, Question},
+    backend::ParameterStore,
     config::Config,
     error::Error,
-    inventory::Inventory,
     name::{ParameterName, ParameterPath, Prefixes},
-    openapi,
-    status::Status,
+    store::{Answers, Question},
 };
+use status::Status;
 
 /// The public routes of aux-service, in descending order of traffic.
 pub const ROUTES: Routes = Routes(&[
@@ -39,10 +41,10 @@ pub const ROUTES: Routes = Routes(&[
 /// Builds the public API of aux-service on top of a backend.
 pub fn app(
     config: &Config,
-    inventory: Arc<dyn Inventory>,
+    backend: Arc<dyn ParameterStore>,
     exporter: &Exporter,
 ) -> App<impl PublicApi + use<>> {
-    let answers = Answers::new(config, Arc::clone(&inventory));
+    let answers = Answers::new(config, Arc::clone(&backend));
     exporter.before_scrape({
         let answers = answers.clone();
         move || answers.sync()
@@ -50,8 +52,8 @@ pub fn app(
     let reporter =
         Reporter::new("aux-service", &config.aux_version, config.common.cache_bytes(), exporter);
     let status = {
-        let (reporter, inventory) = (Arc::new(reporter), Arc::clone(&inventory));
-        get(async move || Json(Status::of(&reporter, inventory.health(), inventory.quota())))
+        let (reporter, backend) = (Arc::new(reporter), Arc::clone(&backend));
+        get(async move || Json(Status::of(&reporter, backend.health(), backend.quota())))
     };
     let (document, page) = handlers(&openapi::document(&config.aux_version));
     let others = ROUTES.router(|route| match route {
@@ -69,7 +71,7 @@ pub fn app(
         timed_out: || Error::AwsTimeout(None).problem(),
     };
     let api = stack(config_of_stack, &config.common, exporter);
-    App { api, dependencies: Arc::new(move || inventory.health()) }
+    App { api, dependencies: Arc::new(move || backend.health()) }
 }
 
 struct Service {

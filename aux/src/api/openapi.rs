@@ -12,11 +12,8 @@ use service::contract::{
     wire::{Buckets, Parameters, Value, Values, Versioned},
 };
 
-use crate::{
-    error::Error,
-    name::Malformed,
-    status::{Aws, Status},
-};
+use super::status::{Aws, Status};
+use crate::{error::Error, name::Malformed};
 
 /// Builds an OpenAPI 3.1 document.
 pub fn document(version: &str) -> Json {
