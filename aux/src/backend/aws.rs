@@ -46,7 +46,7 @@ use crate::{
     error::Error,
     name::{ParameterName, ParameterPath},
     parameter::Parameter,
-    quota::{Group, Shield, THROTTLE_PAUSE},
+    quota::{Group, QuotaLimiter, THROTTLE_PAUSE},
 };
 
 /// Attempts of one call, the first included. main-api makes up to three attempts as well, so a
@@ -74,7 +74,7 @@ pub(super) struct Aws {
 struct Calls {
     s3: aws_sdk_s3::Client,
     ssm: aws_sdk_ssm::Client,
-    shield: Shield,
+    limiter: QuotaLimiter,
     operation_timeout: Duration,
     list_timeout: Duration,
     decrypt: bool,
@@ -179,7 +179,7 @@ impl Aws {
         let batcher = Batcher::new(Calls {
             s3: aws_sdk_s3::Client::from_conf(s3),
             ssm: aws_sdk_ssm::Client::from_conf(ssm),
-            shield: Shield::new(config.aws_rate_get, config.aws_rate_list),
+            limiter: QuotaLimiter::new(config.aws_rate_get, config.aws_rate_list),
             operation_timeout: config.aws_operation_timeout,
             list_timeout: config.aws_list_timeout,
             decrypt: config.allow_secure_strings,
@@ -260,14 +260,14 @@ impl ParameterStore for Aws {
     }
 
     fn quota(&self) -> serde_json::Value {
-        self.calls().shield.status()
+        self.calls().limiter.status()
     }
 }
 
 #[async_trait]
 impl Source for Calls {
     async fn get_one(&self, name: &str, priority: Priority) -> Result<Parameter, Error> {
-        self.admit(Operation::GetParameter, priority)?;
+        self.try_acquire(Operation::GetParameter, priority)?;
         let request = self.ssm.get_parameter().name(name).with_decryption(self.decrypt).send();
         let answer = self.call(Operation::GetParameter, request).await?;
         answer.parameter.and_then(parameter).ok_or_else(|| broken(Operation::GetParameter))
@@ -278,7 +278,7 @@ impl Source for Calls {
         names: &[String],
         priority: Priority,
     ) -> Result<Vec<Result<Parameter, Error>>, Error> {
-        self.admit(Operation::GetParameters, priority)?;
+        self.try_acquire(Operation::GetParameters, priority)?;
         let request = self.ssm.get_parameters().set_names(Some(names.to_vec()));
         let request = request.with_decryption(self.decrypt).send();
         let answer = self.call(Operation::GetParameters, request).await?;
@@ -304,8 +304,8 @@ impl Source for Calls {
 impl Calls {
     /// Takes a call from the quota. Fails at once if none is left, because an early error serves a
     /// client better than a wait.
-    fn admit(&self, operation: Operation, priority: Priority) -> Result<(), Error> {
-        self.shield.admit(operation.group(), priority).map_err(|retry_after| {
+    fn try_acquire(&self, operation: Operation, priority: Priority) -> Result<(), Error> {
+        self.limiter.try_acquire(operation.group(), priority).map_err(|retry_after| {
             let operation = operation.name();
             metrics::counter!(REQUESTS, "operation" => operation, "outcome" => "shielded")
                 .increment(1);
@@ -339,7 +339,7 @@ impl Calls {
         metrics::counter!(REQUESTS, "operation" => name, "outcome" => outcome).increment(1);
         metrics::histogram!(DURATION, "operation" => name, "outcome" => outcome).record(elapsed);
         if outcome == "throttled" {
-            self.shield.throttled(operation.group());
+            self.limiter.drain(operation.group());
         }
         let degraded = match operation.group() {
             Group::BucketLists => &self.s3_degraded,
@@ -368,12 +368,12 @@ impl Calls {
         E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
         R: fmt::Debug + Send + Sync + 'static,
     {
-        self.admit(operation, priority)?;
+        self.try_acquire(operation, priority)?;
         let pages = async {
             let (mut items, mut token) = self.call(operation, page(None)).await?;
             // An empty page is not necessarily the last page.
             while let Some(next) = token.filter(|token| !token.is_empty()) {
-                self.shield.admitted(operation.group(), priority).await;
+                self.limiter.acquire(operation.group(), priority).await;
                 let (more, then) = self.call(operation, page(Some(next.clone()))).await?;
                 // A repeated token would make this loop endless.
                 if then.as_ref() == Some(&next) {
