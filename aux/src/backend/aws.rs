@@ -41,7 +41,7 @@ use zeroize::Zeroizing;
 
 use super::parameter_store::ParameterStore;
 use crate::{
-    batch::{Batcher, Source},
+    batch::{Batcher, ParameterReader},
     config::Config,
     error::Error,
     name::{ParameterName, ParameterPath},
@@ -190,7 +190,7 @@ impl Aws {
     }
 
     fn calls(&self) -> &Calls {
-        self.batcher.source()
+        self.batcher.reader()
     }
 }
 
@@ -265,7 +265,7 @@ impl ParameterStore for Aws {
 }
 
 #[async_trait]
-impl Source for Calls {
+impl ParameterReader for Calls {
     async fn get_one(&self, name: &str, priority: Priority) -> Result<Parameter, Error> {
         self.try_acquire(Operation::GetParameter, priority)?;
         let request = self.ssm.get_parameter().name(name).with_decryption(self.decrypt).send();
