@@ -23,7 +23,7 @@ use crate::{
     config::Config,
     error::Error,
     name::{ParameterName, ParameterPath, Prefixes},
-    store::{Answers, Question},
+    store::{CachedStore, StoreQuery},
 };
 use status::Status;
 
@@ -44,10 +44,10 @@ pub fn app(
     backend: Arc<dyn ParameterStore>,
     exporter: &Exporter,
 ) -> App<impl PublicApi + use<>> {
-    let answers = Answers::new(config, Arc::clone(&backend));
+    let store = CachedStore::new(config, Arc::clone(&backend));
     exporter.before_scrape({
-        let answers = answers.clone();
-        move || answers.sync()
+        let store = store.clone();
+        move || store.sync()
     });
     let reporter =
         Reporter::new("aux-service", &config.aux_version, config.common.cache_bytes(), exporter);
@@ -65,7 +65,7 @@ pub fn app(
     let config_of_stack = StackConfig {
         routes: ROUTES,
         endpoint: |path| ROUTES.endpoint(path).to_owned(),
-        cached: Arc::new(Service { answers, prefixes: config.parameter_prefixes.clone() }),
+        cached: Arc::new(CachedApi { store, prefixes: config.parameter_prefixes.clone() }),
         others,
         request_timeout: config.request_timeout,
         timed_out: || Error::AwsTimeout(None).problem(),
@@ -74,48 +74,50 @@ pub fn app(
     App { api, dependencies: Arc::new(move || backend.health()) }
 }
 
-struct Service {
-    answers: Answers,
+/// The cacheable routes.
+struct CachedApi {
+    store: CachedStore,
     prefixes: Prefixes,
 }
 
-impl CachedRoutes for Service {
+impl CachedRoutes for CachedApi {
     fn lookup(&self, key: &str, now: Instant) -> Option<Result<cache::Served, Problem>> {
         // The cache holds no entry outside the prefixes, so a lookup needs no check.
-        self.answers.lookup(key, now)
+        self.store.lookup(key, now)
     }
 
     fn load(&self, query: Query) -> LoadFuture {
-        let question = self.question(&query);
-        let answers = self.answers.clone();
-        Box::pin(async move { answers.answer(question?, query.mode).await })
+        let store_query = self.validate(&query);
+        let store = self.store.clone();
+        Box::pin(async move { store.get(store_query?, query.mode).await })
     }
 }
 
-impl Service {
-    fn question(&self, query: &Query) -> Result<Question, Error> {
+impl CachedApi {
+    /// Validates the name or path of a query, and checks that this service may show it.
+    fn validate(&self, query: &Query) -> Result<StoreQuery, Error> {
         let parameter = query.parameter().unwrap_or_default();
         match query.route {
-            RouteId::Buckets => Ok(Question::Buckets),
-            RouteId::Params => Ok(Question::Parameters),
+            RouteId::Buckets => Ok(StoreQuery::Buckets),
+            RouteId::Params => Ok(StoreQuery::Parameters),
             RouteId::Values => self.values(parameter),
             _ => self.parameter(parameter),
         }
     }
 
-    fn parameter(&self, name: &str) -> Result<Question, Error> {
+    fn parameter(&self, name: &str) -> Result<StoreQuery, Error> {
         let name = ParameterName::parse(name).map_err(Error::InvalidParameterName)?;
         if !self.prefixes.allow(name.bare()) {
             return Err(Error::ParameterNotAllowed);
         }
-        Ok(Question::Parameter(name))
+        Ok(StoreQuery::Parameter(name))
     }
 
-    fn values(&self, path: &str) -> Result<Question, Error> {
+    fn values(&self, path: &str) -> Result<StoreQuery, Error> {
         let path = ParameterPath::parse(path).map_err(Error::InvalidParameterName)?;
         if !self.prefixes.allow_some_below(&path) {
             return Err(Error::ParameterNotAllowed);
         }
-        Ok(Question::Values(path))
+        Ok(StoreQuery::Values(path))
     }
 }
