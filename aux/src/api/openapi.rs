@@ -34,7 +34,7 @@ pub fn document(version: &str) -> Json {
     Docs::new(
         "aux-service",
         version,
-        "Answers questions about S3 buckets and SSM parameters, and asks AWS as little as possible. \
+        "Serves S3 buckets and SSM parameters with as few calls to AWS as possible. \
          Every error is `application/problem+json`: branch on its `code`, and try again where `retryable` is true.",
     )
     .route::<Buckets, _>(

@@ -22,6 +22,7 @@ use crate::{
     parameter::Parameter,
 };
 
+/// AWS as a store of parameters and buckets. Concurrent misses share calls.
 pub(super) struct Aws {
     batcher: Batcher<AwsClient>,
 }

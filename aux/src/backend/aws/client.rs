@@ -1,4 +1,4 @@
-//! The clients of S3 and SSM, with one method per operation.
+//! The client of AWS, with one method per operation.
 
 use std::collections::HashMap;
 
@@ -32,6 +32,7 @@ const BUCKETS_PER_PAGE: i32 = 1000;
 const PARAMETERS_PER_PAGE: i32 = 50;
 const VALUES_PER_PAGE: i32 = 10;
 
+/// The clients of the SDK, and the rules for their calls.
 pub(super) struct AwsClient {
     s3: aws_sdk_s3::Client,
     ssm: aws_sdk_ssm::Client,
@@ -55,7 +56,7 @@ impl AwsClient {
             .await;
         if sdk.region().is_none_or(|region| region.as_ref().trim().is_empty()) {
             service::config::exit_with_usage_error::<Config>(
-                "no AWS region is set; set AWS_REGION, for example to eu-west-2, or say --backend embedded",
+                "no AWS region is set; set AWS_REGION, for example to eu-west-2, or set --backend embedded",
             );
         }
         Self::new(&sdk, config)

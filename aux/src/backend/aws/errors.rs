@@ -14,6 +14,7 @@ use crate::{
     quota::{Group, THROTTLE_PAUSE},
 };
 
+/// A class of failed calls. Each becomes one variant of [`Error`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ErrorClass {
     ParameterNotFound,
@@ -78,6 +79,7 @@ struct FailedCall<'a> {
     timed_out: bool,
 }
 
+/// Returns the class of a failed call. A listed code decides before everything else.
 fn classify(call: FailedCall<'_>) -> ErrorClass {
     let listed = CLASSES.iter().find(|(code, _)| call.code == Some(code));
     match (listed, call.code) {
