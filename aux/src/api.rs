@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::{Json, routing::get};
+use cache::Mode;
 use service::{
     contract::{
         openapi::handlers,
@@ -22,7 +23,8 @@ use crate::{
     backend::ParameterStore,
     config::Config,
     error::Error,
-    name::{ParameterName, ParameterPath, Prefixes},
+    name::{Malformed, ParameterName, ParameterPath, Prefixes},
+    record::as_record,
     store::{CachedStore, StoreQuery},
 };
 use status::Status;
@@ -30,6 +32,7 @@ use status::Status;
 /// The public routes of aux-service, in descending order of traffic.
 pub const ROUTES: Routes = Routes(&[
     RouteId::Param,
+    RouteId::Parameter,
     RouteId::Values,
     RouteId::Params,
     RouteId::Buckets,
@@ -65,7 +68,10 @@ pub fn app(
     let config_of_stack = StackConfig {
         routes: ROUTES,
         endpoint: |path| ROUTES.endpoint(path).to_owned(),
-        cached: Arc::new(CachedApi { store, prefixes: config.parameter_prefixes.clone() }),
+        cached: Arc::new(CachedApi {
+            store,
+            prefixes: Arc::new(config.parameter_prefixes.clone()),
+        }),
         others,
         request_timeout: config.request_timeout,
         timed_out: || Error::AwsTimeout(None).problem(),
@@ -74,43 +80,75 @@ pub fn app(
     App { api, dependencies: Arc::new(move || backend.health()) }
 }
 
-/// The cacheable routes.
+/// The cacheable routes. Cloning is shallow.
+#[derive(Clone)]
 struct CachedApi {
     store: CachedStore,
-    prefixes: Prefixes,
+    prefixes: Arc<Prefixes>,
 }
 
 impl CachedRoutes for CachedApi {
     fn lookup(&self, key: &str, now: Instant) -> Option<Result<cache::Served, Problem>> {
         // The cache holds no entry outside the prefixes, so a lookup needs no check.
-        self.store.lookup(key, now)
+        match RouteId::Parameter.parameter(key) {
+            // Both routes of a parameter share one entry: the record of `/param`.
+            Some(name) => {
+                let key = format!("{}{name}", RouteId::Param.base());
+                Some(self.store.lookup(&key, now)?.map(as_record))
+            }
+            None => self.store.lookup(key, now),
+        }
     }
 
     fn load(&self, query: Query) -> LoadFuture {
-        let store_query = self.validate(&query);
-        let store = self.store.clone();
-        Box::pin(async move { store.get(store_query?, query.mode).await })
+        let api = self.clone();
+        Box::pin(async move {
+            let served = api.store.get(api.validate(&query).await?, query.mode).await?;
+            Ok(if query.route == RouteId::Parameter { as_record(served) } else { served })
+        })
     }
 }
 
 impl CachedApi {
     /// Validates the name or path of a query, and checks that this service may show it.
-    fn validate(&self, query: &Query) -> Result<StoreQuery, Error> {
+    async fn validate(&self, query: &Query) -> Result<StoreQuery, Error> {
         let parameter = query.parameter().unwrap_or_default();
         match query.route {
             RouteId::Buckets => Ok(StoreQuery::Buckets),
             RouteId::Params => Ok(StoreQuery::Parameters),
             RouteId::Values => self.values(parameter),
-            _ => self.parameter(parameter),
+            _ => {
+                let name = ParameterName::parse(parameter).map_err(Error::InvalidParameterName)?;
+                self.allowed(name, query.mode).await.map(StoreQuery::Parameter)
+            }
         }
     }
 
-    fn parameter(&self, name: &str) -> Result<StoreQuery, Error> {
-        let name = ParameterName::parse(name).map_err(Error::InvalidParameterName)?;
-        if !self.prefixes.allow(name.bare()) {
-            return Err(Error::ParameterNotAllowed);
+    /// Returns the name to read, if it may be shown. An ARN of this account becomes its plain name,
+    /// so that one parameter has one cache entry.
+    async fn allowed(&self, name: ParameterName, mode: Mode) -> Result<ParameterName, Error> {
+        let Some(account) = name.account() else { return self.allowed_here(name) };
+        if self.store.region().is_some_and(|region| name.region() != Some(region)) {
+            return Err(Error::InvalidParameterName(Malformed::OtherRegion));
         }
-        Ok(StoreQuery::Parameter(name))
+        if self.store.own_account().is_none()
+            && !self.prefixes.allow_foreign(&name)
+            && self.prefixes.allow(name.bare())
+        {
+            // No response has shown the account of this service yet. A parameter of the same name
+            // in this account shows it.
+            let plain = StoreQuery::Parameter(name.clone().within_account());
+            let _ = self.store.get(plain, mode).await;
+        }
+        match self.store.own_account() {
+            Some(own) if own == account => self.allowed_here(name.within_account()),
+            _ if self.prefixes.allow_foreign(&name) => Ok(name),
+            _ => Err(Error::ParameterNotAllowed),
+        }
+    }
+
+    fn allowed_here(&self, name: ParameterName) -> Result<ParameterName, Error> {
+        if self.prefixes.allow(name.bare()) { Ok(name) } else { Err(Error::ParameterNotAllowed) }
     }
 
     fn values(&self, path: &str) -> Result<StoreQuery, Error> {

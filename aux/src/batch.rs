@@ -162,9 +162,11 @@ impl<R: ParameterReader> Batcher<R> {
                     let _ = result.send(results[&name].clone());
                 }
             }
-            // AWS rejects the whole call for one bad or forbidden name, so each name gets a call of
-            // its own.
-            Err(Error::AwsAccessDenied(_) | Error::RefusedParameterName(_)) => {
+            // AWS rejects the whole call for one bad, forbidden or unreadable name, so each name
+            // gets a call of its own.
+            Err(
+                Error::AwsAccessDenied(_) | Error::RefusedParameterName(_) | Error::AwsRefused(_),
+            ) => {
                 for Waiter { name, priority, result } in batch {
                     let this = self.clone();
                     tokio::spawn(async move {
@@ -224,6 +226,7 @@ mod tests {
     use zeroize::Zeroizing;
 
     use super::*;
+    use crate::parameter::Details;
 
     const LATENCY: Duration = Duration::from_millis(20);
 
@@ -240,6 +243,7 @@ mod tests {
                 name: name.to_owned(),
                 value: Zeroizing::new(format!("value of {name}")),
                 secure: false,
+                details: Details::default(),
             }),
         }
     }

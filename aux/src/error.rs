@@ -21,6 +21,8 @@ pub enum Error {
     SecureStringNotAllowed,
     #[error("there is no such parameter")]
     ParameterNotFound,
+    #[error("the parameter has no text")]
+    ParameterUnreadable,
     #[error("AWS denied access")]
     AwsAccessDenied(#[source] Cause),
     /// AWS throttled the call, or the quota limiter refused it. A refusal by the limiter has no
@@ -31,6 +33,9 @@ pub enum Error {
         #[source]
         cause: Option<Cause>,
     },
+    /// AWS refused the call with an error that is none of the others.
+    #[error("AWS refused the call")]
+    AwsRefused(#[source] Cause),
     #[error("AWS rejected the credentials")]
     AwsCredentials(#[source] Cause),
     #[error("AWS cannot be reached, or failed")]
@@ -67,11 +72,17 @@ impl Error {
                 "No such parameter",
                 "There is no parameter of this name, or not in this version.",
             ),
+            Self::ParameterUnreadable => Problem::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "parameter-unreadable",
+                "Parameter unreadable",
+                "This parameter or secret exists and has no text: it is binary, or it was deleted.",
+            ),
             Self::AwsAccessDenied(cause) => Problem::new(
                 StatusCode::FORBIDDEN,
                 "aws-access-denied",
                 "AWS denied access",
-                "AWS does not let this service read what was asked for.",
+                "AWS does not allow this service to read what the request needs.",
             )
             .caused_by(cause.clone()),
             Self::AwsThrottled { retry_after, cause } => {
@@ -85,6 +96,13 @@ impl Error {
                 let problem = Problem { shielded: cause.is_none(), ..problem };
                 with_cause(problem, cause.as_ref())
             }
+            Self::AwsRefused(cause) => Problem::new(
+                StatusCode::BAD_GATEWAY,
+                "aws-refused",
+                "AWS refuses the call",
+                "AWS refuses this request, and will refuse it again. The log of aux-service has its error code.",
+            )
+            .caused_by(cause.clone()),
             Self::AwsCredentials(cause) => Problem::new(
                 StatusCode::BAD_GATEWAY,
                 "aws-credentials",

@@ -2,11 +2,12 @@
 //! possible.
 //!
 //! [`api`] receives a request, and [`name`] validates the name in it. [`store`] responds from the
-//! cache, or calls the [`ParameterStore`](backend::ParameterStore). Its [`backend`] is AWS, within
+//! cache, whose entries are records, or calls the
+//! [`ParameterStore`](backend::ParameterStore). Its [`backend`] is AWS, within
 //! the quota of [`quota`] and with the batches of [`batch`], or memory for trials without AWS. A
 //! failed request is an [`Error`](error::Error), which becomes the problem that the client gets.
 //!
-//! Imports go one way: `api` → `store` → `backend` → `batch`, `quota` → `parameter` → `error`,
+//! Imports go one way: `api` → `store` → `record`, `backend` → `batch`, `quota` → `parameter` → `error`,
 //! `config` → `name`.
 
 pub mod name;
@@ -16,5 +17,6 @@ pub mod parameter;
 pub mod quota;
 pub mod batch;
 pub mod backend;
+mod record;
 pub mod store;
 pub mod api;

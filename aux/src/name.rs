@@ -4,7 +4,7 @@
 //! (<https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_PutParameter.html>). A
 //! name that breaks them is rejected here, because SSM cannot hold it and a call would be wasted.
 
-use std::{fmt, str::FromStr};
+use std::{borrow::Cow, fmt, ops::Range, str::FromStr};
 
 /// The longest name, in characters, the leading slash included.
 const MAX_LENGTH: usize = 2048;
@@ -14,13 +14,31 @@ const MAX_LEVELS: usize = 15;
 
 const MAX_LABEL_LENGTH: usize = 100;
 
-/// A well-formed name with its leading slash and an optional version or label: `/app/db:3`.
+/// A well-formed name of a parameter with an optional version or label.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ParameterName {
+    /// The name in the form that SSM accepts.
     full: String,
-    /// The length of the name without the selector and its colon, in bytes.
-    length: usize,
+    kind: NameKind,
 }
+
+/// The kinds of names. Each has rules of its own.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum NameKind {
+    /// A parameter of this account, or a public one: `/app/db:3`. It has `length` bytes without its
+    /// selector and the colon.
+    Plain { length: usize },
+    /// A secret of Secrets Manager (<https://docs.aws.amazon.com/systems-manager/latest/userguide/integration-ps-secretsmanager.html>):
+    /// `/aws/reference/secretsmanager/prod/db:AWSPREVIOUS`. AWS has the rules for its characters,
+    /// versions and stages.
+    SecretReference,
+    /// A parameter of any account:
+    /// `arn:aws:ssm:eu-west-2:210987654321:parameter/shared/vpc-id:3`.
+    Arn { region: Range<usize>, account: Range<usize>, parameter: String },
+}
+
+/// The beginning of the names of secrets, without the leading slash.
+const REFERENCE: &str = "aws/reference/secretsmanager/";
 
 /// A well-formed path with its leading slash and, unless it is the root, no trailing slash.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -39,13 +57,31 @@ pub enum Malformed {
     BadCharacter,
     #[error("A parameter's name has no empty level, and none that is . or ..")]
     BadLevel,
+    #[error(
+        "An ARN of a parameter has the form arn:aws:ssm:REGION:ACCOUNT:parameter/NAME, with an account of twelve digits."
+    )]
+    BadArn,
+    #[error("This ARN names another region than the one that this service reads.")]
+    OtherRegion,
     #[error("After the colon of a parameter's name comes a version, like 3, or a label.")]
     BadSelector,
 }
 
 impl ParameterName {
-    /// Parses a name from a client, with or without its leading slash.
+    /// Parses a name from a client, with or without its leading slash, or an ARN.
     pub fn parse(text: &str) -> Result<Self, Malformed> {
+        let relative = text.strip_prefix('/').unwrap_or(text);
+        if relative.starts_with(REFERENCE) {
+            return Self::parse_reference(relative);
+        }
+        // No label begins with `aws`, so no other name begins like this.
+        if relative.starts_with("arn:aws") {
+            return Self::parse_arn(relative);
+        }
+        Self::parse_plain(text)
+    }
+
+    fn parse_plain(text: &str) -> Result<Self, Malformed> {
         let (name, selector) = match text.split_once(':') {
             Some((name, selector)) => (name, Some(selector)),
             None => (text, None),
@@ -59,7 +95,45 @@ impl ParameterName {
             full.push(':');
             full.push_str(selector);
         }
-        Ok(Self { full, length })
+        Ok(Self { full, kind: NameKind::Plain { length } })
+    }
+
+    fn parse_reference(relative: &str) -> Result<Self, Malformed> {
+        match relative {
+            REFERENCE => Err(Malformed::Empty),
+            _ if relative.len() >= MAX_LENGTH => Err(Malformed::TooLong),
+            _ if relative.chars().any(char::is_control) => Err(Malformed::BadCharacter),
+            _ => Ok(Self { full: format!("/{relative}"), kind: NameKind::SecretReference }),
+        }
+    }
+
+    fn parse_arn(text: &str) -> Result<Self, Malformed> {
+        let parts: Vec<_> = text.splitn(6, ':').collect();
+        let [_, partition, "ssm", region, account, resource] = parts[..] else {
+            return Err(Malformed::BadArn);
+        };
+        let word = |text: &str| {
+            !text.is_empty()
+                && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        };
+        let is_account = account.len() == 12 && account.bytes().all(|b| b.is_ascii_digit());
+        let parameter = resource.strip_prefix("parameter").filter(|name| name.starts_with('/'));
+        let (Some(parameter), true, true) = (parameter, word(partition), word(region)) else {
+            return Err(Malformed::BadArn);
+        };
+        let name = Self::parse_plain(parameter)?;
+        match account {
+            // A public parameter has no account. Its name reaches the same thing.
+            "" => Ok(name),
+            _ if is_account => {
+                let region_start = "arn:".len() + partition.len() + ":ssm:".len();
+                let region = region_start..region_start + region.len();
+                let account = region.end + 1..region.end + 1 + account.len();
+                let kind = NameKind::Arn { region, account, parameter: name.full };
+                Ok(Self { full: text.to_owned(), kind })
+            }
+            _ => Err(Malformed::BadArn),
+        }
     }
 
     /// The name with its version or label, in the form that SSM accepts.
@@ -67,15 +141,74 @@ impl ParameterName {
         &self.full
     }
 
-    /// The name without its version or label.
-    pub fn bare(&self) -> &str {
-        &self.full[..self.length]
+    /// The name as a path below a route: with a leading slash. One parameter has one such path.
+    pub fn path(&self) -> Cow<'_, str> {
+        match self.kind {
+            NameKind::Arn { .. } => format!("/{}", self.full).into(),
+            NameKind::Plain { .. } | NameKind::SecretReference => self.full.as_str().into(),
+        }
     }
 
-    /// The requested version or label.
-    pub fn selector(&self) -> Option<&str> {
-        self.full.get(self.length + 1..)
+    /// The name without its version or label. For an ARN, this is the name within its account.
+    pub fn bare(&self) -> &str {
+        match &self.kind {
+            NameKind::Plain { length } => &self.full[..*length],
+            NameKind::SecretReference => before_colon(&self.full),
+            NameKind::Arn { parameter, .. } => before_colon(parameter),
+        }
     }
+
+    /// The requested version or label of a plain name.
+    pub fn selector(&self) -> Option<&str> {
+        match self.kind {
+            NameKind::Plain { length } => self.full.get(length + 1..),
+            NameKind::SecretReference | NameKind::Arn { .. } => None,
+        }
+    }
+
+    /// Whether `GetParameters` may read this name together with others. It rejects a call with two
+    /// versions of one parameter, it reports some secrets as unknown names, and its response names
+    /// a parameter of another account like one of this account.
+    pub fn can_join_batch(&self) -> bool {
+        matches!(self.kind, NameKind::Plain { .. }) && self.selector().is_none()
+    }
+
+    /// Whether the name is a reference to a secret, which only decryption can read.
+    pub fn is_secret_reference(&self) -> bool {
+        self.kind == NameKind::SecretReference
+    }
+
+    /// The region of an ARN.
+    pub fn region(&self) -> Option<&str> {
+        match &self.kind {
+            NameKind::Arn { region, .. } => self.full.get(region.clone()),
+            NameKind::Plain { .. } | NameKind::SecretReference => None,
+        }
+    }
+
+    /// The account of an ARN.
+    pub fn account(&self) -> Option<&str> {
+        match &self.kind {
+            NameKind::Arn { account, .. } => self.full.get(account.clone()),
+            NameKind::Plain { .. } | NameKind::SecretReference => None,
+        }
+    }
+
+    /// The plain name of an ARN, which means the same within the ARN's account.
+    #[must_use]
+    pub fn within_account(self) -> Self {
+        match self.kind {
+            NameKind::Arn { parameter, .. } => {
+                let length = before_colon(&parameter).len();
+                Self { full: parameter, kind: NameKind::Plain { length } }
+            }
+            NameKind::Plain { .. } | NameKind::SecretReference => self,
+        }
+    }
+}
+
+fn before_colon(text: &str) -> &str {
+    text.split_once(':').map_or(text, |(name, _)| name)
 }
 
 impl ParameterPath {
@@ -135,166 +268,85 @@ fn is_selector(text: &str) -> bool {
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b))
 }
 
-/// The part of Parameter Store that this service may show: some paths with everything below them.
+/// The part of Parameter Store that this service may show: some paths with everything below them,
+/// and some paths of other accounts.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Prefixes(Vec<ParameterPath>);
+pub struct Prefixes {
+    paths: Vec<ParameterPath>,
+    foreign: Vec<ForeignPath>,
+}
+
+/// A path of another account, as an ARN: `arn:aws:ssm:eu-west-2:210987654321:parameter/shared`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct ForeignPath(ParameterName);
 
 impl Prefixes {
-    /// Whether a parameter with this name, with or without its leading slash, may be shown. A
-    /// prefix ends at a slash: `/app` allows `/app` and `/app/db`, but not `/apple`.
+    /// Whether a parameter of this account may be shown. A name with or without its leading slash
+    /// is accepted. A prefix ends at a slash: `/app` allows `/app` and `/app/db`, but not `/apple`.
     pub fn allow(&self, name: &str) -> bool {
         let name = name.strip_prefix('/').unwrap_or(name);
-        self.0.iter().any(|prefix| {
-            let prefix = &prefix.as_str()[1..];
-            prefix.is_empty()
-                || name
-                    .strip_prefix(prefix)
-                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        })
+        self.paths.iter().any(|prefix| is_within(name, &prefix.as_str()[1..]))
+    }
+
+    /// Whether an ARN of another account may be shown. The prefix `/` allows it, and so does an ARN
+    /// of the same account and region. A path does not, because it means this account.
+    pub fn allow_foreign(&self, name: &ParameterName) -> bool {
+        self.paths.iter().any(|prefix| prefix.as_str() == "/")
+            || self.foreign.iter().any(|ForeignPath(prefix)| {
+                (prefix.region(), prefix.account()) == (name.region(), name.account())
+                    && is_within(name.bare(), prefix.bare())
+            })
     }
 
     /// Whether anything below this path may be shown: the path is allowed, or an allowed path lies
     /// below it.
     pub fn allow_some_below(&self, path: &ParameterPath) -> bool {
-        self.allow(path.as_str()) || self.0.iter().any(|prefix| path.holds(prefix.as_str()))
+        self.allow(path.as_str()) || self.paths.iter().any(|prefix| path.holds(prefix.as_str()))
     }
 }
 
-/// Parses comma-separated paths, each with its leading slash.
+/// Whether a name is a prefix or lies below it. An empty prefix is the root.
+fn is_within(name: &str, prefix: &str) -> bool {
+    prefix.is_empty()
+        || name.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Parses comma-separated paths, each with its leading slash, and ARNs of paths.
 impl FromStr for Prefixes {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let parse = |prefix: &str| match ParameterPath::parse(prefix) {
-            _ if !prefix.starts_with('/') => {
-                Err(format!("the prefix '{prefix}' must begin with /"))
+        let mut prefixes = Self { paths: Vec::new(), foreign: Vec::new() };
+        for prefix in text.split(',').map(str::trim) {
+            let invalid = |reason| format!("the prefix '{prefix}' is invalid: {reason}");
+            if prefix.starts_with("arn:") {
+                let name = ParameterName::parse(prefix.strip_suffix('/').unwrap_or(prefix));
+                let name = name.map_err(&invalid)?;
+                if name.account().is_none() || name.as_str().matches(':').count() > 5 {
+                    return Err(invalid(Malformed::BadArn));
+                }
+                prefixes.foreign.push(ForeignPath(name));
+            } else if prefix.starts_with('/') {
+                prefixes.paths.push(ParameterPath::parse(prefix).map_err(invalid)?);
+            } else {
+                return Err(format!("the prefix '{prefix}' must begin with / or be an ARN"));
             }
-            Ok(path) => Ok(path),
-            Err(reason) => Err(format!("the prefix '{prefix}' is invalid: {reason}")),
-        };
-        text.split(',').map(str::trim).map(parse).collect::<Result<_, _>>().map(Self)
+        }
+        Ok(prefixes)
     }
 }
 
 impl fmt::Display for Prefixes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, prefix) in self.0.iter().enumerate() {
+        let paths = self.paths.iter().map(ParameterPath::as_str);
+        let foreign = self.foreign.iter().map(|ForeignPath(name)| name.as_str());
+        for (index, prefix) in paths.chain(foreign).enumerate() {
             let comma = if index == 0 { "" } else { "," };
-            write!(f, "{comma}{}", prefix.as_str())?;
+            write!(f, "{comma}{prefix}")?;
         }
         Ok(())
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    #[test]
-    fn a_name_gets_the_leading_slash_that_it_lacks() {
-        for text in ["challenge/kantox", "/challenge/kantox"] {
-            let name = ParameterName::parse(text).expect("valid");
-            assert_eq!(name.as_str(), "/challenge/kantox");
-            assert_eq!(name.selector(), None);
-        }
-    }
-
-    #[test]
-    fn a_name_may_include_a_version_or_a_label() {
-        let name = ParameterName::parse("app/db.host-1_a:3").expect("valid");
-        assert_eq!((name.bare(), name.selector()), ("/app/db.host-1_a", Some("3")));
-        assert_eq!(name.as_str(), "/app/db.host-1_a:3");
-        assert!(ParameterName::parse("app/db:green.1").is_ok());
-    }
-
-    #[test]
-    fn a_name_that_ssm_could_never_hold_is_refused() {
-        use Malformed::{BadCharacter, BadLevel, BadSelector, Empty, TooDeep, TooLong};
-        let deep = ["a"; 16].join("/");
-        let long = "a".repeat(2048);
-        for (text, reason) in [
-            ("", Empty),
-            ("/", Empty),
-            (long.as_str(), TooLong),
-            (deep.as_str(), TooDeep),
-            ("a b", BadCharacter),
-            ("caf\u{e9}", BadCharacter),
-            ("a\u{0}b", BadCharacter),
-            ("a%2fb", BadCharacter),
-            ("a//b", BadLevel),
-            ("a/", BadLevel),
-            ("//a", BadLevel),
-            ("../etc/passwd", BadLevel),
-            ("a/./b", BadLevel),
-            ("a:", BadSelector),
-            ("a:0", BadSelector),
-            ("a:99999999999999999999", BadSelector),
-            ("a:1b", BadSelector),
-            ("a:AWS-label", BadSelector),
-            ("a:b:c", BadSelector),
-        ] {
-            assert_eq!(ParameterName::parse(text), Err(reason), "{text:.40}");
-        }
-    }
-
-    #[test]
-    fn the_longest_and_the_deepest_name_are_accepted() {
-        assert!(ParameterName::parse(&"a".repeat(2047)).is_ok());
-        assert!(ParameterName::parse(&["a"; 15].join("/")).is_ok());
-    }
-
-    #[test]
-    fn a_path_may_be_the_root_and_may_end_with_a_slash() {
-        for (text, path) in [("", "/"), ("/", "/"), ("app", "/app"), ("/app/", "/app")] {
-            assert_eq!(ParameterPath::parse(text).expect("valid").as_str(), path);
-        }
-        assert!(ParameterPath::parse("app:3").is_err());
-    }
-
-    #[test]
-    fn a_path_holds_what_lies_below_it_and_not_itself() {
-        let app = ParameterPath::parse("/app").expect("valid");
-        assert!(app.holds("/app/db") && app.holds("/app/db/host"));
-        assert!(!app.holds("/app") && !app.holds("/apple") && !app.holds("/other"));
-        assert!(ParameterPath::parse("/").expect("valid").holds("/app"));
-    }
-
-    #[test]
-    fn a_prefix_ends_at_a_slash() {
-        let prefixes: Prefixes = "/app, /shared/db/".parse().expect("valid");
-        for (name, allowed) in [
-            ("/app", true),
-            ("/app/x", true),
-            ("app/x", true),
-            ("/apple", false),
-            ("/shared", false),
-            ("/shared/db/x", true),
-        ] {
-            assert_eq!(prefixes.allow(name), allowed, "{name}");
-        }
-        let above = ParameterPath::parse("/shared").expect("valid");
-        assert!(prefixes.allow_some_below(&above));
-        assert!(!prefixes.allow_some_below(&ParameterPath::parse("/other").expect("valid")));
-        assert_eq!(prefixes.to_string(), "/app,/shared/db");
-    }
-
-    #[test]
-    fn a_prefix_without_its_slash_is_refused() {
-        assert!("app".parse::<Prefixes>().expect_err("no slash").contains("'app'"));
-        assert!("".parse::<Prefixes>().is_err());
-    }
-
-    proptest! {
-        #[test]
-        fn an_accepted_name_is_one_that_ssm_could_hold(text in "\\PC{0,40}|[a-z/:.%_-]{0,40}") {
-            if let Ok(name) = ParameterName::parse(&text) {
-                prop_assert!(name.bare().starts_with('/'));
-                prop_assert!(!name.bare().contains("//") && !name.bare().ends_with('/'));
-                prop_assert!(name.bare().bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-/".contains(&b)));
-                prop_assert_eq!(ParameterName::parse(name.as_str()), Ok(name.clone()));
-            }
-        }
-    }
-}
+mod tests;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 /// A parameter with its value.
@@ -12,6 +13,32 @@ pub struct Parameter {
     /// this is the ciphertext or empty.
     pub value: Zeroizing<String>,
     pub secure: bool,
+    pub details: Details,
+}
+
+/// The facts that SSM stores about a parameter, besides its name and its value. None is secret.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Details {
+    /// The type: `String`, `StringList` or `SecureString`.
+    #[serde(rename = "t")]
+    pub kind: String,
+    /// The version, counted from 1. A reference to a secret has version 0.
+    #[serde(rename = "v")]
+    pub version: i64,
+    #[serde(rename = "a")]
+    pub arn: Option<String>,
+    /// The time of the last change, as in RFC 3339.
+    #[serde(rename = "m")]
+    pub last_modified: Option<String>,
+    #[serde(rename = "d")]
+    pub data_type: Option<String>,
+}
+
+impl Details {
+    /// Returns the account in the ARN. The ARN of a public parameter has none.
+    pub fn account(&self) -> Option<&str> {
+        self.arn.as_deref()?.split(':').nth(4).filter(|account| !account.is_empty())
+    }
 }
 
 /// Omits the value, because a value must never reach a log.

@@ -1,7 +1,11 @@
 //! A query becomes a response that is ready to send: from the cache, or with a call to the
 //! backend (AWS or memory).
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use cache::{
     Cache, CacheableError, CachedBody, Disposition, LoadContext, Loaded, Mode, Priority, Served,
@@ -12,7 +16,7 @@ use service::{
     config::Switch,
     contract::{
         problem::Problem,
-        wire::{Buckets, Parameters, Value, Values, Versioned},
+        wire::{Buckets, Parameters, Values, Versioned},
     },
     observe::context::RequestContext,
 };
@@ -23,6 +27,7 @@ use crate::{
     config::Config,
     error::Error,
     name::{ParameterName, ParameterPath, Prefixes},
+    record::value_body,
 };
 
 /// A query of the public API whose name or path is valid.
@@ -41,7 +46,7 @@ impl StoreQuery {
         match self {
             Self::Buckets => "/buckets".to_owned(),
             Self::Parameters => "/params".to_owned(),
-            Self::Parameter(name) => format!("/param{}", name.as_str()),
+            Self::Parameter(name) => format!("/param{}", name.path()),
             Self::Values(path) => format!("/values{}", path.as_str()),
         }
     }
@@ -65,6 +70,9 @@ struct Loader {
     freshness: Option<Freshness>,
     jitter: f64,
     negative_ttl: Duration,
+    /// The account of this service, learned from the first parameter that has an ARN. AWS reports
+    /// it nowhere else without one more call and one more permission.
+    own_account: OnceLock<String>,
 }
 
 /// An error, and the lifetime of its entry if it becomes a negative entry.
@@ -89,16 +97,19 @@ impl LoadedBody {
 impl CacheableError for LoadError {
     fn disposition(&self) -> Disposition {
         match self.error {
-            // AWS reported that the parameter is a SecureString. Repeated calls for it would cost
-            // as much quota as calls for unknown names, so this error becomes a negative entry too.
-            Error::ParameterNotFound | Error::SecureStringNotAllowed => {
-                Disposition::Negative { ttl: self.negative_ttl }
-            }
+            // AWS reported that the parameter is a SecureString or has no text. Repeated calls for
+            // it would cost as much quota as calls for unknown names, so these errors become
+            // negative entries too.
+            Error::ParameterNotFound
+            | Error::SecureStringNotAllowed
+            | Error::ParameterUnreadable => Disposition::Negative { ttl: self.negative_ttl },
             Error::InvalidParameterName(_)
             | Error::RefusedParameterName(_)
             | Error::ParameterNotAllowed
             | Error::AwsAccessDenied(_) => Disposition::Definitive,
-            Error::AwsThrottled { .. }
+            // The reason of a refusal is unknown, so it replaces no entry that is still usable.
+            Error::AwsRefused(_)
+            | Error::AwsThrottled { .. }
             | Error::AwsCredentials(_)
             | Error::AwsUnavailable(_)
             | Error::AwsTimeout(_) => Disposition::Transient,
@@ -145,6 +156,7 @@ impl CachedStore {
                 Switch::On => config.cache_negative_ttl,
                 Switch::Off => Duration::ZERO,
             },
+            own_account: OnceLock::new(),
         };
         Self { cache, loader: Arc::new(loader) }
     }
@@ -166,6 +178,16 @@ impl CachedStore {
     /// Looks up a cache key without waiting and without a call.
     pub fn lookup(&self, key: &str, now: Instant) -> Option<Result<Served, Problem>> {
         Some(self.cache.lookup(key, now)?.map_err(Problem::from))
+    }
+
+    /// Returns the account of this service, once a response has shown it.
+    pub fn own_account(&self) -> Option<&str> {
+        self.loader.own_account.get().map(String::as_str)
+    }
+
+    /// Returns the region whose parameters the backend reads, if it has one.
+    pub fn region(&self) -> Option<&str> {
+        self.loader.backend.region()
     }
 
     /// Updates the gauges of the cache.
@@ -217,12 +239,20 @@ impl Loader {
         name: &ParameterName,
         priority: Priority,
     ) -> Result<CachedBody, Error> {
+        // AWS reads a secret with decryption only, so no call is necessary.
+        if name.is_secret_reference() && !self.allow_secure_strings {
+            return Err(Error::SecureStringNotAllowed);
+        }
         let parameter = self.backend.parameter(name, priority).await?;
         if parameter.secure && !self.allow_secure_strings {
             return Err(Error::SecureStringNotAllowed);
         }
-        let body = Value { value: parameter.value.as_str() };
-        Ok(if parameter.secure { self.confidential_json(body) } else { self.public_json(body) })
+        if name.can_join_batch()
+            && let Some(account) = parameter.details.account()
+        {
+            self.own_account.get_or_init(|| account.to_owned());
+        }
+        Ok(value_body(&self.version, &parameter))
     }
 
     async fn values(&self, path: &ParameterPath, priority: Priority) -> Result<LoadedBody, Error> {

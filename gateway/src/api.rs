@@ -47,6 +47,7 @@ struct Inner {
 /// The public routes of main-api, in descending order of traffic.
 pub const ROUTES: Routes = Routes(&[
     RouteId::Param,
+    RouteId::Parameter,
     RouteId::Values,
     RouteId::Params,
     RouteId::Buckets,

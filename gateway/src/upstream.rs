@@ -47,7 +47,7 @@ mod validate;
 mod metrics;
 pub mod envelope;
 pub(crate) mod failure;
-mod call;
+pub(crate) mod call;
 
 /// An abandoned attempt counts as a failure after its timeout divided by this.
 const SLOW_CALL_DIVISOR: u32 = 4;

@@ -102,7 +102,10 @@ const VALUES: [(&str, &[&str]); 14] = [
         ],
     ),
     ("revision", &["unknown"]),
-    ("route", &["/buckets", "/params", "/param/{name}", "/values/{path}", "/status"]),
+    (
+        "route",
+        &["/buckets", "/params", "/param/{name}", "/parameter/{name}", "/values/{path}", "/status"],
+    ),
     ("service", &["aux-service", "main-api"]),
     ("state", &["closed", "half_open", "open"]),
     ("status", &["200", "304", "400", "401", "403", "404", "405", "499", "502", "503", "504"]),

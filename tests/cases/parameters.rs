@@ -1,7 +1,7 @@
 //! Tests of `/params` and `/param/{name}`.
 
 use e2e::{proxy::Answer, stack::Stack};
-use serde_json::json;
+use serde_json::{Value, json};
 
 #[tokio::test]
 async fn any_name_that_ssm_can_hold_is_found() {
@@ -175,4 +175,112 @@ fn page(names: &[&str], token: Option<&str>) -> Answer {
         body["NextToken"] = token.into();
     }
     Answer::new(200, "application/x-amz-json-1.1", &body.to_string())
+}
+
+#[tokio::test]
+async fn a_record_shows_all_that_ssm_stores_about_a_parameter() {
+    let stack = Stack::start().await;
+    stack.aws.put("/app/key", "hush: the first").await;
+    stack.aws.put("/app/key", "hush: the second").await;
+    let body = stack.ok("/parameter/app/key").await;
+    let record = &body["parameter"];
+    assert_eq!(record["name"], "/app/key");
+    assert_eq!(record["type"], "String");
+    assert_eq!(record["value"], "hush: the second");
+    assert_eq!(record["version"], 2);
+    assert_eq!(record["data_type"], "text");
+    let arn = record["arn"].as_str().unwrap();
+    assert!(arn.starts_with("arn:aws:ssm:eu-west-2:") && arn.ends_with(":parameter/app/key"));
+    let modified = record["last_modified"].as_str().unwrap();
+    assert!(modified.starts_with("20") && modified.ends_with('Z'), "{modified}");
+    assert_eq!(record.as_object().unwrap().len(), 7);
+
+    let first = stack.ok("/parameter/app/key:1").await;
+    assert_eq!(
+        (&first["parameter"]["value"], &first["parameter"]["version"]),
+        (&json!("hush: the first"), &json!(1))
+    );
+    stack.refused("/parameter/app/nothing", 404, "parameter-not-found").await;
+}
+
+#[tokio::test]
+async fn both_routes_of_a_parameter_share_one_call_to_aws() {
+    let stack = Stack::with(|aux| aux.with("CACHE", "on"), |main| main.with("CACHE", "on")).await;
+    stack.aws.put("/app/key", "hush").await;
+    stack.ok("/param/app/key").await;
+    stack.ok("/parameter/app/key").await;
+    stack.ok("/param/app/key").await;
+    assert_eq!(stack.aws.proxy.calls("GetParameter"), 1);
+    let (value, record) =
+        (stack.aux.get("/param/app/key").await, stack.aux.get("/parameter/app/key").await);
+    assert_ne!(value.header("etag"), record.header("etag"), "each representation has its tag");
+    assert_eq!(record.header("cache-status").unwrap().split(';').nth(1), Some(" hit"));
+}
+
+/// A parameter that another account shares is read by its ARN. AWS responds with its bare name.
+#[tokio::test]
+async fn an_arn_is_read_as_it_is_and_never_in_a_batch() {
+    let stack = Stack::with(|aux| aux.with("CACHE", "on"), |main| main).await;
+    let arn = "arn:aws:ssm:eu-west-2:210987654321:parameter/shared/vpc-id";
+    let body = format!(
+        r#"{{"Parameter":{{"Name":"/shared/vpc-id","Type":"String","Value":"hush: vpc-1","Version":4,"ARN":"{arn}","DataType":"text"}}}}"#
+    );
+    stack.aws.proxy.fail("GetParameter", Answer::new(200, "application/x-amz-json-1.1", &body));
+    let record = stack.ok(&format!("/parameter/{arn}")).await;
+    assert_eq!(record["parameter"]["value"], "hush: vpc-1");
+    assert_eq!(record["parameter"]["arn"], arn);
+    stack.ok(&format!("/param/{arn}")).await;
+    let calls = stack.aws.proxy.requests("GetParameter");
+    let sent: Value = serde_json::from_slice(&calls[0].body).unwrap();
+    assert_eq!((calls.len(), &sent["Name"]), (1, &json!(arn)));
+    let elsewhere = arn.replace("eu-west-2", "us-east-1");
+    stack.refused(&format!("/param/{elsewhere}"), 400, "invalid-parameter-name").await;
+}
+
+#[tokio::test]
+async fn an_arn_of_this_account_shares_the_entry_of_its_name() {
+    let stack =
+        Stack::with(|aux| aux.with("CACHE", "on").with("PARAMETER_PREFIXES", "/app"), |main| main)
+            .await;
+    stack.aws.put("/app/key", "hush").await;
+    let record = stack.ok("/parameter/app/key").await;
+    let arn = record["parameter"]["arn"].as_str().unwrap();
+    stack.ok(&format!("/param/{arn}")).await;
+    assert_eq!(stack.aws.proxy.calls("GetParameter"), 1);
+    let foreign = "arn:aws:ssm:eu-west-2:210987654321:parameter/app/key";
+    stack.refused(&format!("/param/{foreign}"), 403, "parameter-not-allowed").await;
+    assert_eq!(stack.aws.proxy.calls("GetParameter"), 1);
+}
+
+/// No response has shown the account of the service when the first request names an ARN.
+#[tokio::test]
+async fn an_arn_of_this_account_is_known_from_the_first_request() {
+    let stack = Stack::with(|aux| aux.with("PARAMETER_PREFIXES", "/app"), |main| main).await;
+    stack.aws.put("/app/key", "hush").await;
+    let foreign = "arn:aws:ssm:eu-west-2:210987654321:parameter/app/key";
+    stack.refused(&format!("/param/{foreign}"), 403, "parameter-not-allowed").await;
+}
+
+#[tokio::test]
+async fn a_reference_to_a_secret_needs_leave_and_has_the_rules_of_secrets_manager() {
+    let closed = Stack::start().await;
+    closed
+        .refused("/param/aws/reference/secretsmanager/prod/db", 403, "secure-string-not-allowed")
+        .await;
+    assert_eq!(closed.aws.proxy.all_calls(), 0);
+
+    let stack = Stack::with(|aux| aux.with("ALLOW_SECURE_STRINGS", "true"), |main| main).await;
+    for name in [
+        "/aws/reference/secretsmanager/prod/db",
+        "/aws/reference/secretsmanager/prod/db:AWSPREVIOUS",
+        "/aws/reference/secretsmanager/prod/tls+ca@eu",
+    ] {
+        let body = json!({ "Parameter": { "Name": name, "Type": "SecureString", "Value": "hush", "Version": 0 } });
+        let body = Answer::new(200, "application/x-amz-json-1.1", &body.to_string());
+        stack.aws.proxy.fail("GetParameter", body);
+        assert_eq!(stack.ok(&format!("/param{name}")).await["value"], "hush");
+        let calls = stack.aws.proxy.requests("GetParameter");
+        let sent: Value = serde_json::from_slice(&calls.last().unwrap().body).unwrap();
+        assert_eq!((&sent["Name"], &sent["WithDecryption"]), (&json!(name), &json!(true)));
+    }
 }

@@ -1,12 +1,14 @@
 //! Calls that AWS refuses, and the errors that a client of either service gets.
 
 use e2e::{
+    http,
     moto::Aws,
     proxy::Answer,
     refusals::{self, s3, ssm},
     service,
     stack::{ROUTES, Stack, each_route},
 };
+use tokio::task::JoinSet;
 
 /// Makes AWS respond like this on every route that could get such a response, and checks the
 /// clients' errors.
@@ -40,7 +42,7 @@ async fn throttling_is_aws_throttled_with_any_status() {
 }
 
 #[tokio::test]
-async fn denied_access_is_told_as_such() {
+async fn denied_access_is_aws_access_denied() {
     heard(
         &[refusals::s3_denied()],
         &[refusals::ssm_denied(), refusals::kms_denied()],
@@ -92,15 +94,73 @@ async fn a_server_error_of_aws_is_aws_unavailable() {
 }
 
 #[tokio::test]
-async fn an_unknown_error_of_aws_is_a_server_error() {
+async fn an_unknown_refusal_of_aws_is_final() {
     heard(
         &[s3(418, "SomethingNew", "A new error of 2031.")],
-        &[ssm(400, "SomethingNewException", "A new error of 2031.")],
+        &[
+            ssm(400, "SomethingNewException", "A new error of 2031."),
+            ssm(400, "KMSInvalidStateException", "The key is pending deletion."),
+        ],
+        502,
+        "aws-refused",
+        false,
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn an_unknown_refusal_costs_one_call() {
+    let stack = Stack::start().await;
+    stack.aws.proxy.fail("GetParameter", ssm(400, "KMSInvalidStateException", ""));
+    stack.main.get("/param/app/key").await.problem(502, "aws-refused");
+    assert_eq!(stack.aws.proxy.calls("GetParameter"), 1);
+}
+
+#[tokio::test]
+async fn an_unknown_failure_of_aws_passes() {
+    heard(
+        &[s3(500, "SomethingNew", "A new error of 2031.")],
+        &[ssm(500, "SomethingNewException", "A new error of 2031.")],
         502,
         "aws-unavailable",
         true,
     )
     .await;
+}
+
+/// An emulator answers a whole `GetParameters` in this way. The names that exist are read one by one.
+#[tokio::test]
+async fn a_batch_that_is_not_found_as_a_whole_says_nothing_about_its_names() {
+    let stack = Stack::start().await;
+    let names: Vec<_> = (0..8).map(|number| format!("/app/{number}")).collect();
+    for name in &names {
+        stack.aws.put(name, "hush").await;
+    }
+    stack.aws.proxy.fail("GetParameters", ssm(400, "ParameterNotFound", ""));
+    let mut requests = JoinSet::new();
+    for name in names {
+        let url = format!("{}/param{name}", stack.aux.url);
+        requests.spawn(async move { http::get(&url).await.ok() });
+    }
+    requests.join_all().await;
+    assert!(stack.aws.proxy.calls("GetParameters") >= 1, "the requests made a batch");
+}
+
+/// `GetParameter` of a binary secret responds like this.
+#[tokio::test]
+async fn a_secret_without_a_text_is_unreadable() {
+    let stack = Stack::with(|aux| aux.with("ALLOW_SECURE_STRINGS", "true"), |main| main).await;
+    let binary = r#"{"Parameter":{"Name":"/aws/reference/secretsmanager/prod/tls","Type":"SecureString","Version":0}}"#;
+    let deleted = "You tried to perform the operation on a secret that's currently marked deleted. Invalid Request to Secrets Manager";
+    for answer in [
+        Answer::new(200, "application/x-amz-json-1.1", binary),
+        ssm(400, "ValidationException", deleted),
+    ] {
+        stack.aws.proxy.fail("GetParameter", answer);
+        let path = "/param/aws/reference/secretsmanager/prod/tls";
+        let problem = stack.refused(path, 422, "parameter-unreadable").await;
+        assert_eq!(problem["retryable"], false);
+    }
 }
 
 #[tokio::test]

@@ -5,11 +5,11 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use serde::Serialize;
 use serde_json::{Value as Json, json};
 use service::contract::{
-    openapi::Docs,
+    openapi::{Docs, example_record},
     problem::{Cause, Problem},
     routes::RouteId,
     status,
-    wire::{Buckets, Parameters, Value, Values, Versioned},
+    wire::{Buckets, Parameters, Record, Value, Values, Versioned},
 };
 
 use super::status::{Aws, Status};
@@ -23,9 +23,11 @@ pub fn document(version: &str) -> Json {
         Error::AwsCredentials(cause()),
         Error::AwsUnavailable(cause()),
         Error::AwsTimeout(None),
+        Error::AwsRefused(cause()),
     ];
     let named = [Error::InvalidParameterName(Malformed::BadCharacter), Error::ParameterNotAllowed];
-    let parameter = [Error::SecureStringNotAllowed, Error::ParameterNotFound];
+    let parameter =
+        [Error::SecureStringNotAllowed, Error::ParameterNotFound, Error::ParameterUnreadable];
     let list = problems(&[&aws]);
     let values = problems(&[&aws, &named]);
     let value = problems(&[&aws, &named, &parameter]);
@@ -50,6 +52,11 @@ pub fn document(version: &str) -> Json {
     .route::<Value, _>(
         RouteId::Param,
         &versioned(version, Value { value: "cloud-engineer".to_owned() }),
+        &value,
+    )
+    .route::<Record, _>(
+        RouteId::Parameter,
+        &versioned(version, Record { parameter: example_record() }),
         &value,
     )
     .route::<Values, _>(

@@ -55,11 +55,10 @@ impl ParameterStore for Aws {
         name: &ParameterName,
         priority: Priority,
     ) -> Result<Parameter, Error> {
-        match name.selector() {
-            None => self.batcher.get(name.bare(), priority).await,
-            // `GetParameters` rejects a batch that holds one parameter in two versions, so a name
-            // with a version or label gets a call of its own.
-            Some(_) => self.client().get_one(name.as_str(), priority).await,
+        if name.can_join_batch() {
+            self.batcher.get(name.as_str(), priority).await
+        } else {
+            self.client().get_one(name.as_str(), priority).await
         }
     }
 
@@ -69,6 +68,10 @@ impl ParameterStore for Aws {
         priority: Priority,
     ) -> Result<Vec<Parameter>, Error> {
         self.client().get_parameters_by_path(path, priority).await
+    }
+
+    fn region(&self) -> Option<&str> {
+        Some(self.client().region())
     }
 
     fn health(&self) -> serde_json::Value {

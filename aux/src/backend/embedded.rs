@@ -13,7 +13,7 @@ use crate::{
     config::Config,
     error::Error,
     name::{ParameterName, ParameterPath},
-    parameter::Parameter,
+    parameter::{Details, Parameter},
 };
 
 /// The content without `--embedded-file`.
@@ -22,6 +22,12 @@ buckets: [kantox-challenge-bucket]
 parameters:
   - { name: /challenge/kantox, value: cloud-engineer }
 ";
+
+/// The account of the embedded parameters, which no account of AWS has.
+const ACCOUNT: &str = "000000000000";
+
+/// The beginning of the ARN of each embedded parameter.
+const ARN: &str = "arn:aws:ssm:embedded:000000000000:parameter";
 
 /// The content of the embedded file.
 #[derive(Clone, Debug, Deserialize)]
@@ -104,6 +110,13 @@ impl StoredParameter {
             name: self.name.clone(),
             value: self.value.clone(),
             secure: self.kind == Kind::SecureString,
+            details: Details {
+                kind: format!("{:?}", self.kind),
+                version: 1,
+                arn: Some(format!("{ARN}{}", self.name)),
+                last_modified: None,
+                data_type: Some("text".to_owned()),
+            },
         }
     }
 }
@@ -121,8 +134,11 @@ impl ParameterStore for Embedded {
     async fn parameter(&self, name: &ParameterName, _: Priority) -> Result<Parameter, Error> {
         // The memory holds no history, so the first version is the only one.
         let only_version = matches!(name.selector(), None | Some("1"));
-        let found =
-            self.parameters.iter().find(|parameter| parameter.name == name.bare() && only_version);
+        let own = name.account().is_none_or(|account| account == ACCOUNT);
+        let found = self
+            .parameters
+            .iter()
+            .find(|parameter| parameter.name == name.bare() && own && only_version);
         found.map(StoredParameter::to_parameter).ok_or(Error::ParameterNotFound)
     }
 

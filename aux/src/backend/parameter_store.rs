@@ -30,6 +30,11 @@ pub trait ParameterStore: Send + Sync {
         priority: Priority,
     ) -> Result<Vec<Parameter>, Error>;
 
+    /// Returns the region whose parameters this store reads; `None` for a store without regions.
+    fn region(&self) -> Option<&str> {
+        None
+    }
+
     /// Returns the recent health of each dependency, by name, for `/readyz`.
     fn health(&self) -> serde_json::Value;
 

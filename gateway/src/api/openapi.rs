@@ -5,32 +5,37 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use axum::http::StatusCode;
 use serde_json::{Value as Json, json};
 use service::contract::{
-    openapi::Docs,
+    openapi::{Docs, example_record},
     problem::Problem,
     routes::RouteId,
     status,
-    wire::{Aggregated, Buckets, Inventory, Parameters, Value, Values},
+    wire::{Aggregated, Buckets, Inventory, Parameters, Record, Value, Values},
 };
 
 use super::status::{Attempts, Status};
-use crate::{error::Error, upstream::breaker::Refused};
+use crate::{
+    error::Error,
+    upstream::{breaker::Refused, call::CALLED_ROUTES},
+};
 
 /// The problems of aux-service, which main-api passes on unchanged. A test compares them with
 /// aux-service's own document.
-const OF_AWS: [AsSent; 5] = [
+const OF_AWS: [AsSent; 6] = [
     AsSent(403, "aws-access-denied", "AWS denied access", false),
     AsSent(503, "aws-throttled", "AWS throttles", true),
     AsSent(502, "aws-credentials", "AWS credentials do not work", false),
     AsSent(502, "aws-unavailable", "AWS is unavailable", true),
     AsSent(504, "aws-timeout", "AWS is too slow", true),
+    AsSent(502, "aws-refused", "AWS refuses the call", false),
 ];
 const OF_NAMES: [AsSent; 2] = [
     AsSent(400, "invalid-parameter-name", "Invalid parameter name", false),
     AsSent(403, "parameter-not-allowed", "Parameter not allowed", false),
 ];
-const OF_PARAMETERS: [AsSent; 2] = [
+const OF_PARAMETERS: [AsSent; 3] = [
     AsSent(403, "secure-string-not-allowed", "SecureString not allowed", false),
     AsSent(404, "parameter-not-found", "No such parameter", false),
+    AsSent(422, "parameter-unreadable", "Parameter unreadable", false),
 ];
 
 /// The status, the code, the title, and whether the problem is retryable.
@@ -81,6 +86,11 @@ pub fn document(version: &str) -> Json {
         &aggregated(version, Value { value: "cloud-engineer".to_owned() }),
         &value,
     )
+    .route::<Record, _>(
+        RouteId::Parameter,
+        &aggregated(version, Record { parameter: example_record() }),
+        &value,
+    )
     .route::<Values, _>(
         RouteId::Values,
         &aggregated(
@@ -108,7 +118,8 @@ pub fn document(version: &str) -> Json {
     .status(&Status {
         common: status::example("main-api", &dependencies),
         circuit_breaker: "closed".to_owned(),
-        circuits: ["/buckets", "/param/{name}", "/params", "/status", "/values/{path}"]
+        circuits: CALLED_ROUTES
+            .map(RouteId::path)
             .map(|route| (route.to_owned(), "closed".to_owned()))
             .into(),
         upstream: Attempts {

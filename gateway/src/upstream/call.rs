@@ -7,8 +7,14 @@ use tokio::time::Instant;
 use super::envelope::BodyTransform;
 
 /// The routes of aux-service that main-api calls.
-pub(crate) const CALLED_ROUTES: [RouteId; 5] =
-    [RouteId::Buckets, RouteId::Params, RouteId::Param, RouteId::Values, RouteId::Status];
+pub(crate) const CALLED_ROUTES: [RouteId; 6] = [
+    RouteId::Buckets,
+    RouteId::Params,
+    RouteId::Param,
+    RouteId::Parameter,
+    RouteId::Values,
+    RouteId::Status,
+];
 
 /// A call, in the extensions of its request. One call makes one or more attempts.
 #[derive(Clone, Copy)]

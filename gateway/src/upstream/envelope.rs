@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, de::Error};
 use serde_json::value::RawValue;
 use service::contract::{
     routes::RouteId,
-    wire::{Aggregated, Buckets, Parameters, Value, Values},
+    wire::{Aggregated, Buckets, ParameterRecord, Parameters, Record, Value, Values},
 };
 use zeroize::Zeroizing;
 
@@ -33,6 +33,11 @@ pub fn transform_of(route: RouteId) -> BodyTransform {
         },
         RouteId::Param => |upstream, version| {
             wrap(upstream, version, |UpstreamValue { version, value }| (version, Value { value }))
+        },
+        RouteId::Parameter => |upstream, version| {
+            wrap(upstream, version, |UpstreamRecord { version, parameter }| {
+                (version, Record { parameter })
+            })
         },
         RouteId::Values => |upstream, version| {
             wrap(upstream, version, |UpstreamValues { version, path, values, omitted }| {
@@ -89,6 +94,13 @@ struct UpstreamValue<'a> {
     version: String,
     #[serde(borrow)]
     value: RawText<'a>,
+}
+
+#[derive(Deserialize)]
+struct UpstreamRecord<'a> {
+    version: String,
+    #[serde(borrow)]
+    parameter: ParameterRecord<RawText<'a>>,
 }
 
 #[derive(Deserialize)]

@@ -1,6 +1,6 @@
 //! A cached body that is ready to send, and the headers that belong to it.
 
-use std::{fmt, io};
+use std::{fmt, io, sync::Arc};
 
 use bytes::Bytes;
 use http::HeaderValue;
@@ -18,6 +18,8 @@ pub struct CachedBody {
     etag: Option<EntityTag>,
     /// Only the client may see the body: its response has `no-store`.
     confidential: bool,
+    /// Data that the loader stores with the body.
+    annotation: Option<Arc<[u8]>>,
 }
 
 impl CachedBody {
@@ -36,7 +38,7 @@ impl CachedBody {
     /// Creates a body like [`CachedBody::new`], with a tag that is already known.
     pub fn tagged(content_type: HeaderValue, body: Vec<u8>, etag: EntityTag) -> Self {
         let bytes = body.into_boxed_slice().into();
-        Self { bytes, content_type, etag: Some(etag), confidential: false }
+        Self { bytes, content_type, etag: Some(etag), confidential: false, annotation: None }
     }
 
     /// Creates a body that only the client may see. Its response has `no-store` and no `ETag`. Its
@@ -51,7 +53,7 @@ impl CachedBody {
     /// Creates a body like [`CachedBody::confidential`] from bytes whose owner wipes them, such as
     /// `Bytes::from_owner` of a [`Zeroizing`].
     pub fn confidential_bytes(content_type: HeaderValue, bytes: Bytes) -> Self {
-        Self { bytes, content_type, etag: None, confidential: true }
+        Self { bytes, content_type, etag: None, confidential: true, annotation: None }
     }
 
     /// Creates a body like [`CachedBody::new`] from a value as JSON.
@@ -63,6 +65,20 @@ impl CachedBody {
     /// remains in memory.
     pub fn confidential_json(value: &impl Serialize) -> serde_json::Result<Self> {
         Ok(Self::confidential(Self::JSON, Zeroizing::new(to_json(value)?)))
+    }
+
+    /// Stores data beside the body, for another representation of the same thing: see
+    /// [`Served::represented_by`](crate::Served::represented_by). It is not sent. It must not be
+    /// confidential, because nothing wipes it.
+    #[must_use]
+    pub fn annotated(mut self, annotation: &[u8]) -> Self {
+        self.annotation = Some(annotation.into());
+        self
+    }
+
+    /// Returns the data that is stored beside the body.
+    pub fn annotation(&self) -> Option<&[u8]> {
+        self.annotation.as_deref()
     }
 
     /// Returns the bytes of the body.

@@ -22,6 +22,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// allocator's rounding; `tests/memory.rs` measures them.
 pub(crate) const OVERHEAD: usize = 720;
 
+/// Bytes that one more allocation takes, with the counters of its `Arc`.
+const ALLOCATION: usize = 32;
+
 pub(crate) struct Entry {
     key: Arc<str>,
     loaded: Loaded,
@@ -46,12 +49,14 @@ impl Entry {
         &self.loaded.body
     }
 
-    pub(crate) fn head(&self) -> ResponseHead<'_> {
-        let shared = self.loaded.storable && !self.body().is_confidential();
+    /// Returns the headers of a response with this body: the entry's own, or another
+    /// representation.
+    pub(crate) fn head<'a>(&'a self, body: &'a CachedBody) -> ResponseHead<'a> {
+        let shared = self.loaded.storable && !body.is_confidential();
         ResponseHead {
-            content_type: self.body().content_type(),
+            content_type: body.content_type(),
             freshness: shared.then_some(self.freshness()),
-            etag: self.body().etag(),
+            etag: body.etag(),
             upstream: self.loaded.cache_status.as_deref(),
         }
     }
@@ -102,6 +107,7 @@ impl CacheValue for Entry {
         OVERHEAD
             + self.key.len()
             + self.body().bytes().len()
+            + self.body().annotation().map_or(0, |annotation| annotation.len() + ALLOCATION)
             + self.loaded.validator.as_deref().map_or(0, <[u8]>::len)
             + self.loaded.cache_status.as_deref().map_or(0, str::len)
     }

@@ -21,6 +21,8 @@ pub struct Served {
     outcome: Outcome,
     handling: Handling,
     age: Duration,
+    /// The body to send instead of the entry's.
+    representation: Option<CachedBody>,
 }
 
 impl Served {
@@ -32,23 +34,32 @@ impl Served {
         now: Instant,
     ) -> Self {
         let age = entry.age(now);
-        Self { entry, hop, outcome, handling, age }
+        Self { entry, hop, outcome, handling, age, representation: None }
     }
 
     /// Builds the HTTP response: 200 with the body, or 304 if the client already has the body.
     pub fn response(&self, request: &HeaderMap) -> Response<Bytes> {
-        self.entry.head().response(self.meta(), self.body().bytes(), request)
+        self.entry.head(self.body()).response(self.meta(), self.body().bytes(), request)
     }
 
     /// Returns the `Cache-Status` of this part of a composed response, including this cache's
     /// member.
     pub fn cache_status(&self) -> HeaderValue {
-        self.meta().cache_status(self.entry.head().upstream)
+        self.meta().cache_status(self.entry.head(self.body()).upstream)
     }
 
     /// Returns the body and its content type and tag.
     pub fn body(&self) -> &CachedBody {
-        self.entry.body()
+        self.representation.as_ref().unwrap_or_else(|| self.entry.body())
+    }
+
+    /// Returns the same response with another body, made of the entry's body and its
+    /// [annotation](CachedBody::annotation). Age, freshness and outcome stay those of the entry, so
+    /// several representations of one thing share a load.
+    #[must_use]
+    pub fn represented_by(mut self, body: CachedBody) -> Self {
+        self.representation = Some(body);
+        self
     }
 
     /// Returns the age since the origin's response, across all hops.

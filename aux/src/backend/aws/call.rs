@@ -2,7 +2,6 @@
 
 use std::{
     error::Error as StdError,
-    fmt,
     future::Future,
     sync::atomic::{AtomicBool, Ordering::Relaxed},
     time::Duration,
@@ -45,15 +44,14 @@ impl CallPolicy {
 
     /// Makes a call that the quota has room for. Returns an error at once if the quota has none,
     /// because an early error serves a client better than a wait.
-    pub(super) async fn call<T, E, R>(
+    pub(super) async fn call<T, E>(
         &self,
         operation: Operation,
         priority: Priority,
-        request: impl Future<Output = Result<T, SdkError<E, R>>>,
+        request: impl Future<Output = Result<T, SdkError<E>>>,
     ) -> Result<T, Error>
     where
         E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
-        R: fmt::Debug + Send + Sync + 'static,
     {
         self.try_acquire(operation, priority)?;
         self.send(operation, request).await
@@ -61,16 +59,15 @@ impl CallPolicy {
 
     /// Reads all pages of a list. Returns an error instead of a partial list, and after the list
     /// timeout.
-    pub(super) async fn list<T, E, R, P>(
+    pub(super) async fn list<T, E, P>(
         &self,
         operation: Operation,
         priority: Priority,
         page: impl Fn(Option<String>) -> P,
     ) -> Result<Vec<T>, Error>
     where
-        P: Future<Output = Result<(Vec<T>, Option<String>), SdkError<E, R>>>,
+        P: Future<Output = Result<(Vec<T>, Option<String>), SdkError<E>>>,
         E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
-        R: fmt::Debug + Send + Sync + 'static,
     {
         self.try_acquire(operation, priority)?;
         let pages = async {
@@ -99,21 +96,20 @@ impl CallPolicy {
 
     /// Makes one call. Limits the time of the call with its retries, records its outcome, and
     /// classifies its error.
-    async fn send<T, E, R>(
+    async fn send<T, E>(
         &self,
         operation: Operation,
-        request: impl Future<Output = Result<T, SdkError<E, R>>>,
+        request: impl Future<Output = Result<T, SdkError<E>>>,
     ) -> Result<T, Error>
     where
         E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
-        R: fmt::Debug + Send + Sync + 'static,
     {
         let mut span = Span::client(|| operation.name().to_owned());
         let started = Instant::now();
         // The request type of this tower service is the call's future itself.
         let mut limited = Timeout::new(service_fn(|request| request), self.operation_timeout);
         let result = limited.call(request).await.map_err(|error| match error.downcast() {
-            Ok(error) => classify_error::<E, R>(operation, *error),
+            Ok(error) => classify_error::<E>(operation, *error),
             Err(elapsed) => Error::AwsTimeout(Some(Cause::from(elapsed))),
         });
         let outcome = Outcome::of(&result);
@@ -141,14 +137,16 @@ impl CallPolicy {
     }
 }
 
-/// Whether a call failed because of AWS or our access to it. A name that AWS rejects is the
-/// client's mistake, and the response shows that AWS works.
+/// Whether a call failed because of AWS or our access to it. A refusal of one call shows that AWS
+/// works.
 fn is_failure_of_aws<T>(result: &Result<T, Error>) -> bool {
-    let failed = matches!(
-        Outcome::of(result),
-        Outcome::Throttled | Outcome::Timeout | Outcome::Credentials | Outcome::Error
-    );
-    failed && !matches!(result, Err(Error::RefusedParameterName(_)))
+    matches!(
+        result,
+        Err(Error::AwsThrottled { .. }
+            | Error::AwsTimeout(_)
+            | Error::AwsCredentials(_)
+            | Error::AwsUnavailable(_))
+    )
 }
 
 /// The health of each service of AWS: the result of its last call.

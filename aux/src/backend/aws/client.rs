@@ -11,6 +11,7 @@ use aws_sdk_ssm::{
         describe_parameters::DescribeParametersError,
         get_parameters_by_path::GetParametersByPathError,
     },
+    primitives::DateTimeFormat,
     types::{Parameter as SsmParameter, ParameterType},
 };
 use cache::Priority;
@@ -23,7 +24,11 @@ use super::{
     retry::{NeverRetryThrottling, retry_config},
 };
 use crate::{
-    batch::ParameterReader, config::Config, error::Error, name::ParameterPath, parameter::Parameter,
+    batch::ParameterReader,
+    config::Config,
+    error::Error,
+    name::ParameterPath,
+    parameter::{Details, Parameter},
 };
 
 /// The size of a page of each list: the maximum that the operation allows. `ListBuckets` needs a
@@ -37,6 +42,7 @@ pub(super) struct AwsClient {
     s3: aws_sdk_s3::Client,
     ssm: aws_sdk_ssm::Client,
     policy: CallPolicy,
+    region: String,
     decrypt: bool,
 }
 
@@ -74,8 +80,13 @@ impl AwsClient {
             s3: aws_sdk_s3::Client::from_conf(s3),
             ssm: aws_sdk_ssm::Client::from_conf(ssm),
             policy: CallPolicy::from_config(config),
+            region: sdk.region().map(|region| region.as_ref().to_owned()).unwrap_or_default(),
             decrypt: config.allow_secure_strings,
         }
+    }
+
+    pub(super) fn region(&self) -> &str {
+        &self.region
     }
 
     pub(super) fn policy(&self) -> &CallPolicy {
@@ -135,7 +146,10 @@ impl ParameterReader for AwsClient {
         let operation = Operation::GetParameter;
         let request = self.ssm.get_parameter().name(name).with_decryption(self.decrypt).send();
         let response = self.policy.call(operation, priority, request).await?;
-        response.parameter.and_then(convert).ok_or_else(|| empty_response(operation))
+        match response.parameter {
+            Some(parameter) if is_binary_secret(&parameter) => Err(Error::ParameterUnreadable),
+            parameter => parameter.and_then(convert).ok_or_else(|| empty_response(operation)),
+        }
     }
 
     async fn get_many(
@@ -166,6 +180,12 @@ impl ParameterReader for AwsClient {
     }
 }
 
+/// Whether a parameter is a secret without a text, as a reference to a binary secret of Secrets
+/// Manager is.
+fn is_binary_secret(parameter: &SsmParameter) -> bool {
+    parameter.value.is_none() && parameter.r#type == Some(ParameterType::SecureString)
+}
+
 /// Converts a parameter of the SDK. Returns `None` if AWS left out the name or the value: clients
 /// would take an empty value for the real one.
 fn convert(parameter: SsmParameter) -> Option<Parameter> {
@@ -173,5 +193,16 @@ fn convert(parameter: SsmParameter) -> Option<Parameter> {
         name: parameter.name?,
         value: Zeroizing::new(parameter.value?),
         secure: parameter.r#type == Some(ParameterType::SecureString),
+        details: Details {
+            kind: parameter
+                .r#type
+                .map_or_else(|| "String".to_owned(), |kind| kind.as_str().to_owned()),
+            version: parameter.version,
+            arn: parameter.arn,
+            last_modified: parameter
+                .last_modified_date
+                .and_then(|date| date.fmt(DateTimeFormat::DateTime).ok()),
+            data_type: parameter.data_type,
+        },
     })
 }

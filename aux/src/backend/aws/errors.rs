@@ -1,8 +1,10 @@
 //! The classes of failed calls: each class is one [`Error`] for the client.
 //!
-//! AWS's error code decides, not the HTTP status: SSM reports throttling with status 400.
+//! The operation, AWS's error code, its message and the HTTP status decide, in the order of
+//! [`RULES`]. The status alone would mislead: SSM reports throttling with status 400. An error that
+//! no rule knows is final with a status 4xx, because AWS refuses the request, and passing otherwise.
 
-use std::{error::Error as StdError, fmt, sync::Arc};
+use std::{error::Error as StdError, sync::Arc};
 
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_ssm::error::{ProvideErrorMetadata, SdkError};
@@ -17,93 +19,191 @@ use crate::{
 /// A class of failed calls. Each becomes one variant of [`Error`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ErrorClass {
+    /// The parameter or its version does not exist.
     ParameterNotFound,
+    /// The parameter exists and has no text.
+    ParameterUnreadable,
+    /// The parameter is a secret, and the call did not ask for its decryption.
+    SecureString,
+    /// AWS rejects the name or the path.
     RefusedParameterName,
     AccessDenied,
     Throttled,
     Credentials,
+    /// AWS refuses the call for a reason that no rule knows. The same call will fail again.
+    Refused,
     Timeout,
+    /// AWS fails. The same call may succeed later.
     Unavailable,
 }
 
-/// The class of each error code that means the same for every operation.
-const CLASSES: &[(&str, ErrorClass)] = &[
-    ("ParameterNotFound", ErrorClass::ParameterNotFound),
-    ("ParameterVersionNotFound", ErrorClass::ParameterNotFound),
-    ("ThrottlingException", ErrorClass::Throttled),
-    ("Throttling", ErrorClass::Throttled),
-    ("ThrottledException", ErrorClass::Throttled),
-    ("TooManyRequestsException", ErrorClass::Throttled),
-    ("RequestLimitExceeded", ErrorClass::Throttled),
-    ("RequestThrottled", ErrorClass::Throttled),
-    ("RequestThrottledException", ErrorClass::Throttled),
-    ("BandwidthLimitExceeded", ErrorClass::Throttled),
-    ("PriorRequestNotComplete", ErrorClass::Throttled),
-    ("SlowDown", ErrorClass::Throttled),
-    ("AccessDenied", ErrorClass::AccessDenied),
-    ("AccessDeniedException", ErrorClass::AccessDenied),
-    ("UnauthorizedOperation", ErrorClass::AccessDenied),
-    ("AllAccessDisabled", ErrorClass::AccessDenied),
+use ErrorClass::{
+    AccessDenied, Credentials, ParameterNotFound, ParameterUnreadable, Refused,
+    RefusedParameterName, SecureString, Throttled, Unavailable,
+};
+
+/// The operations to which a rule applies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scope {
+    /// Every operation.
+    Any,
+    /// The operation `GetParameter`, whose response concerns one name alone.
+    OneName,
+    /// The operations whose name or path the client has chosen.
+    Reads,
+}
+
+impl Scope {
+    fn contains(self, operation: Operation) -> bool {
+        match self {
+            Self::Any => true,
+            Self::OneName => operation == Operation::GetParameter,
+            Self::Reads => operation.group() == Group::Reads,
+        }
+    }
+}
+
+/// The class of the calls with an error code and, if given, a part of the message.
+struct Rule {
+    scope: Scope,
+    code: &'static str,
+    message: &'static str,
+    class: ErrorClass,
+}
+
+const fn rule(scope: Scope, code: &'static str, class: ErrorClass) -> Rule {
+    Rule { scope, code, message: "", class }
+}
+
+const fn any(code: &'static str, class: ErrorClass) -> Rule {
+    rule(Scope::Any, code, class)
+}
+
+/// The rules. The first one that matches applies.
+///
+/// Sources: the errors of each operation and the common errors in AWS's references of
+/// [SSM](https://docs.aws.amazon.com/systems-manager/latest/APIReference/CommonErrors.html) and
+/// [S3](https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html), and the codes that
+/// the SDKs treat as throttling.
+static RULES: &[Rule] = &[
+    // An error for several names says nothing about one of them, so only the call for one name can
+    // report that it does not exist.
+    rule(Scope::OneName, "ParameterNotFound", ParameterNotFound),
+    rule(Scope::OneName, "ParameterVersionNotFound", ParameterNotFound),
+    // SSM reads references to Secrets Manager with decryption only.
+    Rule {
+        scope: Scope::OneName,
+        code: "ValidationException",
+        message: "WithDecryption",
+        class: SecureString,
+    },
+    // The secret is deleted, or holds bytes instead of a text.
+    Rule {
+        scope: Scope::OneName,
+        code: "ValidationException",
+        message: "Secrets Manager",
+        class: ParameterUnreadable,
+    },
+    rule(Scope::Reads, "ValidationException", RefusedParameterName),
+    any("ThrottlingException", Throttled),
+    any("Throttling", Throttled),
+    any("ThrottledException", Throttled),
+    any("TooManyRequestsException", Throttled),
+    any("RequestLimitExceeded", Throttled),
+    any("RequestThrottled", Throttled),
+    any("RequestThrottledException", Throttled),
+    any("BandwidthLimitExceeded", Throttled),
+    any("LimitExceededException", Throttled),
+    any("ProvisionedThroughputExceededException", Throttled),
+    any("EC2ThrottledException", Throttled),
+    any("PriorRequestNotComplete", Throttled),
+    any("SlowDown", Throttled),
+    any("AccessDenied", AccessDenied),
+    any("AccessDeniedException", AccessDenied),
+    any("UnauthorizedOperation", AccessDenied),
+    any("AllAccessDisabled", AccessDenied),
     // Refusals by KMS arrive through SSM: the key is deleted, disabled or not permitted to us.
-    ("InvalidKeyId", ErrorClass::AccessDenied),
-    ("KMSAccessDeniedException", ErrorClass::AccessDenied),
-    ("UnrecognizedClientException", ErrorClass::Credentials),
-    ("InvalidClientTokenId", ErrorClass::Credentials),
-    ("InvalidAccessKeyId", ErrorClass::Credentials),
-    ("InvalidToken", ErrorClass::Credentials),
-    ("ExpiredToken", ErrorClass::Credentials),
-    ("ExpiredTokenException", ErrorClass::Credentials),
-    ("TokenRefreshRequired", ErrorClass::Credentials),
-    ("RequestExpired", ErrorClass::Credentials),
-    ("RequestTimeTooSkewed", ErrorClass::Credentials),
-    ("IncompleteSignature", ErrorClass::Credentials),
-    ("InvalidSignatureException", ErrorClass::Credentials),
-    ("SignatureDoesNotMatch", ErrorClass::Credentials),
-    ("MissingAuthenticationToken", ErrorClass::Credentials),
-    ("MissingAuthenticationTokenException", ErrorClass::Credentials),
-    ("MissingSecurityHeader", ErrorClass::Credentials),
-    ("AuthFailure", ErrorClass::Credentials),
-    ("NotSignedUp", ErrorClass::Credentials),
-    ("OptInRequired", ErrorClass::Credentials),
+    any("InvalidKeyId", AccessDenied),
+    any("KMSAccessDeniedException", AccessDenied),
+    any("UnrecognizedClientException", Credentials),
+    any("InvalidClientTokenId", Credentials),
+    any("InvalidAccessKeyId", Credentials),
+    any("InvalidToken", Credentials),
+    any("ExpiredToken", Credentials),
+    any("ExpiredTokenException", Credentials),
+    any("TokenRefreshRequired", Credentials),
+    any("RequestExpired", Credentials),
+    any("RequestTimeTooSkewed", Credentials),
+    any("IncompleteSignature", Credentials),
+    any("InvalidSignatureException", Credentials),
+    any("SignatureDoesNotMatch", Credentials),
+    any("MissingAuthenticationToken", Credentials),
+    any("MissingAuthenticationTokenException", Credentials),
+    any("MissingSecurityHeader", Credentials),
+    any("AuthFailure", Credentials),
+    any("NotSignedUp", Credentials),
+    any("OptInRequired", Credentials),
+    // These are failures of AWS, whatever their status.
+    any("InternalServerError", Unavailable),
+    any("InternalFailure", Unavailable),
+    any("InternalError", Unavailable),
+    any("ServiceUnavailable", Unavailable),
+    any("ServiceUnavailableException", Unavailable),
+    any("RequestTimeout", Unavailable),
+    any("RequestTimeoutException", Unavailable),
 ];
 
 /// The facts that decide the class of a failed call.
 #[derive(Clone, Copy, Debug)]
 struct FailedCall<'a> {
     operation: Operation,
+    /// The HTTP status; absent if no response arrived.
+    status: Option<u16>,
     /// AWS's error code; absent if AWS sent none, or no response at all.
     code: Option<&'a str>,
+    /// AWS's message, or an empty text.
+    message: &'a str,
+    /// Whether the response has a content type of AWS's protocols. A proxy sends pages instead.
+    has_aws_type: bool,
     /// Whether the SDK found no credentials to sign the call with.
     lacks_credentials: bool,
     /// Whether the last attempt timed out.
     timed_out: bool,
 }
 
-/// Returns the class of a failed call. A listed code decides before everything else.
+/// Returns the class of a failed call.
 fn classify(call: FailedCall<'_>) -> ErrorClass {
-    let listed = CLASSES.iter().find(|(code, _)| call.code == Some(code));
-    match (listed, call.code) {
-        (Some((_, class)), _) => *class,
-        // A client chooses the name or path of a read, and nothing of the calls for the two lists.
-        (None, Some("ValidationException")) if call.operation.group() == Group::Reads => {
-            ErrorClass::RefusedParameterName
-        }
-        _ if call.lacks_credentials => ErrorClass::Credentials,
+    let matches = |rule: &&Rule| {
+        call.code == Some(rule.code)
+            && rule.scope.contains(call.operation)
+            && call.message.contains(rule.message)
+    };
+    match (RULES.iter().find(matches), call.status) {
+        (Some(rule), _) => rule.class,
+        _ if call.lacks_credentials => Credentials,
         _ if call.timed_out => ErrorClass::Timeout,
-        _ => ErrorClass::Unavailable,
+        (None, Some(429)) => Throttled,
+        // A request that arrived too slowly, and a proxy that wants its own credentials.
+        (None, Some(408 | 407)) => Unavailable,
+        (None, Some(400..=499)) if call.code.is_some() || call.has_aws_type => Refused,
+        _ => Unavailable,
     }
 }
 
 /// Converts an error of the SDK into the error of its class.
-pub(super) fn classify_error<E, R>(operation: Operation, error: SdkError<E, R>) -> Error
+pub(super) fn classify_error<E>(operation: Operation, error: SdkError<E>) -> Error
 where
     E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
-    R: fmt::Debug + Send + Sync + 'static,
 {
-    let code = error.code().map(str::to_owned);
+    let code = error.code().filter(|code| !code.is_empty()).map(str::to_owned);
+    let response = error.raw_response();
+    let content_type = response.and_then(|response| response.headers().get("content-type"));
     let class = classify(FailedCall {
         operation,
+        status: response.map(|response| response.status().as_u16()),
         code: code.as_deref(),
+        message: error.message().unwrap_or_default(),
+        has_aws_type: content_type.is_some_and(is_aws_type),
         lacks_credentials: causes(&error).any(|cause| cause.is::<CredentialsError>()),
         timed_out: match &error {
             SdkError::TimeoutError(_) => true,
@@ -118,16 +218,25 @@ where
         None => Arc::new(error),
     };
     match class {
-        ErrorClass::ParameterNotFound => Error::ParameterNotFound,
-        ErrorClass::RefusedParameterName => Error::RefusedParameterName(cause),
-        ErrorClass::AccessDenied => Error::AwsAccessDenied(cause),
-        ErrorClass::Throttled => {
-            Error::AwsThrottled { retry_after: THROTTLE_PAUSE, cause: Some(cause) }
-        }
-        ErrorClass::Credentials => Error::AwsCredentials(cause),
+        ParameterNotFound => Error::ParameterNotFound,
+        ParameterUnreadable => Error::ParameterUnreadable,
+        SecureString => Error::SecureStringNotAllowed,
+        RefusedParameterName => Error::RefusedParameterName(cause),
+        AccessDenied => Error::AwsAccessDenied(cause),
+        Throttled => Error::AwsThrottled { retry_after: THROTTLE_PAUSE, cause: Some(cause) },
+        Credentials => Error::AwsCredentials(cause),
+        Refused => Error::AwsRefused(cause),
         ErrorClass::Timeout => Error::AwsTimeout(Some(cause)),
-        ErrorClass::Unavailable => Error::AwsUnavailable(cause),
+        Unavailable => Error::AwsUnavailable(cause),
     }
+}
+
+/// Whether a content type is one of AWS's protocols, JSON or XML.
+fn is_aws_type(content_type: &str) -> bool {
+    let media_type = content_type.split(';').next().unwrap_or_default().trim();
+    ["application/x-amz-json-1.1", "application/json", "application/xml", "text/xml"]
+        .iter()
+        .any(|known| media_type.eq_ignore_ascii_case(known))
 }
 
 /// Returns an error, then its source, the source of that, and so on.

@@ -50,6 +50,8 @@ impl Outcome {
                 | Error::RefusedParameterName(_)
                 | Error::ParameterNotAllowed
                 | Error::SecureStringNotAllowed
+                | Error::ParameterUnreadable
+                | Error::AwsRefused(_)
                 | Error::AwsUnavailable(_),
             ) => Self::Error,
         }

@@ -21,6 +21,7 @@ use super::{
     page::html_page,
     problem::{CONTENT_TYPE, Problem},
     routes::{RouteId, Tag},
+    wire::ParameterRecord,
 };
 
 const PAGE: &str = include_str!("docs.html");
@@ -172,6 +173,19 @@ impl Docs {
             self.schemas.insert(name, json!(schema));
         }
         json!({ "$ref": format!("#/components/schemas/{name}") })
+    }
+}
+
+/// The parameter in the examples of both documents.
+pub fn example_record() -> ParameterRecord {
+    ParameterRecord {
+        name: "/challenge/kantox".to_owned(),
+        kind: "String".to_owned(),
+        value: "cloud-engineer".to_owned(),
+        version: 1,
+        arn: Some("arn:aws:ssm:eu-west-2:123456789012:parameter/challenge/kantox".to_owned()),
+        last_modified: Some("2026-01-31T12:00:00Z".to_owned()),
+        data_type: Some("text".to_owned()),
     }
 }
 

@@ -21,6 +21,7 @@ const UNMATCHED: &str = "unmatched";
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RouteId {
     Param,
+    Parameter,
     Values,
     Params,
     Buckets,
@@ -74,11 +75,19 @@ pub struct Parameter {
     pub example: &'static str,
 }
 
-static TABLE: [Route; 13] = [
+static TABLE: [Route; 14] = [
     Route::new(RouteId::Param, "/param/{name}", "param", Tag::Api)
         .describe(
             "The value of one parameter",
-            "The name may hold slashes, and gets a leading one if it has none. A version or a label may follow a colon.",
+            "The name may hold slashes, and gets a leading one if it has none. A version or a label may follow a colon. \
+             An ARN and a reference to a secret of Secrets Manager are names too.",
+        )
+        .parameter("The name of the parameter", "challenge/kantox")
+        .cacheable(),
+    Route::new(RouteId::Parameter, "/parameter/{name}", "parameter", Tag::Api)
+        .describe(
+            "One parameter with all that SSM stores about it",
+            "Value, type, version, ARN, time of the last change and data type. It shares the cache entry of `/param/{name}`.",
         )
         .parameter("The name of the parameter", "challenge/kantox")
         .cacheable(),
@@ -283,6 +292,7 @@ mod tests {
 
     const ALL: Routes = Routes(&[
         RouteId::Param,
+        RouteId::Parameter,
         RouteId::Values,
         RouteId::Params,
         RouteId::Buckets,

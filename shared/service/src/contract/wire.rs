@@ -46,6 +46,29 @@ pub struct Value<T = String> {
     pub value: T,
 }
 
+/// One parameter with all that SSM stores about it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Record<T = String> {
+    pub parameter: ParameterRecord<T>,
+}
+
+/// A parameter with its value and its facts. Members are `null` if SSM did not send them.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ParameterRecord<T = String> {
+    pub name: String,
+    /// The type: `String`, `StringList` or `SecureString`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    #[schema(value_type = String)]
+    pub value: T,
+    /// The version, counted from 1.
+    pub version: i64,
+    pub arn: Option<String>,
+    /// The time of the last change, as in RFC 3339.
+    pub last_modified: Option<String>,
+    pub data_type: Option<String>,
+}
+
 /// All parameters below a path, recursively.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Values<T = String> {
@@ -65,7 +88,13 @@ pub struct Inventory {
     pub errors: BTreeMap<String, crate::contract::problem::Problem>,
 }
 
-// A parameter's value must never reach a log, so `Debug` omits the values of these two types.
+// A parameter's value must never reach a log, so `Debug` omits the values of these types.
+impl<T> std::fmt::Debug for ParameterRecord<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ParameterRecord").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
 impl<T> std::fmt::Debug for Value<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Value").finish_non_exhaustive()

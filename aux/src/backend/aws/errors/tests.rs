@@ -1,153 +1,180 @@
 use aws_credential_types::provider::error::CredentialsError;
-use aws_sdk_ssm::{error::ErrorMetadata, operation::get_parameter::GetParameterError};
-use aws_smithy_runtime_api::client::result::ConnectorError;
+use aws_sdk_ssm::{
+    config::http::HttpResponse, error::ErrorMetadata, operation::get_parameter::GetParameterError,
+};
+use aws_smithy_runtime_api::{client::result::ConnectorError, http::StatusCode};
 
 use super::*;
 
-/// The type of the raw response; the classification never reads it.
-type Raw = &'static str;
+use Operation::{
+    DescribeParameters, GetParameter, GetParameters, GetParametersByPath, ListBuckets,
+};
 
-fn class(operation: Operation, code: Option<&str>) -> ErrorClass {
-    classify(FailedCall { operation, code, lacks_credentials: false, timed_out: false })
+fn call(operation: Operation, status: u16, code: &str, message: &'static str) -> ErrorClass {
+    let code: Option<&'static str> = match code {
+        "" => None,
+        code => Some(code.to_owned().leak()),
+    };
+    classify(FailedCall {
+        operation,
+        status: Some(status),
+        code,
+        message,
+        has_aws_type: true,
+        lacks_credentials: false,
+        timed_out: false,
+    })
 }
 
-fn assert_class(codes: &[&str], expected: ErrorClass) {
-    for code in codes {
+/// Each row is an operation, a status, a code and a message, with the class of such a call.
+#[test]
+fn each_failed_call_has_its_class() {
+    const DECRYPTION: &str =
+        "WithDecryption flag must be True for retrieving a Secret Manager secret.";
+    const DELETED: &str = "An error occurred (InvalidRequestException) when referencing Secrets Manager: You can't perform this operation on the secret because it was marked for deletion.";
+    for (operation, status, code, message, class) in [
+        (GetParameter, 400, "ParameterNotFound", "", ParameterNotFound),
+        (GetParameter, 400, "ParameterVersionNotFound", "", ParameterNotFound),
+        // Such a response to another operation concerns no name that a client requested.
+        (GetParameters, 400, "ParameterNotFound", "", Refused),
+        (GetParametersByPath, 400, "ParameterNotFound", "", Refused),
+        (DescribeParameters, 400, "ParameterNotFound", "", Refused),
+        (ListBuckets, 404, "ParameterNotFound", "", Refused),
+        (ListBuckets, 404, "NoSuchBucket", "", Refused),
+        (
+            GetParameter,
+            400,
+            "ValidationException",
+            "1 validation error detected",
+            RefusedParameterName,
+        ),
+        (GetParameters, 400, "ValidationException", "", RefusedParameterName),
+        (GetParametersByPath, 400, "ValidationException", "", RefusedParameterName),
+        (DescribeParameters, 400, "ValidationException", "", Refused),
+        (ListBuckets, 400, "ValidationException", "", Refused),
+        (GetParameter, 400, "ValidationException", DECRYPTION, SecureString),
+        (GetParameter, 400, "ValidationException", DELETED, ParameterUnreadable),
+        (
+            GetParameter,
+            400,
+            "ValidationException",
+            "Invalid Request to Secrets Manager",
+            ParameterUnreadable,
+        ),
+        (GetParameters, 400, "ValidationException", DECRYPTION, RefusedParameterName),
+        (GetParameter, 400, "KMSInvalidStateException", "", Refused),
+        (GetParameter, 400, "NeverSeenBefore", "", Refused),
+        (GetParameter, 400, "", "", Refused),
+        (GetParameter, 418, "NeverSeenBefore", "", Refused),
+        (GetParameter, 500, "NeverSeenBefore", "", Unavailable),
+        (GetParameter, 503, "", "", Unavailable),
+        (GetParameter, 429, "NeverSeenBefore", "", Throttled),
+        (GetParameter, 429, "", "", Throttled),
+        (GetParameter, 408, "", "", Unavailable),
+        (GetParameter, 400, "InternalServerError", "", Unavailable),
+        (GetParameter, 500, "ThrottlingException", "", Throttled),
+        // Codes are compared as AWS spells them.
+        (GetParameter, 400, "throttlingexception", "", Refused),
+        (GetParameter, 200, "", "", Unavailable),
+    ] {
+        assert_eq!(call(operation, status, code, message), class, "{operation:?} {status} {code}");
+    }
+}
+
+/// These codes mean the same for every operation and with every status.
+#[test]
+fn a_code_with_one_meaning_has_one_class() {
+    let general = RULES.iter().filter(|rule| rule.scope == Scope::Any);
+    for Rule { code, class, .. } in general {
         for operation in Operation::ALL {
-            assert_eq!(class(operation, Some(code)), expected, "{code} of {operation:?}");
+            for status in [400, 403, 500, 503] {
+                assert_eq!(call(operation, status, code, ""), *class, "{code} of {operation:?}");
+            }
         }
     }
-}
-
-#[test]
-fn an_unknown_parameter_or_version_is_not_found() {
-    assert_class(&["ParameterNotFound", "ParameterVersionNotFound"], ErrorClass::ParameterNotFound);
-}
-
-#[test]
-fn each_code_for_throttling_is_recognised() {
-    assert_class(
-        &[
-            "ThrottlingException",
-            "Throttling",
-            "ThrottledException",
-            "TooManyRequestsException",
-            "RequestLimitExceeded",
-            "RequestThrottled",
-            "RequestThrottledException",
-            "BandwidthLimitExceeded",
-            "PriorRequestNotComplete",
-            "SlowDown",
-        ],
-        ErrorClass::Throttled,
-    );
-}
-
-#[test]
-fn a_denied_call_and_a_denied_key_are_denied_access() {
-    assert_class(
-        &[
-            "AccessDenied",
-            "AccessDeniedException",
-            "UnauthorizedOperation",
-            "AllAccessDisabled",
-            "InvalidKeyId",
-            "KMSAccessDeniedException",
-        ],
-        ErrorClass::AccessDenied,
-    );
-}
-
-#[test]
-fn each_code_for_credentials_and_signatures_is_recognised() {
-    assert_class(
-        &[
-            "UnrecognizedClientException",
-            "InvalidClientTokenId",
-            "InvalidAccessKeyId",
-            "InvalidToken",
-            "ExpiredToken",
-            "ExpiredTokenException",
-            "TokenRefreshRequired",
-            "RequestExpired",
-            "RequestTimeTooSkewed",
-            "IncompleteSignature",
-            "InvalidSignatureException",
-            "SignatureDoesNotMatch",
-            "MissingAuthenticationToken",
-            "MissingAuthenticationTokenException",
-            "MissingSecurityHeader",
-            "AuthFailure",
-            "NotSignedUp",
-            "OptInRequired",
-        ],
-        ErrorClass::Credentials,
-    );
-}
-
-#[test]
-fn a_rejected_name_is_an_error_of_reads_alone() {
-    for operation in
-        [Operation::GetParameter, Operation::GetParameters, Operation::GetParametersByPath]
-    {
-        assert_eq!(class(operation, Some("ValidationException")), ErrorClass::RefusedParameterName);
-    }
-    for operation in [Operation::ListBuckets, Operation::DescribeParameters] {
-        assert_eq!(class(operation, Some("ValidationException")), ErrorClass::Unavailable);
+    for (code, class) in [
+        ("ThrottlingException", Throttled),
+        ("SlowDown", Throttled),
+        ("AccessDenied", AccessDenied),
+        ("KMSAccessDeniedException", AccessDenied),
+        ("ExpiredTokenException", Credentials),
+        ("SignatureDoesNotMatch", Credentials),
+    ] {
+        assert_eq!(call(GetParameter, 400, code, ""), class, "{code}");
     }
 }
 
 #[test]
-fn any_other_code_means_that_aws_is_unavailable() {
-    assert_class(
-        &["InternalServerError", "InternalError", "ServiceUnavailable", "NoSuchBucket", ""],
-        ErrorClass::Unavailable,
-    );
-    // Codes are compared as AWS spells them.
-    assert_class(&["throttlingexception", "AccessDenied "], ErrorClass::Unavailable);
+fn no_rule_is_hidden_by_an_earlier_one() {
+    for (index, rule) in RULES.iter().enumerate() {
+        let hides = |earlier: &&Rule| {
+            earlier.code == rule.code
+                && rule.message.contains(earlier.message)
+                && (earlier.scope == rule.scope || earlier.scope == Scope::Any)
+        };
+        let hidden_by = RULES[..index].iter().find(hides);
+        assert!(hidden_by.is_none(), "{} {:?}", rule.code, rule.scope);
+    }
 }
 
 #[test]
-fn a_call_without_a_code_is_classified_by_its_failure() {
+fn a_page_of_a_proxy_is_no_refusal_of_aws() {
+    for status in [403, 404, 407] {
+        for operation in Operation::ALL {
+            let call = FailedCall {
+                operation,
+                status: Some(status),
+                code: None,
+                message: "",
+                has_aws_type: false,
+                lacks_credentials: false,
+                timed_out: false,
+            };
+            assert_eq!(classify(call), Unavailable, "{call:?}");
+        }
+    }
+    assert!(is_aws_type("application/x-amz-json-1.1") && is_aws_type("Application/XML; charset=x"));
+    assert!(!is_aws_type("text/html") && !is_aws_type(""));
+}
+
+#[test]
+fn a_call_without_a_response_is_classified_by_its_failure() {
     for (lacks_credentials, timed_out, expected) in [
-        (false, false, ErrorClass::Unavailable),
+        (false, false, Unavailable),
         (false, true, ErrorClass::Timeout),
-        (true, false, ErrorClass::Credentials),
-        (true, true, ErrorClass::Credentials),
+        (true, false, Credentials),
+        (true, true, Credentials),
     ] {
         for operation in Operation::ALL {
-            let call = FailedCall { operation, code: None, lacks_credentials, timed_out };
+            let call = FailedCall {
+                operation,
+                status: None,
+                code: None,
+                message: "",
+                has_aws_type: false,
+                lacks_credentials,
+                timed_out,
+            };
             assert_eq!(classify(call), expected, "{call:?}");
         }
     }
 }
 
-#[test]
-fn the_code_outweighs_the_failure() {
-    let call = FailedCall {
-        operation: Operation::GetParameter,
-        code: Some("SlowDown"),
-        lacks_credentials: true,
-        timed_out: true,
-    };
-    assert_eq!(classify(call), ErrorClass::Throttled);
+fn raw(status: u16) -> HttpResponse {
+    let status = StatusCode::try_from(status).expect("a status");
+    let mut response = HttpResponse::new(status, "".into());
+    response.headers_mut().insert("content-type", "application/x-amz-json-1.1");
+    response
 }
 
-#[test]
-fn each_code_is_listed_once() {
-    for (index, (code, _)) in CLASSES.iter().enumerate() {
-        assert!(CLASSES[..index].iter().all(|(other, _)| other != code), "{code}");
-    }
-}
-
-fn response_with(code: &str) -> Error {
+fn response_with(status: u16, code: &str) -> Error {
     let metadata = ErrorMetadata::builder().code(code).message("the signed request: hush").build();
-    let error = SdkError::service_error(GetParameterError::generic(metadata), "the raw response");
-    classify_error(Operation::GetParameter, error)
+    let error = SdkError::service_error(GetParameterError::generic(metadata), raw(status));
+    classify_error(GetParameter, error)
 }
 
-fn failure(error: SdkError<GetParameterError, Raw>) -> Error {
-    classify_error(Operation::GetParameter, error)
+fn failure(error: SdkError<GetParameterError>) -> Error {
+    classify_error(GetParameter, error)
 }
 
 /// The texts of an error's whole chain.
@@ -157,8 +184,8 @@ fn chain(error: &Error) -> String {
 
 #[test]
 fn the_cause_holds_the_code_and_not_the_message_of_aws() {
-    for code in ["ThrottlingException", "SignatureDoesNotMatch", "InternalServerError"] {
-        let text = chain(&response_with(code));
+    for code in ["ThrottlingException", "SignatureDoesNotMatch", "NeverSeenBefore"] {
+        let text = chain(&response_with(400, code));
         assert!(text.contains(&format!("AWS responded to GetParameter with {code}")), "{text}");
         assert!(!text.contains("hush"), "{text}");
     }
@@ -166,13 +193,15 @@ fn the_cause_holds_the_code_and_not_the_message_of_aws() {
 
 #[test]
 fn each_class_becomes_its_error() {
-    assert!(matches!(response_with("ParameterNotFound"), Error::ParameterNotFound));
-    assert!(matches!(response_with("ValidationException"), Error::RefusedParameterName(_)));
-    assert!(matches!(response_with("AccessDeniedException"), Error::AwsAccessDenied(_)));
-    assert!(matches!(response_with("ExpiredTokenException"), Error::AwsCredentials(_)));
-    assert!(matches!(response_with("InternalServerError"), Error::AwsUnavailable(_)));
+    assert!(matches!(response_with(400, "ParameterNotFound"), Error::ParameterNotFound));
+    assert!(matches!(response_with(400, "ValidationException"), Error::RefusedParameterName(_)));
+    assert!(matches!(response_with(400, "AccessDeniedException"), Error::AwsAccessDenied(_)));
+    assert!(matches!(response_with(400, "ExpiredTokenException"), Error::AwsCredentials(_)));
+    assert!(matches!(response_with(400, "KMSInvalidStateException"), Error::AwsRefused(_)));
+    assert!(matches!(response_with(400, ""), Error::AwsRefused(_)));
+    assert!(matches!(response_with(500, "NeverSeenBefore"), Error::AwsUnavailable(_)));
     assert!(matches!(
-        response_with("ThrottlingException"),
+        response_with(400, "ThrottlingException"),
         Error::AwsThrottled { retry_after: THROTTLE_PAUSE, cause: Some(_) }
     ));
 }
@@ -202,7 +231,7 @@ fn a_broken_connection_or_response_means_that_aws_is_unavailable() {
     let connection = ConnectorError::io("reset".into());
     for error in [
         SdkError::dispatch_failure(connection),
-        SdkError::response_error("half a response", "the raw response"),
+        SdkError::response_error("half a response", raw(200)),
     ] {
         let error = failure(error);
         assert!(matches!(error, Error::AwsUnavailable(_)), "{error:?}");
@@ -211,8 +240,8 @@ fn a_broken_connection_or_response_means_that_aws_is_unavailable() {
 
 #[test]
 fn an_unusable_response_names_its_operation() {
-    let text = chain(&empty_response(Operation::GetParameters));
+    let text = chain(&empty_response(GetParameters));
     assert!(text.contains("AWS responded to GetParameters with an empty response"), "{text}");
-    let text = chain(&repeated_page_token(Operation::ListBuckets));
+    let text = chain(&repeated_page_token(ListBuckets));
     assert!(text.contains("AWS responded to ListBuckets with a repeated page token"), "{text}");
 }
