@@ -73,8 +73,8 @@ struct FailedCall<'a> {
     operation: Operation,
     /// AWS's error code; absent if AWS sent none, or no response at all.
     code: Option<&'a str>,
-    /// Whether the SDK found no credentials to sign the call with.
-    lacks_credentials: bool,
+    /// Whether the SDK could not get the credentials to sign the call with.
+    credentials_failed: bool,
     /// Whether the last attempt timed out.
     timed_out: bool,
 }
@@ -88,7 +88,7 @@ fn classify(call: FailedCall<'_>) -> ErrorClass {
         (None, Some("ValidationException")) if call.operation.group() == Group::Reads => {
             ErrorClass::RefusedParameterName
         }
-        _ if call.lacks_credentials => ErrorClass::Credentials,
+        _ if call.credentials_failed => ErrorClass::Credentials,
         _ if call.timed_out => ErrorClass::Timeout,
         _ => ErrorClass::Unavailable,
     }
@@ -104,7 +104,7 @@ where
     let class = classify(FailedCall {
         operation,
         code: code.as_deref(),
-        lacks_credentials: causes(&error).any(|cause| cause.is::<CredentialsError>()),
+        credentials_failed: causes(&error).any(|cause| cause.is::<CredentialsError>()),
         timed_out: match &error {
             SdkError::TimeoutError(_) => true,
             SdkError::DispatchFailure(failure) => failure.is_timeout(),

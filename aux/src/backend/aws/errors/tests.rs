@@ -8,7 +8,7 @@ use super::*;
 type Raw = &'static str;
 
 fn class(operation: Operation, code: Option<&str>) -> ErrorClass {
-    classify(FailedCall { operation, code, lacks_credentials: false, timed_out: false })
+    classify(FailedCall { operation, code, credentials_failed: false, timed_out: false })
 }
 
 fn assert_class(codes: &[&str], expected: ErrorClass) {
@@ -109,14 +109,14 @@ fn any_other_code_means_that_aws_is_unavailable() {
 
 #[test]
 fn a_call_without_a_code_is_classified_by_its_failure() {
-    for (lacks_credentials, timed_out, expected) in [
+    for (credentials_failed, timed_out, expected) in [
         (false, false, ErrorClass::Unavailable),
         (false, true, ErrorClass::Timeout),
         (true, false, ErrorClass::Credentials),
         (true, true, ErrorClass::Credentials),
     ] {
         for operation in Operation::ALL {
-            let call = FailedCall { operation, code: None, lacks_credentials, timed_out };
+            let call = FailedCall { operation, code: None, credentials_failed, timed_out };
             assert_eq!(classify(call), expected, "{call:?}");
         }
     }
@@ -127,7 +127,7 @@ fn the_code_outweighs_the_failure() {
     let call = FailedCall {
         operation: Operation::GetParameter,
         code: Some("SlowDown"),
-        lacks_credentials: true,
+        credentials_failed: true,
         timed_out: true,
     };
     assert_eq!(classify(call), ErrorClass::Throttled);
@@ -187,7 +187,7 @@ fn a_timeout_of_the_sdk_and_of_the_connection_are_timeouts() {
 }
 
 #[test]
-fn missing_credentials_are_found_at_any_depth() {
+fn an_error_of_the_credentials_is_found_at_any_depth() {
     let missing = || CredentialsError::not_loaded_no_source();
     let connection = ConnectorError::other(missing().into(), None);
     for error in [SdkError::construction_failure(missing()), SdkError::dispatch_failure(connection)]
