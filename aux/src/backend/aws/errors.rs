@@ -165,8 +165,8 @@ struct FailedCall<'a> {
     message: &'a str,
     /// Whether the response has a content type of AWS's protocols. A proxy sends pages instead.
     has_aws_type: bool,
-    /// Whether the SDK found no credentials to sign the call with.
-    lacks_credentials: bool,
+    /// Whether the SDK could not get the credentials to sign the call with.
+    credentials_failed: bool,
     /// Whether the last attempt timed out.
     timed_out: bool,
 }
@@ -180,7 +180,7 @@ fn classify(call: FailedCall<'_>) -> ErrorClass {
     };
     match (RULES.iter().find(matches), call.status) {
         (Some(rule), _) => rule.class,
-        _ if call.lacks_credentials => Credentials,
+        _ if call.credentials_failed => Credentials,
         _ if call.timed_out => ErrorClass::Timeout,
         (None, Some(429)) => Throttled,
         // A request that arrived too slowly, and a proxy that wants its own credentials.
@@ -204,7 +204,7 @@ where
         code: code.as_deref(),
         message: error.message().unwrap_or_default(),
         has_aws_type: content_type.is_some_and(is_aws_type),
-        lacks_credentials: causes(&error).any(|cause| cause.is::<CredentialsError>()),
+        credentials_failed: causes(&error).any(|cause| cause.is::<CredentialsError>()),
         timed_out: match &error {
             SdkError::TimeoutError(_) => true,
             SdkError::DispatchFailure(failure) => failure.is_timeout(),

@@ -21,7 +21,7 @@ fn call(operation: Operation, status: u16, code: &str, message: &'static str) ->
         code,
         message,
         has_aws_type: true,
-        lacks_credentials: false,
+        credentials_failed: false,
         timed_out: false,
     })
 }
@@ -127,7 +127,7 @@ fn a_page_of_a_proxy_is_no_refusal_of_aws() {
                 code: None,
                 message: "",
                 has_aws_type: false,
-                lacks_credentials: false,
+                credentials_failed: false,
                 timed_out: false,
             };
             assert_eq!(classify(call), Unavailable, "{call:?}");
@@ -139,7 +139,7 @@ fn a_page_of_a_proxy_is_no_refusal_of_aws() {
 
 #[test]
 fn a_call_without_a_response_is_classified_by_its_failure() {
-    for (lacks_credentials, timed_out, expected) in [
+    for (credentials_failed, timed_out, expected) in [
         (false, false, Unavailable),
         (false, true, ErrorClass::Timeout),
         (true, false, Credentials),
@@ -152,7 +152,7 @@ fn a_call_without_a_response_is_classified_by_its_failure() {
                 code: None,
                 message: "",
                 has_aws_type: false,
-                lacks_credentials,
+                credentials_failed,
                 timed_out,
             };
             assert_eq!(classify(call), expected, "{call:?}");
