@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from dashboards import DASHBOARDS, ROOT, RULES, SAMPLE, filled, panels, queries, rules
+from reachable import reachable
 
 HERE = Path(__file__).resolve().parent
 
@@ -159,7 +160,7 @@ def wrong_links(folder: Path, address: str) -> Iterator[str]:
 
 def main() -> int:
     failed = False
-    for check in (readable, typed, documented, tested, applied, linked):
+    for check in (readable, typed, documented, tested, reachable, applied, linked):
         problems = list(check())
         failed |= bool(problems)
         print(f"{'failed' if problems else 'ok':6} {check.__doc__.splitlines()[0]}", *problems, sep="\n         ")
