@@ -30,7 +30,7 @@ from dashboards import ROOT, Query, filled, queries, rules
 SERVICES = {"aux-service": "aux-service-7c9d5f6b8-x2x4v", "main-api": "main-api-5f4d8c7b9-k8s2p"}
 
 # Faults and their length in seconds. A circuit opens within seconds of a cut, and closes within seconds of its end.
-DAY = [("calm", 14), ("slow", 8), ("throttled", 10), ("expired credentials", 8), ("calm", 6), ("cut", 12), ("calm", 14)]
+FAULTS = [("calm", 14), ("slow", 8), ("throttled", 10), ("expired credentials", 8), ("calm", 6), ("cut", 12), ("calm", 14)]
 
 # The window that Grafana uses for a scrape each second.
 WINDOW = "10s"
@@ -89,12 +89,12 @@ class Services:
         self.process = stack.enter_context(subprocess.Popen([binary], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
         self.addresses: dict[str, str] = json.loads(self.line())
 
-    def weather(self, kind: str) -> None:
+    def cause(self, kind: str) -> None:
         assert self.process.stdin
         self.process.stdin.write(f"{kind}\n")
         self.process.stdin.flush()
-        if (told := self.line()) != kind:
-            raise RuntimeError(f"bad_day: expected the line {kind!r}, got {told!r}")
+        if (line := self.line()) != kind:
+            raise RuntimeError(f"bad_day: expected the line {kind!r}, got {line!r}")
 
     def line(self) -> str:
         assert self.process.stdout
@@ -116,7 +116,7 @@ class KubeState(http.server.BaseHTTPRequestHandler):
 
 
 def honor_labels() -> bool:
-    """Whether the charts' ServiceMonitor prefers a label of the services to one that Prometheus attaches."""
+    """True if the charts' ServiceMonitor prefers a label of the services to one that Prometheus attaches."""
     template = (ROOT / "helm/common/templates/_servicemonitor.tpl").read_text()
     return "honorLabels: true" in template
 
@@ -174,7 +174,7 @@ class Prometheus:
         result: list[Series] = self.get("query", query=expression)["result"]
         return result
 
-    def over_the_day(self, expression: str) -> list[Series]:
+    def over_time(self, expression: str) -> list[Series]:
         result: list[Series] = self.get("query_range", query=expression, start=self.began, end=time.time(), step=1)["result"]
         return result
 
@@ -203,7 +203,7 @@ def run_queries(prometheus: Prometheus, table: list[str]) -> list[str]:
         where = f"{query.dashboard}: {query.panel}: {query.legend}"
         try:
             expression = filled(query.expression, given)
-            series = prometheus.instant(expression) if query.instant else prometheus.over_the_day(expression)
+            series = prometheus.instant(expression) if query.instant else prometheus.over_time(expression)
         except ValueError as error:
             problems.append(f"{where}: Prometheus rejects the expression: {error}")
             continue
@@ -259,8 +259,8 @@ def main() -> int:
         threading.Thread(target=kube_state.serve_forever, daemon=True).start()
         services = Services(stack)
         prometheus = Prometheus(stack, services.addresses, f"127.0.0.1:{kube_state.server_port}", output)
-        for kind, seconds in DAY:
-            services.weather(kind)
+        for kind, seconds in FAULTS:
+            services.cause(kind)
             time.sleep(seconds)
         table: list[str] = []
         problems = run_queries(prometheus, table) + run_rules(prometheus, table)
