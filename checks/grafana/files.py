@@ -125,7 +125,7 @@ def applied() -> Iterator[str]:
         if item["kind"] == "ConfigMap":
             if labels.get("grafana_dashboard") != "1":
                 yield f"{item['metadata']['name']}: the label grafana_dashboard is missing"
-            carried |= {key.removesuffix(".json"): json.loads(text) for key, text in item["data"].items()}
+            carried |= {key.removesuffix(".json"): json.loads(text) for key, text in item["data"].items() if key.endswith(".json")}
         elif item["kind"] == "PrometheusRule" and labels.get("release") != "prometheus":
             yield "PrometheusRule: the label release: prometheus is missing"
     if carried != DASHBOARDS:

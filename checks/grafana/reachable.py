@@ -129,12 +129,13 @@ def scenarios() -> tuple[float, list[Scenario]]:
         return [counter("cache_requests_total", pod | {"outcome": outcome}, 0, rate, **when) for pod in chart.pods]
 
     def circuit() -> list[dict[str, str]]:
-        """aux-service does not respond. Each probe of one route takes an attempt's whole time, and fails."""
-        labels = main.pods[0] | {"route": "/param/{name}"}
+        """Each probe of one route takes an attempt's whole time and fails. The circuit of another route stays closed."""
+        labels, other = (main.pods[0] | {"route": route} for route in ("/param/{name}", "/buckets"))
         period = main.time("BREAKER_OPEN_FOR") * LONGEST_PAUSE + main.time("ATTEMPT_TIMEOUT")
         openings = [1 + int(sample * interval / period) for sample in range(samples(EVENT))]
         return [
             gauge("circuit_breaker_state", labels | {"state": "closed"}, 1, 0),
+            gauge("circuit_breaker_state", other | {"state": "closed"}, 1, 1),
             series(
                 "circuit_breaker_transitions_total", labels | {"from": "half_open", "to": "open"}, f"0x{samples(CALM)} {' '.join(map(str, openings))}"
             ),
@@ -234,6 +235,6 @@ def retained() -> Iterator[str]:
     """No rule reads further back than Prometheus stores samples."""
     specification = yaml.safe_load((ROOT / "helm/monitoring/values.yaml").read_text())["prometheus"]["prometheusSpec"]
     for rule in rules():
-        for window in re.findall(r"\[(\w+)\]", rule["expr"]):
+        for window in sorted(set(re.findall(r"\[(\w+)\]", rule["expr"]))):
             if seconds(window) > seconds(specification["retention"]):
                 yield f"{rule.get('alert') or rule['record']}: [{window}] is longer than Prometheus's retention of {specification['retention']}"
