@@ -5,6 +5,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/tools.sh"
 source "$root/checks/charts/helm.sh"
 
 need cargo "it builds the services that Prometheus scrapes; https://rustup.rs installs it"
+helm_binaries
 kubectl_binary
 debian prometheus prometheus
 venv moto 'moto[server]==5.2.5'

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Writes the dashboards in dashboards/ from what is said here, once for each panel.
+"""Writes the dashboards in dashboards/ from the definitions of panels in this file.
 
-`generate.py` writes them; `generate.py --check` fails if a file is not what would be written.
-A dashboard may be changed in Grafana's editor to see how it looks; the change belongs here.
+`generate.py` writes the files. `generate.py --check` fails if a file differs from its definition.
+Grafana's editor is for trials. Make each lasting change in this file.
 """
 
 import json
@@ -12,18 +12,18 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 TAG = "cached-gateway"
 
-# The pods that the variables at the top choose. Every expression about the services uses it.
+# The selection of the variables at the top of a dashboard. Every expression about the services uses it.
 PODS = 'job=~"$job", namespace=~"$namespace", pod=~"$pod"'
 
-# Answers that spared the source a call. /status and the alerts use the same words.
+# Lookups without a call of their own. /status and the alerts use the same outcomes.
 HITS = 'outcome=~"hit|stale|stale_error|coalesced|negative"'
 STALE, STALE_ERROR = 'outcome="stale"', 'outcome="stale_error"'
-# Calls that our own quota held back never left the pod.
+# The quota limiter refuses a shielded call before it leaves the pod.
 CALLED, SHIELDED, THROTTLED = 'outcome!="shielded"', 'outcome="shielded"', 'outcome="throttled"'
-# Operations that share Parameter Store's quota of reads, and the one that has a quota of its own.
+# The operations that share Parameter Store's quota of reads, and the operation with a quota of its own.
 READ_CALLS = f'operation=~"GetParameter|GetParameters|GetParametersByPath", {CALLED}'
 LIST_CALLS = f'operation="DescribeParameters", {CALLED}'
-# What a caller saw as a failure of ours; 499 is the caller's own leaving.
+# Statuses of failures. 499 means that the client disconnected before the response.
 FAILED, UNAVAILABLE, ABANDONED = 'status=~"5.."', 'status="503"', 'status="499"'
 OPEN, HALF_OPEN = 'state="open"', 'state="half_open"'
 CIRCUIT_OPEN, RETRIED = 'outcome="circuit_open"', 'outcome=~"success|failure"'
@@ -43,7 +43,7 @@ def selected(metric: str, labels: str = "") -> str:
 
 
 def ratio(part: str, whole: str, by: str) -> str:
-    """A share, and 0 rather than nothing while no series of the part exists yet."""
+    """A share. It is 0 while the part has no series yet."""
     whole = f"sum by ({by}) ({whole})"
     return f"(sum by ({by}) ({part}) or 0 * {whole}) / {whole}"
 
@@ -62,7 +62,7 @@ NEEDS_MOST = steps((RED, None), (YELLOW, 0.99), (GREEN, 0.999))
 
 
 class Panel:
-    """One panel. `queries` are (expression, legend); an empty legend names each series by its labels."""
+    """One panel. `queries` are pairs of expression and legend. With an empty legend, Grafana names each series by its labels."""
 
     def __init__(
         self,
@@ -147,7 +147,7 @@ def stat(title: str, description: str, queries: list[tuple[str, str]], **more) -
 
 
 def narrow(**widths: int) -> list[dict]:
-    """Widths of columns whose values are short, which leaves the rest to the long names of pods."""
+    """Fixed widths for columns with short values. The long names of pods get the rest."""
     return [
         {"matcher": {"id": "byName", "options": name}, "properties": [{"id": "custom.width", "value": width}]}
         for name, width in widths.items()
@@ -155,7 +155,7 @@ def narrow(**widths: int) -> list[dict]:
 
 
 def table(title: str, description: str, queries: list[tuple[str, str]], columns: dict[str, str], **more) -> Panel:
-    """A table of labels: `columns` are the ones to show, in order, with their headings."""
+    """A table of labels. `columns` maps each shown label to its heading, in order."""
     shown = [
         {"id": "filterFieldsByName", "options": {"include": {"names": list(columns)}}},
         {
@@ -176,7 +176,7 @@ def table(title: str, description: str, queries: list[tuple[str, str]], columns:
 
 
 def words(values: dict[str, tuple[str, str]]) -> list[dict]:
-    """Numbers that mean something: each with its word and its colour."""
+    """Mappings from numbers to words with colours."""
     options = {number: {"text": text, "color": color, "index": i} for i, (number, (text, color)) in enumerate(values.items())}
     return [{"type": "value", "options": options}]
 
@@ -186,7 +186,7 @@ CIRCUIT = words({"0": ("closed", GREEN), "1": ("half open", YELLOW), "2": ("open
 
 
 def coloured(**colors: str) -> list[dict]:
-    """Fixed colours for series by the last word of their legend, so that red is always bad and a colour does not change with what else is there."""
+    """Fixed colours for series by the last word of their legend. A colour does not depend on the other series, and red is always bad."""
     return [
         {
             "matcher": {"id": "byRegexp", "options": f"/(^| ){name}$/"},
@@ -196,7 +196,7 @@ def coloured(**colors: str) -> list[dict]:
     ]
 
 
-# The same word has the same colour on every panel.
+# An outcome has the same colour on every panel.
 OUTCOMES = coloured(
     ok=GREEN, hit=GREEN, success=GREEN, coalesced="light-green", negative="super-light-green", not_found=GREY, client_error=GREY,
     miss=BLUE, bypass="light-blue", shielded=PURPLE, stale=YELLOW, budget_exhausted=PURPLE, circuit_open=PURPLE,
@@ -207,39 +207,39 @@ STATUSES = coloured(**{"2..": GREEN, "3..": BLUE, "4..": YELLOW, "499": GREY, "5
 
 HEALTH = [
     stat(
-        "aux-service", "Whether at least one pod of aux-service answers Prometheus. No targets at all count as DOWN.",
+        "aux-service", "UP if Prometheus reaches at least one pod of aux-service. A service without targets is DOWN.",
         [('max(up{job="aux-service", namespace=~"$namespace"})', "aux-service")],
         thresholds=steps((RED, None), (GREEN, 1)), color="background",
         defaults={"mappings": UP, "noValue": "DOWN"}, width=3,
     ),
     stat(
-        "main-api", "Whether at least one pod of main-api answers Prometheus. No targets at all count as DOWN.",
+        "main-api", "UP if Prometheus reaches at least one pod of main-api. A service without targets is DOWN.",
         [('max(up{job="main-api", namespace=~"$namespace"})', "main-api")],
         thresholds=steps((RED, None), (GREEN, 1)), color="background",
         defaults={"mappings": UP, "noValue": "DOWN"}, width=3,
     ),
     stat(
-        "Pods up", "Pods that answer Prometheus, by service.",
+        "Pods up", "Pods that Prometheus reaches, by service.",
         [(f"sum by (job) ({selected('up')})", "{{job}}")],
         thresholds=steps((RED, None), (GREEN, 1)), width=4,
     ),
     stat(
-        "Pods down", "Targets that do not answer Prometheus, by service. Anything but 0 deserves a look at the table below.",
+        "Pods down", "Targets that Prometheus does not reach, by service. The table below shows which pods they are.",
         [(f"sum by (job) (1 - {selected('up')})", "{{job}}")],
         thresholds=steps((GREEN, None), (RED, 1)), width=4,
     ),
     stat(
-        "Availability", "Share of scrapes that were answered over the time shown, all chosen pods together.",
+        "Availability", "Share of successful scrapes over the time shown, all chosen pods together.",
         [(f"avg by (job) (avg_over_time({selected('up')}[$__range]))", "{{job}}")],
         unit="percentunit", thresholds=NEEDS_MOST, defaults={"decimals": 2}, width=5,
     ),
     stat(
-        "Requests without a failure", "Share of requests not answered with 5xx over the time shown. The objective is 99.9 %.",
+        "Requests without a failure", "Share of requests without a 5xx response over the time shown. The objective is 99.9 %.",
         [(f"1 - ({ratio(rate('axum_http_requests_total', FAILED, '$__range'), rate('axum_http_requests_total', '', '$__range'), 'job')})", "{{job}}")],
         unit="percentunit", thresholds=NEEDS_MOST, defaults={"decimals": 2}, width=5,
     ),
     table(
-        "Service details", "Every target: which pod, in which namespace, behind which endpoint (the port's name), and whether it answers.",
+        "Service details", "Every target with its pod, namespace, endpoint (the port's name) and state.",
         [(selected("up"), "")],
         {"job": "service", "namespace": "namespace", "pod": "pod", "endpoint": "endpoint", "instance": "address", "Value": "state"},
         width=14,
@@ -256,28 +256,28 @@ HEALTH = [
         ],
     ),
     table(
-        "Versions", "What runs, and on how many pods. Two versions at once are normal only during a rollout.",
+        "Versions", "Running versions, and the number of their pods. Two versions at once are normal only during a rollout.",
         [(f"count by (job, version, revision) ({selected('build_info')})", "")],
         {"job": "service", "version": "version", "revision": "revision", "Value": "pods"}, width=10,
     ),
     graph(
-        "Availability over time", "Share of scrapes answered in the five minutes before each moment.",
+        "Availability over time", "Share of successful scrapes in the five minutes before each moment.",
         [(f"avg by (job) (avg_over_time({selected('up')}[5m]))", "{{job}}")],
         unit="percentunit", defaults={"max": 1}, width=12, thresholds=steps((RED, None), (GREEN, 0.99)),
     ),
     table(
-        "Pod-to-node map", "Where the pods run, as kube-state-metrics tells it. All replicas on one node go down with it.",
+        "Pod-to-node map", "The node of each pod, from kube-state-metrics. If all replicas run on one node, its failure stops the service.",
         [(f"max by (namespace, pod, node, host_ip, pod_ip) (kube_pod_info and on (namespace, pod) {selected('up')})", "")],
         {"namespace": "namespace", "pod": "pod", "node": "node", "host_ip": "node's address", "pod_ip": "pod's address"}, width=12,
         overrides=narrow(namespace=120, node=110) + narrow(**{"node's address": 140, "pod's address": 140}),
     ),
     graph(
-        "Scrape duration", "How long a pod takes to tell its metrics. It grows with the number of series, and when the pod is starved of CPU.",
+        "Scrape duration", "Time of one scrape. It grows with the number of series, and if the pod lacks CPU.",
         [(selected("scrape_duration_seconds"), "{{pod}}")],
         unit="s", width=12, thresholds=steps((GREEN, None), (RED, 10)),
     ),
     graph(
-        "Seconds since the last scrape", "Grows to the scrape interval (15 s) and falls back to 0. A line that climbs is a target that Prometheus lost.",
+        "Seconds since the last scrape", "A line grows to the scrape interval (15 s) and falls back to 0. A line that keeps growing is a target that Prometheus no longer scrapes.",
         [(f"time() - timestamp({selected('up')})", "{{pod}}")],
         unit="s", width=12, thresholds=steps((GREEN, None), (RED, 60)),
     ),
@@ -285,32 +285,32 @@ HEALTH = [
 
 RED_ROW = [
     graph(
-        "Requests by route", "Answers a second. `unmatched` is every path that no route has.",
+        "Requests by route", "Responses a second. `unmatched` covers every path without a route.",
         [(f"sum by (job, endpoint) ({rate('axum_http_requests_total')})", "{{job}} {{endpoint}}")],
         unit="reqps", stacked=True, width=12,
     ),
     graph(
-        "Errors by route", "Share of requests answered with 5xx.",
+        "Errors by route", "Share of requests with a 5xx response.",
         [(ratio(rate("axum_http_requests_total", FAILED), rate("axum_http_requests_total"), "job, endpoint"), "{{job}} {{endpoint}}")],
         unit="percentunit", thresholds=FAILING_ABOVE, width=12,
     ),
     graph(
-        "Latency by route, 99 %", "99 of 100 requests are answered within this time.",
+        "Latency by route, 99 %", "99 of 100 requests take at most this long.",
         [(quantile(0.99, "axum_http_requests_duration_seconds", "job, endpoint"), "{{job}} {{endpoint}}")],
         unit="s", thresholds=steps((GREEN, None), (RED, 1)), width=12,
     ),
     graph(
-        "Answers by status", "Answers a second. 499 is a client that left before its answer.",
+        "Responses by status", "Responses a second. 499 is a client that disconnected before the response.",
         [(f"sum by (job, status) ({rate('axum_http_requests_total')})", "{{job}} {{status}}")],
         unit="reqps", stacked=True, width=12, overrides=STATUSES,
     ),
     graph(
-        "Latency", "How long requests take, over all routes of a service.",
+        "Latency", "Time of requests, over all routes of a service.",
         [(quantile(q, "axum_http_requests_duration_seconds", "job"), f"{{{{job}}}} {name}") for q, name in [(0.5, "50 %"), (0.9, "90 %"), (0.99, "99 %")]],
         unit="s", width=12,
     ),
     graph(
-        "In flight, refused, abandoned", "Requests open now; a second: those refused because `MAX_IN_FLIGHT` were open, and those whose client left.",
+        "In flight, refused, abandoned", "Requests in progress; requests a second that `MAX_IN_FLIGHT` rejected; requests a second whose client disconnected.",
         [
             (f"sum by (job) ({selected('axum_http_requests_pending')})", "{{job}} in flight"),
             (f"sum by (job) ({rate('requests_shed_total')})", "{{job}} refused"),
@@ -330,34 +330,34 @@ PROCESS = [
         [(selected("process_resident_memory_bytes"), "{{pod}}")], unit="bytes", width=6,
     ),
     graph(
-        "Open files", "Mostly connections. The process can open no more than its limit.",
+        "Open files", "Open files of each pod, mostly connections. The kernel limits them.",
         [(selected("process_open_fds"), "{{pod}}")], width=6,
     ),
     graph(
-        "Time since the start", "A fall to 0 is a restart.",
+        "Time since the start", "Time since each process started. A fall to 0 is a restart.",
         [(f"time() - {selected('process_start_time_seconds')}", "{{pod}}")], unit="s", width=6,
     ),
 ]
 
 CACHE_ROW = [
     stat(
-        "Hit ratio", "Share of lookups over the time shown that were answered without a call of their own to the source: hits, stale answers, coalesced ones and remembered 404s.",
+        "Hit ratio", "Share of lookups over the time shown without a call of their own: hits, stale entries, coalesced loads and negative entries.",
         [(ratio(rate("cache_requests_total", HITS, "$__range"), rate("cache_requests_total", "", "$__range"), "job"), "{{job}}")],
         unit="percentunit", thresholds=steps((RED, None), (YELLOW, 0.5), (GREEN, 0.8)), width=6,
     ),
     stat(
-        "Calls saved", "Lookups over the time shown that asked nobody.",
+        "Calls saved", "Lookups over the time shown without a call of their own.",
         [(f"sum by (job) (increase({selected('cache_requests_total', HITS)}[$__range]))", "{{job}}")],
         unit="locale", width=6, defaults={"decimals": 0},
     ),
     stat(
-        "Calls to AWS", "Over the time shown; those that our own quota shield held back never left.",
+        "Calls to AWS", "Calls over the time shown. The quota limiter refuses `refused` ones before they leave the pod.",
         [(f"sum(increase({selected('aws_requests_total', CALLED)}[$__range]))", "made"),
-         (f"sum(increase({selected('aws_requests_total', SHIELDED)}[$__range]))", "held back")],
+         (f"sum(increase({selected('aws_requests_total', SHIELDED)}[$__range]))", "refused")],
         unit="locale", width=6, defaults={"decimals": 0},
     ),
     stat(
-        "Throttled by AWS", "Calls over the time shown that AWS refused for its quota. Others in the account use the same quota.",
+        "Throttled by AWS", "Calls over the time shown that AWS throttled. All callers in the account share the quota.",
         [(f"sum(increase({selected('aws_requests_total', THROTTLED)}[$__range]))", "throttled")],
         unit="locale", thresholds=steps((GREEN, None), (RED, 1)), width=6, defaults={"decimals": 0},
     ),
@@ -367,55 +367,55 @@ CACHE_ROW = [
         unit="reqps", stacked=True, width=12, overrides=OUTCOMES,
     ),
     graph(
-        "Hit ratio over time", "Share of lookups answered without a call of their own to the source.",
+        "Hit ratio over time", "Share of lookups without a call of their own.",
         [(ratio(rate("cache_requests_total", HITS), rate("cache_requests_total"), "job"), "{{job}}")],
         unit="percentunit", defaults={"max": 1}, width=12, thresholds=steps((RED, None), (GREEN, 0.5)),
     ),
     graph(
-        "Age of answers", "How old answers are, counted from the origin. More than TTL and stale-while-revalidate together (2 min by default) is a source that fails.",
+        "Age of answers", "Age of served entries since AWS sent the data. If it exceeds the sum of TTL and stale-while-revalidate (2 min by default), loads fail.",
         [(quantile(q, "cache_served_age_seconds", "job"), f"{{{{job}}}} {name}") for q, name in [(0.5, "50 %"), (0.99, "99 %")]],
         unit="s",
     ),
     graph(
-        "Stale answers", "Answers a second past their freshness. `stale` is refreshed in the background; `stale error` stands in for a source that fails.",
+        "Stale answers", "Stale entries served a second. A `stale` entry is refreshed in the background. A `stale error` entry is served because its load failed.",
         [(f"sum by (job) ({rate('cache_requests_total', STALE)})", "{{job}} stale"),
          (f"sum by (job) ({rate('cache_requests_total', STALE_ERROR)})", "{{job}} stale error")],
         unit="reqps",
     ),
     graph(
-        "Evictions", "Entries dropped a second: for want of room (`size`), too old for any use (`expired`), or no longer true (`invalidated`). Many for size ask for more `CACHE_MAX_BYTES`.",
+        "Evictions", "Evicted entries a second: the cache was full (`size`), or the entry was `expired` or `invalidated`. If many are evicted for size, raise `CACHE_MAX_BYTES`.",
         [(f"sum by (job, cause) ({rate('cache_evictions_total')})", "{{job}} {{cause}}")],
         unit="ops",
     ),
     graph(
-        "Entries", "Answers that each pod keeps.", [(selected("cache_entries"), "{{pod}}")], width=12,
+        "Entries", "Cache entries of each pod.", [(selected("cache_entries"), "{{pod}}")], width=12,
     ),
     graph(
-        "Bytes", "Memory that each pod's cache holds, bounded by `CACHE_MAX_BYTES`.", [(selected("cache_bytes"), "{{pod}}")], unit="bytes", width=12,
+        "Bytes", "Size of each pod's cache. `CACHE_MAX_BYTES` bounds it.", [(selected("cache_bytes"), "{{pod}}")], unit="bytes", width=12,
     ),
 ]
 
 AWS_ROW = [
     graph(
-        "Calls by operation", "Calls to AWS a second that left the pods.",
+        "Calls by operation", "Calls to AWS a second, without those that the quota limiter refused.",
         [(f"sum by (operation) ({rate('aws_requests_total', CALLED)})", "{{operation}}")], unit="reqps", stacked=True,
     ),
     graph(
-        "Calls by outcome", "Calls to AWS a second. `shielded` ones were held back by our own quota and never left.",
+        "Calls by outcome", "Calls to AWS a second. The quota limiter refuses `shielded` ones before they leave the pod.",
         [(f"sum by (outcome) ({rate('aws_requests_total')})", "{{outcome}}")], unit="reqps", stacked=True, overrides=OUTCOMES,
     ),
     graph(
-        "Latency of AWS, 99 %", "Time of one call, its retries included.",
+        "Latency of AWS, 99 %", "Time of one call with its retries.",
         [(quantile(0.99, "aws_request_duration_seconds", "operation"), "{{operation}}")], unit="s", thresholds=steps((GREEN, None), (RED, 1)),
     ),
     graph(
-        "Quota used", "Calls of all chosen pods against Parameter Store's default quota for the whole account and region: $reads_limit reads, $lists_limit lists a second.",
+        "Quota used", "Calls of all chosen pods as a share of Parameter Store's default quota for the account and region: $reads_limit reads and $lists_limit lists a second. By default three pods can use at most 75 %.",
         [(f"sum({rate('aws_requests_total', READ_CALLS)}) / $reads_limit", "reads"),
          (f"sum({rate('aws_requests_total', LIST_CALLS)}) / $lists_limit", "lists of parameters")],
-        unit="percentunit", width=12, thresholds=steps((GREEN, None), (YELLOW, 0.8), (RED, 1)), soft_max=1.1,
+        unit="percentunit", width=12, thresholds=steps((GREEN, None), (YELLOW, 0.6), (RED, 1)), soft_max=1.1,
     ),
     graph(
-        "Lookups against calls", "Lookups a second in aux-service's cache against the calls to AWS that they took.",
+        "Lookups against calls", "Lookups a second in the cache of aux-service, and the calls to AWS that they caused.",
         [(f"sum({rate('cache_requests_total', OF_AUX)})", "lookups"),
          (f"sum({rate('aws_requests_total', CALLED)})", "calls to AWS")],
         unit="reqps", width=12,
@@ -424,40 +424,41 @@ AWS_ROW = [
 
 GATEWAY_ROW = [
     Panel(
-        "Circuit", "The circuit to aux-service, pod by pod. Closed: requests flow. Open: they are refused at once, or answered from the cache. Half open: one is let through to see.",
-        [(f"max by (pod) (2 * {selected('circuit_breaker_state', OPEN)}) + max by (pod) ({selected('circuit_breaker_state', HALF_OPEN)})", "{{pod}}")],
-        kind="state-timeline", width=16,
+        "Circuit", "The circuit of each route to aux-service; the worst state of the chosen pods. Closed: calls flow. Open: calls are refused. Half open: one call at a time probes; a route without requests stays half open.",
+        [(f"max by (route) (2 * {selected('circuit_breaker_state', OPEN)} or {selected('circuit_breaker_state', HALF_OPEN)})", "{{route}}")],
+        kind="state-timeline", width=12,
         options={"mergeValues": True, "showValue": "auto", "alignValue": "left", "rowHeight": 0.8,
                  "legend": {"displayMode": "list", "placement": "bottom", "showLegend": False, "calcs": []}, "tooltip": {"mode": "single", "sort": "none"}},
         custom={"lineWidth": 0, "fillOpacity": 70}, defaults={"mappings": CIRCUIT, "color": {"mode": "thresholds"}},
         thresholds=steps((GREEN, None), (YELLOW, 1), (RED, 2)),
     ),
     graph(
-        "Transitions", "How often the circuit changed its state in the five minutes before each moment.",
-        [(f"sum by (from, to) (increase({selected('circuit_breaker_transitions_total')}[5m]))", "{{from}} → {{to}}")],
+        "Transitions", "Changes of the state of each route's circuit in the five minutes before each moment, all chosen pods together. Transitions that did not occur are hidden.",
+        [(f"sum by (route, from, to) (increase({selected('circuit_breaker_transitions_total')}[5m])) > 0", "{{route}}: {{from}} → {{to}}")],
+        width=12, defaults={"noValue": "No transitions"},
     ),
     graph(
-        "Attempts by outcome", "Attempts to ask aux-service a second, retries included. `circuit_open` ones were refused by the breaker and never left.",
+        "Attempts by outcome", "Attempts of calls to aux-service a second, retries included. The circuit breaker refuses `circuit_open` ones before they leave the pod.",
         [(f"sum by (outcome) ({rate('upstream_requests_total')})", "{{outcome}}")], unit="reqps", stacked=True, width=12, overrides=OUTCOMES,
     ),
     graph(
-        "Attempts by route", "Attempts to ask aux-service a second, retries included.",
+        "Attempts by route", "Attempts of calls to aux-service a second, retries included.",
         [(f"sum by (route) ({rate('upstream_requests_total')})", "{{route}}")], unit="reqps", stacked=True, width=12,
     ),
     graph(
-        "Latency of aux-service", "Time of one attempt, until the whole answer is there.",
+        "Latency of aux-service", "Time of one attempt, until the response is complete.",
         [(quantile(q, "upstream_request_duration_seconds", "job"), name) for q, name in [(0.5, "50 %"), (0.9, "90 %"), (0.99, "99 %")]], unit="s", width=12,
     ),
     graph(
-        "Latency of aux-service by route, 99 %", "Time of one attempt, until the whole answer is there.",
+        "Latency of aux-service by route, 99 %", "Time of one attempt, until the response is complete.",
         [(quantile(0.99, "upstream_request_duration_seconds", "route"), "{{route}}")], unit="s", thresholds=steps((GREEN, None), (RED, 1)), width=12,
     ),
     graph(
-        "Retries", "Retries a second by what they came to, and those that the budget forbade.",
+        "Retries", "Retries a second by outcome. `budget_exhausted` ones were not made, because the retry budget was used up.",
         [(f"sum by (outcome) ({rate('upstream_retries_total')})", "{{outcome}}")], unit="reqps", overrides=OUTCOMES,
     ),
     graph(
-        "Retry budget used", "Retries as a share of first attempts. The budget allows `RETRY_BUDGET` (0.2 by default) and a few a second besides, so a quiet service may exceed it.",
+        "Retry budget used", "Retries as a share of first attempts. The budget allows `RETRY_BUDGET` (0.2 by default) and three retries a second in addition, so a quiet service may exceed that share.",
         [(f"sum by (job) ({rate('upstream_retries_total', RETRIED)}) / (sum by (job) ({rate('upstream_requests_total')}) - sum by (job) ({rate('upstream_retries_total', RETRIED)}))", "{{job}}")],
         unit="percentunit", thresholds=steps((GREEN, None), (RED, 0.2)), soft_max=0.25,
     ),
@@ -473,10 +474,10 @@ GATEWAY_ROW = [
         [(selected("http_connections_open"), "{{pod}}")],
     ),
     graph(
-        "Refusals", "Requests a second that were turned away: by the open circuit, for want of room (`MAX_IN_FLIGHT`), or answered 503 for any reason.",
+        "Refusals", "Attempts a second that an open circuit refused, requests a second that `MAX_IN_FLIGHT` rejected, and 503 responses a second for any reason.",
         [(f"sum({rate('upstream_requests_total', CIRCUIT_OPEN)} or 0 * {selected('requests_shed_total')})", "circuit open"),
          (f"sum({rate('requests_shed_total')})", "overloaded"),
-         (f"sum({rate('axum_http_requests_total', UNAVAILABLE)} or 0 * {selected('requests_shed_total')})", "answered 503")],
+         (f"sum({rate('axum_http_requests_total', UNAVAILABLE)} or 0 * {selected('requests_shed_total')})", "503 responses")],
         unit="reqps",
     ),
 ]
@@ -571,7 +572,7 @@ def main() -> int:
                 path.write_text(text)
     stale += [path.name for path in folder.glob("*.json") if path.name not in wanted]
     if check and stale:
-        print(f"not what grafana/generate.py writes: {', '.join(stale)}; run it", file=sys.stderr)
+        print(f"error: {', '.join(stale)} differ from grafana/generate.py; run it", file=sys.stderr)
         return 1
     return 0
 

@@ -1,7 +1,7 @@
 """Runs every expression of every dashboard and rule against a real Prometheus.
 
-Prometheus scrapes both services, which have load and a bad day, with the labels that kube-prometheus-stack attaches.
-There is no Kubernetes here, so one thing is a stand-in: what kube-state-metrics would tell of pods and their limits.
+Prometheus scrapes both services under load and during faults, with the labels that kube-prometheus-stack attaches.
+This check has no Kubernetes, so a stand-in serves the metrics of kube-state-metrics about pods and their limits.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from dashboards import ROOT, Query, filled, queries, rules
 
 SERVICES = {"aux-service": "aux-service-7c9d5f6b8-x2x4v", "main-api": "main-api-5f4d8c7b9-k8s2p"}
 
-# What happens, and for how many seconds. The circuit opens within seconds of a cut, and closes within some more.
-DAY = [("calm", 14), ("slow", 8), ("throttled", 10), ("expired credentials", 8), ("calm", 6), ("cut", 12), ("calm", 14)]
+# Faults and their length in seconds. A circuit opens within seconds of a cut, and closes within seconds of its end.
+FAULTS = [("calm", 14), ("slow", 8), ("throttled", 10), ("expired credentials", 8), ("calm", 6), ("cut", 12), ("calm", 14)]
 
-# As Grafana would fill them in for a scrape each second.
+# The window that Grafana uses for a scrape each second.
 WINDOW = "10s"
 
 KUBE_STATE = """\
@@ -43,8 +43,8 @@ kube_pod_container_resource_limits{{namespace="{job}",pod="{pod}",container="{jo
 Series = dict[str, Any]
 Expectation = Callable[[float], bool]
 
-# What the day must have left behind: an expression that always tells 0 is no better than one that tells nothing.
-# By dashboard, panel and legend (or a part of it): what the highest value has to be like.
+# Expectations of the highest value by dashboard, panel and legend (or a part of it). An expression that is always 0 is as
+# useless as an empty one.
 EXPECTED: dict[tuple[str, str, str], Expectation] = {
     ("gateway-overview", "aux-service", ""): lambda top: top == 1,
     ("gateway-overview", "main-api", ""): lambda top: top == 1,
@@ -81,20 +81,20 @@ EXPECTED: dict[tuple[str, str, str], Expectation] = {
 
 
 class Services:
-    """Both services on their bad day: a program of the end-to-end tests."""
+    """Both services under load and faults, run by a program of the end-to-end tests."""
 
     def __init__(self, stack: ExitStack) -> None:
         binary = ROOT / "target/debug/bad_day"
-        # It ends with its input, which leaving the stack closes, and takes both services along.
+        # The end of its input ends the program and both services. Leaving the stack closes the input.
         self.process = stack.enter_context(subprocess.Popen([binary], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
         self.addresses: dict[str, str] = json.loads(self.line())
 
-    def weather(self, kind: str) -> None:
+    def cause(self, kind: str) -> None:
         assert self.process.stdin
         self.process.stdin.write(f"{kind}\n")
         self.process.stdin.flush()
-        if (told := self.line()) != kind:
-            raise RuntimeError(f"asked for {kind}, and got {told or 'the end'}")
+        if (line := self.line()) != kind:
+            raise RuntimeError(f"bad_day: expected the line {kind!r}, got {line!r}")
 
     def line(self) -> str:
         assert self.process.stdout
@@ -116,7 +116,7 @@ class KubeState(http.server.BaseHTTPRequestHandler):
 
 
 def honor_labels() -> bool:
-    """As the charts' ServiceMonitor has it: whether a label of ours wins over one that Prometheus attaches."""
+    """True if the charts' ServiceMonitor prefers a label of the services to one that Prometheus attaches."""
     template = (ROOT / "helm/common/templates/_servicemonitor.tpl").read_text()
     return "honorLabels: true" in template
 
@@ -160,7 +160,7 @@ class Prometheus:
             except OSError:
                 pass
             time.sleep(0.5)
-        raise RuntimeError(f"{what}: not within a minute")
+        raise RuntimeError(f"timeout of a minute: {what}")
 
     def get(self, path: str, **parameters: object) -> Any:
         url = f"{self.url}/{path}?{urllib.parse.urlencode(parameters)}"
@@ -174,7 +174,7 @@ class Prometheus:
         result: list[Series] = self.get("query", query=expression)["result"]
         return result
 
-    def over_the_day(self, expression: str) -> list[Series]:
+    def over_time(self, expression: str) -> list[Series]:
         result: list[Series] = self.get("query_range", query=expression, start=self.began, end=time.time(), step=1)["result"]
         return result
 
@@ -203,9 +203,9 @@ def run_queries(prometheus: Prometheus, table: list[str]) -> list[str]:
         where = f"{query.dashboard}: {query.panel}: {query.legend}"
         try:
             expression = filled(query.expression, given)
-            series = prometheus.instant(expression) if query.instant else prometheus.over_the_day(expression)
+            series = prometheus.instant(expression) if query.instant else prometheus.over_time(expression)
         except ValueError as error:
-            problems.append(f"{where}: Prometheus refuses it: {error}")
+            problems.append(f"{where}: Prometheus rejects the expression: {error}")
             continue
         numbers = values(series)
         table.append(f"{len(series):4} series, up to {max(numbers, default=math.nan):<12.6g} {where}")
@@ -213,13 +213,13 @@ def run_queries(prometheus: Prometheus, table: list[str]) -> list[str]:
         if not series:
             problems.append(f"{where}: empty: {expression}")
         elif not numbers:
-            problems.append(f"{where}: never a number: {expression}")
+            problems.append(f"{where}: every value is NaN: {expression}")
         elif math.isinf(max(numbers)):
             problems.append(f"{where}: infinite: {expression}")
         elif expected and not expected(max(numbers)):
-            problems.append(f"{where}: {max(numbers)} is not what this day must have brought: {expression}")
+            problems.append(f"{where}: the highest value {max(numbers)} is not as expected: {expression}")
         if "{{endpoint}}" in query.legend and "/param/{name}" not in {one["metric"].get("endpoint") for one in series}:
-            problems.append(f"{where}: its endpoints are no routes; does the ServiceMonitor honor labels?")
+            problems.append(f"{where}: the endpoints are not routes; does the ServiceMonitor honor labels?")
         if "{{" in query.legend:
             names = set(re.findall(r"{{(\w+)}}", query.legend))
             if any(names - one["metric"].keys() for one in series):
@@ -228,14 +228,14 @@ def run_queries(prometheus: Prometheus, table: list[str]) -> list[str]:
 
 
 def run_rules(prometheus: Prometheus, table: list[str]) -> list[str]:
-    """An alert is silent most of the time, so it is what its expression selects that must be there."""
+    """An alert is silent most of the time, so this checks that each of its selectors finds series."""
     problems = []
     for rule in rules():
         name = rule.get("alert") or rule["record"]
         try:
             count = len(prometheus.instant(rule["expr"]))
         except ValueError as error:
-            problems.append(f"{name}: Prometheus refuses it: {error}")
+            problems.append(f"{name}: Prometheus rejects the expression: {error}")
             continue
         if "record" in rule and not count:
             problems.append(f"{name}: empty")
@@ -244,7 +244,7 @@ def run_rules(prometheus: Prometheus, table: list[str]) -> list[str]:
             found = int(float(selected[0]["value"][1])) if selected else 0
             table.append(f"{found:4} series {name}: {selector}")
             if not found:
-                problems.append(f"{name}: it selects nothing: {selector}")
+                problems.append(f"{name}: the selector finds no series: {selector}")
     evaluated = [rule for group in prometheus.get("rules")["groups"] for rule in group["rules"]]
     problems += [f"{rule['name']}: {rule['lastError']}" for rule in evaluated if rule["health"] != "ok"]
     if len(evaluated) != len(rules()):
@@ -259,14 +259,14 @@ def main() -> int:
         threading.Thread(target=kube_state.serve_forever, daemon=True).start()
         services = Services(stack)
         prometheus = Prometheus(stack, services.addresses, f"127.0.0.1:{kube_state.server_port}", output)
-        for kind, seconds in DAY:
-            services.weather(kind)
+        for kind, seconds in FAULTS:
+            services.cause(kind)
             time.sleep(seconds)
         table: list[str] = []
         problems = run_queries(prometheus, table) + run_rules(prometheus, table)
         print(*table, sep="\n")
         if "--keep" in sys.argv:
-            print(f"Prometheus answers at {prometheus.url}; press Enter to end it")
+            print(f"Prometheus listens at {prometheus.url}; press Enter to end it")
             input()
     print(*problems, f"{len(table)} expressions ran, {len(problems)} problems", sep="\n")
     return bool(problems)

@@ -1,5 +1,5 @@
 // Checks dashboards against Grafana's own types, panel options included, and their expressions against PromQL's grammar.
-// Reads [{name, dashboard, expressions}] as JSON from standard input, prints what is wrong.
+// Reads [{name, dashboard, expressions}] as JSON from standard input, and prints the problems.
 import { createRequire } from "node:module";
 import { join } from "node:path";
 import { readFileSync, writeFileSync } from "node:fs";
@@ -23,7 +23,7 @@ for (const { name, expressions } of dashboards) {
   for (const expression of expressions) {
     parser.parse(expression).iterate({
       enter(node) {
-        if (node.type.isError) problems.push(`${name}: PromQL cannot read this at ${node.from}: ${expression}`);
+        if (node.type.isError) problems.push(`${name}: syntax error in PromQL at ${node.from}: ${expression}`);
       },
     });
   }
@@ -41,7 +41,7 @@ for (const { name, dashboard } of dashboards) {
   source.push(`export const d${source.length}: Plain<Dashboard> = ${JSON.stringify(dashboard)};`);
   for (const panel of dashboard.panels) {
     if (panel.type === "row") continue;
-    if (!OPTIONS[panel.type]) { problems.push(`${name}: no type is known for a panel of type ${panel.type}`); continue; }
+    if (!OPTIONS[panel.type]) { problems.push(`${name}: this check has no type for a panel of type ${panel.type}`); continue; }
     labels[source.length] = `${name}: ${panel.title}`;
     source.push(`export const p${source.length}: Partial<Plain<${panel.type.replace("-", "_")}>> = ${JSON.stringify(panel.options)};`);
   }
