@@ -16,31 +16,31 @@ test: ## everything in Rust, end to end on the real AWS wire included
 check: rust terraform charts gitops grafana pages workflows ## everything that is not run as Rust tests
 
 rust: ## the Rust code as text: format, lints, documentation, dependencies
-	@checks/rust.sh
+	@checks/run.sh rust
 
 terraform: ## the cloud resources: format, provider schema, policies, who may assume which role
-	@checks/terraform.sh
+	@checks/run.sh terraform
 
 charts: ## the Helm charts: lint, render, validate, snapshots
-	@checks/charts.sh
+	@checks/run.sh charts
 
 gitops: ## what Argo CD would install, and the commands of docs/install.md
-	@checks/gitops.sh
+	@checks/run.sh gitops
 
 grafana: ## dashboards and alerts, each expression against a real Prometheus that scrapes the real services
-	@checks/grafana.sh
+	@checks/run.sh grafana
 
 pages: ## the pages of both services in a real browser, and their API descriptions
-	@checks/pages.sh
+	@checks/run.sh pages
 
 workflows: ## the pipeline: its workflows linted and audited, the shell in them run
-	@checks/workflows.sh
+	@checks/run.sh workflows
 
 image: ## both images through the Dockerfile's stages, and how they run without any privilege
-	@checks/image.sh
+	@checks/run.sh image
 
 advisories: ## known vulnerabilities of what the services depend on; needs the internet
-	@checks/advisories.sh
+	@checks/run.sh advisories
 
 e2e-cluster: ## both images and charts in a kind or k3d cluster of their own
 	@scripts/e2e-cluster.sh
@@ -57,4 +57,4 @@ bench: ## both services side by side with nginx and Varnish, eleven minutes: mak
 	@bench/run.sh $(ARGS)
 
 microbench: ## what each part costs in instructions; since a revision: make microbench BASELINE=main
-	@checks/microbench.sh $(BASELINE)
+	@checks/run.sh microbench $(BASELINE)

@@ -5,7 +5,6 @@
 #   CLUSTER=k3d scripts/e2e-cluster.sh   says which
 #   KEEP=1 scripts/e2e-cluster.sh        leaves the cluster standing, and says how to reach it
 source "$(dirname "${BASH_SOURCE[0]}")/../checks/tools.sh"
-source "$root/checks/charts/helm.sh"
 cd "$root"
 
 need docker "https://docs.docker.com/engine/install/"
@@ -18,8 +17,8 @@ case $cluster in
     k3d) need k3d "https://k3d.io" ;;
     *) die "CLUSTER is $cluster; it has to be kind or k3d" ;;
 esac
-helm_binaries
-kubectl_binary
+install_helm
+install_kubectl
 
 aux=127.0.0.1:30001 main=127.0.0.1:30002
 for address in $aux $main; do

@@ -46,16 +46,17 @@ def kubernetes_problems(manifests: list[Manifest], version: str) -> list[str]:
 
 
 def custom_resource_problems(manifests: list[tuple[str, Manifest]]) -> list[str]:
-    """What the types of Prometheus' operator, the Gateway API and Traefik would not take."""
-    modules = Path(os.environ["CHART_NODE_MODULES"])
-    script = modules.parent / "custom-resources.mjs"
+    """Violations of the types of Prometheus' operator, the Gateway API, Traefik and Argo CD."""
+    # Node finds the packages beside the script.
+    folder = Path(os.environ["CUSTOM_RESOURCES"])
+    script = folder / "custom-resources.mjs"
     script.write_text((ROOT / "checks/charts/custom-resources.mjs").read_text())
     done = subprocess.run(
-        ["node", script, modules.parent / "custom-resources.mts"],
+        ["node", script, folder / "custom-resources.mts"],
         input=json.dumps([{"from": origin, "manifest": manifest} for origin, manifest in manifests]),
         capture_output=True, text=True, check=False,
     )
-    return (done.stderr.splitlines() or ["custom-resources.mjs failed and said nothing"]) if done.returncode else []
+    return (done.stderr.splitlines() or ["custom-resources.mjs failed without a message"]) if done.returncode else []
 
 
 def reference_problems(manifests: list[Manifest]) -> list[str]:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import monitoring
@@ -79,10 +77,7 @@ def types() -> Result:
             if manifest["apiVersion"].split("/")[0] in ("argoproj.io", "monitoring.coreos.com"):
                 found.setdefault(json.dumps(manifest, sort_keys=True), (str(scenario), manifest))
     resources = [*found.values(), *(("helm/monitoring/values.yaml", spec) for spec in monitoring.specs())]
-    given = json.dumps([{"from": origin, "manifest": manifest} for origin, manifest in resources])
-    done = subprocess.run(["node", Path(__file__).parent / "types.mjs"], input=given, capture_output=True, text=True, check=False)
-    problems = (done.stdout + done.stderr).splitlines() or ["types.mjs failed and said nothing"]
-    return f"{len(resources)} custom resources against their types", problems if done.returncode else []
+    return f"{len(resources)} custom resources against their types", validation.custom_resource_problems(resources)
 
 
 def kubernetes() -> Result:
