@@ -161,38 +161,37 @@ def needed_secrets() -> set[tuple[str, str, str]]:
 
 def install_page() -> Result:
     run = page.run()
-    problems = [*run.problems, *page.links()]
+    secrets = run.secrets()
+    problems = [*run.problems, *page.patches(), *page.links()]
     for namespace, name, key in sorted(needed_secrets()):
-        if (namespace, name) not in run.secrets:
+        if (namespace, name) not in secrets:
             problems.append(f"docs/install.md does not make the Secret {name} in {namespace}")
-        elif key and key not in run.secrets[namespace, name]:
+        elif key and key not in secrets[namespace, name]:
             problems.append(f"docs/install.md makes the Secret {name} in {namespace} without the key {key}")
-    repositories = [secret for secret in run.secrets if secret[0] == "argocd"]
     problems += [
-        f"docs/install.md: Argo CD does not see the Secret {name}, which has no label argocd.argoproj.io/secret-type"
-        for namespace, name in repositories
-        if run.labels.get((namespace, name), {}).get("argocd.argoproj.io/secret-type") != "repository"
+        f"docs/install.md: Argo CD ignores the Secret {name}, which has no label argocd.argoproj.io/secret-type"
+        for namespace, name in secrets
+        if namespace == "argocd" and not page.has_label(name, "argocd.argoproj.io/secret-type=repository")
     ]
-    roots = [m["metadata"]["name"] for m in run.applied if m["kind"] == "Application"]
+    roots = [m["metadata"]["name"] for m in run.objects if m["kind"] == "Application"]
     if roots != ["cached-gateway"]:
         problems.append(f"docs/install.md applies the applications {roots}")
     shown = {named(a) for a in applications(SCENARIOS[0])}
     if page.listed_applications() != shown:
         problems.append(f"docs/install.md shows the applications {sorted(page.listed_applications())}, there are {sorted(shown)}")
     pinned = {s["chart"]: s["targetRevision"] for a in applications(SCENARIOS[0]) for s in sources(a) if is_remote(s)}
-    if run.versions != pinned:
-        problems.append(f"docs/install.md installs {run.versions}, Argo CD {pinned}")
-    problems += node_port_problems(run.node_ports)
-    return f"docs/install.md: {len(page.blocks())} blocks of commands run, {len(run.secrets)} Secrets", problems
+    if page.versions() != pinned:
+        problems.append(f"docs/install.md installs {page.versions()}, Argo CD {pinned}")
+    problems += node_port_problems()
+    return f"docs/install.md: {len(page.blocks())} blocks of commands run, {len(secrets)} Secrets", problems
 
 
-def node_port_problems(of_page: list[tuple[str, int]]) -> list[str]:
-    ports = [*of_page, *monitoring.node_ports()]
+def node_port_problems() -> list[str]:
+    ports = [*page.node_ports(), *monitoring.node_ports()]
     for manifest in everything(SCENARIOS[0]):
         if manifest["kind"] == "Service":
             ports += [(manifest["metadata"]["name"], p["nodePort"]) for p in manifest["spec"]["ports"] if "nodePort" in p]
-    table = page.PAGE.read_text()
-    problems = [f"{name}: no row of docs/install.md's table says {port}" for name, port in ports if f"| {port} |" not in table]
+    problems = [f"{name}: no row of docs/install.md's table has {port}" for name, port in ports if f"| {port} |" not in page.TEXT]
     if len({port for _, port in ports}) != len(ports):
         problems.append(f"two Services want one NodePort: {sorted(ports)}")
     return problems
