@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Counts the sentences in Rust comments that open with a relative or interrogative clause, and fails above 2 in 100.
+"""Counts the sentences in comments of Rust that open with a relative or interrogative clause, and fails above 2 in 100.
 
 docs/style.md has the rule: the subject comes first. usage: checks/sentences.py [FILE or FOLDER …]
 """

@@ -96,7 +96,7 @@ def _merge(shared: list[Entry], own: list[Entry], where: str = "") -> Iterator[E
 
 
 def _above(entry: Entry) -> list[str]:
-    """The lines up to the last blank one: they belong to the file, and not to the key."""
+    """The lines above the key's own comment, up to the last blank line."""
     return entry.comment[: len(entry.comment) - len(_comment(entry))]
 
 

@@ -14,11 +14,11 @@ import kubernetes_validate
 from kubernetes_validate import utils
 from rendering import ROOT, Manifest
 
-# The library reads its schemas, megabytes of them, anew for every manifest.
+# Without a cache the library reads megabytes of schemas for every manifest.
 utils.schema_contents = functools.cache(utils.schema_contents)
 utils.all_versions = functools.cache(utils.all_versions)
 
-# Groups whose types are not Kubernetes' own. Any other group that no schema knows is a failure.
+# Groups of custom resources. Any other group without a schema is an error.
 CUSTOM_GROUPS = ("monitoring.coreos.com", "gateway.networking.k8s.io", "traefik.io")
 
 
@@ -40,7 +40,7 @@ def _kubernetes_problem(manifest: str, version: str) -> str | None:
 
 
 def kubernetes_problems(manifests: list[Manifest], version: str) -> list[str]:
-    """What Kubernetes of this version would not take, unknown fields and unknown kinds included."""
+    """Violations of this Kubernetes version's types, unknown fields and unknown kinds included."""
     texts = (json.dumps(manifest, sort_keys=True) for manifest in manifests if not is_custom(manifest))
     return [problem for text in texts if (problem := _kubernetes_problem(text, version))]
 
@@ -60,7 +60,7 @@ def custom_resource_problems(manifests: list[tuple[str, Manifest]]) -> list[str]
 
 
 def reference_problems(manifests: list[Manifest]) -> list[str]:
-    """What each manifest is right about on its own, and wrong about together with the others."""
+    """References between manifests that do not match."""
     return [*_selectors(manifests), *_ports(manifests), *_volumes(manifests), *_duplicate_names(manifests)]
 
 
@@ -132,7 +132,7 @@ def _volumes(manifests: list[Manifest]) -> Iterator[str]:
 
 
 def _duplicate_names(manifests: list[Manifest]) -> Iterator[str]:
-    """A variable or a manifest that is there twice: the last would win, or the server would refuse it."""
+    """Variables and manifests that exist twice: the last would apply, or the server would reject it."""
     keys = [(m["apiVersion"], m["kind"], m["metadata"].get("namespace"), m["metadata"]["name"]) for m in manifests]
     yield from (f"{kind} {name}: rendered twice" for _, kind, _, name in {k for k in keys if keys.count(k) > 1})
     for name, _, pod in _pods(manifests):

@@ -1,4 +1,4 @@
-"""Checks what Argo CD would install, without a cluster. With --download, the charts from elsewhere too."""
+"""Checks Argo CD's applications without a cluster. With --download it also fetches and renders charts from chart repositories."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def named(application: Manifest) -> str:
 
 
 def everything(scenario: Scenario, download: bool = False) -> list[Manifest]:
-    """What all applications install; charts from elsewhere answer for themselves unless they are asked for."""
+    """The manifests of all applications; `download` includes charts from chart repositories."""
     return [m for application in applications(scenario)[1:] for m in installed(scenario, application, download=download)]
 
 
 def rendered() -> Result:
-    """The applications under both majors of Helm, and every source of theirs that is in this repository."""
+    """The applications under both majors of Helm, and all of their sources in this repository."""
     problems = links_outside()
     count = 0
     for scenario in SCENARIOS:
@@ -58,7 +58,7 @@ def rendered() -> Result:
 
 
 def downloaded() -> Result:
-    """The charts from elsewhere."""
+    """The charts from chart repositories."""
     problems = []
     remote = {s["chart"]: (a, s) for a in applications(SCENARIOS[0]) for s in sources(a) if is_remote(s)}
     for chart, (application, source) in remote.items():
@@ -70,7 +70,7 @@ def downloaded() -> Result:
 
 
 def types() -> Result:
-    """Applications, projects, and what Prometheus' operator reads."""
+    """Applications, projects, and the objects of Prometheus' operator."""
     found: dict[str, tuple[str, Manifest]] = {}
     for scenario in SCENARIOS:
         for manifest in [*bootstrap(scenario), *brought(scenario), *everything(scenario, DOWNLOAD)]:
@@ -81,7 +81,7 @@ def types() -> Result:
 
 
 def kubernetes() -> Result:
-    """What is installed, against Kubernetes' own types and against each other."""
+    """Manifests against Kubernetes' own types and against each other."""
     problems, count = [], 0
     for scenario in SCENARIOS:
         for application in applications(scenario)[1:]:
@@ -106,7 +106,7 @@ def within_projects() -> Result:
 
 
 def autoscaled() -> Result:
-    """Replicas that an autoscaler sets are ignored, and no others."""
+    """Argo CD ignores replicas that an autoscaler sets, and no others."""
     problems = []
     for scenario in SCENARIOS:
         for application in applications(scenario)[1:]:
@@ -131,7 +131,7 @@ def discovery() -> Result:
 
 
 def _pod_secrets(spec: dict[str, Any]) -> list[tuple[str, str]]:
-    """The Secrets that a pod cannot start without, each with a key, or "" for the Secret itself."""
+    """The Secrets that a pod needs to start, each with a key, or "" for the Secret itself."""
     found = [(secret["name"], "") for secret in spec.get("imagePullSecrets", [])]
     for container in spec["containers"] + spec.get("initContainers", []):
         references = [variable.get("valueFrom", {}).get("secretKeyRef") for variable in container.get("env", [])]
@@ -143,7 +143,7 @@ def _pod_secrets(spec: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def needed_secrets() -> set[tuple[str, str, str]]:
-    """Namespace, name and key; without those that the CronJob of helm/ecr-credentials makes itself."""
+    """Namespace, name and key of all needed Secrets, without those that the CronJob of helm/ecr-credentials makes."""
     needed = {("monitoring", name, key) for name, key in monitoring.secrets()}
     made = set()
     for scenario in SCENARIOS:
@@ -193,7 +193,7 @@ def node_port_problems() -> list[str]:
             ports += [(manifest["metadata"]["name"], p["nodePort"]) for p in manifest["spec"]["ports"] if "nodePort" in p]
     problems = [f"{name}: no row of docs/install.md's table has {port}" for name, port in ports if f"| {port} |" not in page.TEXT]
     if len({port for _, port in ports}) != len(ports):
-        problems.append(f"two Services want one NodePort: {sorted(ports)}")
+        problems.append(f"two Services have the same NodePort: {sorted(ports)}")
     return problems
 
 
@@ -211,7 +211,7 @@ def tree() -> None:
             namespace = application["spec"]["destination"]["namespace"]
             print(f"  wave {wave:>2}  {named(application)} -> {namespace}: {where}\n           {counted}")
     if not DOWNLOAD:
-        print("\nnot rendered: charts from elsewhere; checks/gitops.sh --download fetches them and renders them too")
+        print("\nnot rendered: charts from chart repositories; checks/run.sh gitops --download fetches and renders them")
 
 
 def main() -> int:
@@ -233,7 +233,7 @@ def main() -> int:
             print(f"     and {len(problems) - 10} more", file=sys.stderr)
         failed += bool(problems)
         if problems and check in (rendered, downloaded):
-            break  # Everything further down would fail for the same reason.
+            break  # The later checks would fail for the same reason.
     if not failed:
         tree()
     return 1 if failed else 0
@@ -241,6 +241,6 @@ def main() -> int:
 
 if __name__ == "__main__":
     if sys.argv[1:] not in ([], ["--download"]):
-        sys.exit(f"unknown argument: {' '.join(sys.argv[1:])}; there is only --download")
+        sys.exit(f"unknown argument: {' '.join(sys.argv[1:])}; the only one is --download")
     os.environ.pop("KUBECONFIG", None)
     sys.exit(main())

@@ -1,4 +1,4 @@
-"""Dashboards and rules as data: what there is to check, and to run."""
+"""Dashboards and rules as data, for the checks."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ def rules() -> list[dict[str, Any]]:
 
 
 def filled(expression: str, values: dict[str, str]) -> str:
-    """The expression as Grafana would send it."""
+    """The expression as Grafana sends it."""
     return re.sub(r"\$(__\w+|\w+)", lambda match: values[match.group(1)], expression)
 
 
-# What Grafana fills in where the reader only needs something well-formed.
+# Values for variables, for checks that need only a well-formed expression.
 SAMPLE = {"job": ".*", "namespace": ".*", "pod": ".*", "reads_limit": "40", "lists_limit": "3", "__rate_interval": "1m", "__range": "1h"}

@@ -1,4 +1,4 @@
-"""Checks dashboards, rules and their kustomization as files: nothing is started."""
+"""Checks dashboards, rules and their kustomization as files, without a server."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def typed() -> Iterator[str]:
 
 
 def readable() -> Iterator[str]:
-    """What a reader needs, and what a copy from another Grafana would bring along."""
+    """Links, titles, units and variables of every dashboard, and no leftovers of another Grafana."""
     if not DASHBOARDS:
         yield "there are no dashboards"
     for name, dashboard in DASHBOARDS.items():
@@ -66,7 +66,7 @@ def readable() -> Iterator[str]:
 
 
 def told() -> Iterator[str]:
-    """Each alert has its words, its entry in the runbook, and a test of its silence and of its sound."""
+    """Each alert has annotations, an entry in the runbook, and a test that it fires and one that it does not."""
     runbook = (ROOT / "docs/runbook.md").read_text()
     entries = set(re.findall(r"^## (\w+)$", runbook, re.MULTILINE))
     tests = yaml.safe_load((ROOT / "grafana/rules.test.yaml").read_text())["tests"]
@@ -91,7 +91,7 @@ def told() -> Iterator[str]:
         yield f"docs/runbook.md and the alerts disagree about {name}"
     for link in re.findall(r"\]\(#(\w+)\)", runbook):
         if link not in {entry.lower() for entry in entries}:
-            yield f"docs/runbook.md: it links to #{link}, which is not there"
+            yield f"docs/runbook.md: it links to #{link}, which does not exist"
 
 
 def tested() -> Iterator[str]:
@@ -106,7 +106,7 @@ def tested() -> Iterator[str]:
 
 
 def applied() -> Iterator[str]:
-    """What `kubectl apply -k grafana/` would send."""
+    """The objects of `kubectl apply -k grafana/`."""
     done = subprocess.run(["kubectl", "kustomize", ROOT / "grafana"], capture_output=True, text=True)
     if done.returncode:
         yield f"kubectl kustomize: {done.stderr}"
@@ -117,14 +117,14 @@ def applied() -> Iterator[str]:
         labels = item["metadata"].get("labels", {})
         if item["kind"] == "ConfigMap":
             if labels.get("grafana_dashboard") != "1":
-                yield f"{item['metadata']['name']}: Grafana's sidecar looks for the label grafana_dashboard"
+                yield f"{item['metadata']['name']}: the label grafana_dashboard, by which Grafana's sidecar selects, is missing"
             carried |= {key.removesuffix(".json"): json.loads(text) for key, text in item["data"].items()}
         elif item["kind"] == "PrometheusRule" and labels.get("release") != "prometheus":
             yield "the PrometheusRule has no label release: prometheus"
     if carried != DASHBOARDS:
-        yield "the kustomization does not carry every dashboard as it is"
+        yield "the kustomization does not contain every dashboard unchanged"
     if sorted(item["kind"] for item in objects) != ["ConfigMap"] * len(DASHBOARDS) + ["PrometheusRule"]:
-        yield f"the kustomization makes {[item['kind'] for item in objects]}"
+        yield f"the kustomization contains {[item['kind'] for item in objects]}"
 
 
 def main() -> int:

@@ -1,7 +1,7 @@
 """Runs every expression of every dashboard and rule against a real Prometheus.
 
-Prometheus scrapes both services, which have load and a bad day, with the labels that kube-prometheus-stack attaches.
-There is no Kubernetes here, so one thing is a stand-in: what kube-state-metrics would tell of pods and their limits.
+Prometheus scrapes both services under load and faults, with the labels that kube-prometheus-stack attaches.
+Without Kubernetes, a stand-in serves the metrics of kube-state-metrics on pods and their limits.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import http.server
 import json
 import math
+import os
 import re
 import socket
 import subprocess
@@ -29,10 +30,10 @@ from dashboards import ROOT, Query, filled, queries, rules
 
 SERVICES = {"aux-service": "aux-service-7c9d5f6b8-x2x4v", "main-api": "main-api-5f4d8c7b9-k8s2p"}
 
-# What happens, and for how many seconds. The circuit opens within seconds of a cut, and closes within some more.
+# The faults and their duration in seconds. The circuit opens within seconds of a cut, and closes within seconds after it.
 DAY = [("calm", 14), ("slow", 8), ("throttled", 10), ("expired credentials", 8), ("calm", 6), ("cut", 12), ("calm", 14)]
 
-# As Grafana would fill them in for a scrape each second.
+# Grafana's value of $__rate_interval for a scrape each second.
 WINDOW = "10s"
 
 KUBE_STATE = """\
@@ -43,8 +44,8 @@ kube_pod_container_resource_limits{{namespace="{job}",pod="{pod}",container="{jo
 Series = dict[str, Any]
 Expectation = Callable[[float], bool]
 
-# What the day must have left behind: an expression that always tells 0 is no better than one that tells nothing.
-# By dashboard, panel and legend (or a part of it): what the highest value has to be like.
+# The condition on the highest value of an expression, by dashboard, panel and legend (or a part of it). The faults have to be
+# visible, because an expression that is always 0 shows as little as an empty one.
 EXPECTED: dict[tuple[str, str, str], Expectation] = {
     ("gateway-overview", "aux-service", ""): lambda top: top == 1,
     ("gateway-overview", "main-api", ""): lambda top: top == 1,
@@ -81,11 +82,11 @@ EXPECTED: dict[tuple[str, str, str], Expectation] = {
 
 
 class Services:
-    """Both services on their bad day: a program of the end-to-end tests."""
+    """Both services with faults: the program bad_day of the end-to-end tests."""
 
     def __init__(self, stack: ExitStack) -> None:
-        binary = ROOT / "target/debug/bad_day"
-        # It ends with its input, which leaving the stack closes, and takes both services along.
+        binary = Path(os.environ["PROGRAMS"]) / "bad_day"
+        # The end of its input, when the stack closes, ends the program and both services.
         self.process = stack.enter_context(subprocess.Popen([binary], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
         self.addresses: dict[str, str] = json.loads(self.line())
 
@@ -94,7 +95,7 @@ class Services:
         self.process.stdin.write(f"{kind}\n")
         self.process.stdin.flush()
         if (told := self.line()) != kind:
-            raise RuntimeError(f"asked for {kind}, and got {told or 'the end'}")
+            raise RuntimeError(f"bad_day reported {told or 'its end'} instead of {kind}")
 
     def line(self) -> str:
         assert self.process.stdout
@@ -116,7 +117,7 @@ class KubeState(http.server.BaseHTTPRequestHandler):
 
 
 def honor_labels() -> bool:
-    """As the charts' ServiceMonitor has it: whether a label of ours wins over one that Prometheus attaches."""
+    """The ServiceMonitor's honorLabels: a service's own label takes precedence over Prometheus'."""
     template = (ROOT / "helm/common/templates/_servicemonitor.tpl").read_text()
     return "honorLabels: true" in template
 
@@ -205,7 +206,7 @@ def run_queries(prometheus: Prometheus, table: list[str]) -> list[str]:
             expression = filled(query.expression, given)
             series = prometheus.instant(expression) if query.instant else prometheus.over_the_day(expression)
         except ValueError as error:
-            problems.append(f"{where}: Prometheus refuses it: {error}")
+            problems.append(f"{where}: Prometheus rejects it: {error}")
             continue
         numbers = values(series)
         table.append(f"{len(series):4} series, up to {max(numbers, default=math.nan):<12.6g} {where}")
@@ -217,9 +218,9 @@ def run_queries(prometheus: Prometheus, table: list[str]) -> list[str]:
         elif math.isinf(max(numbers)):
             problems.append(f"{where}: infinite: {expression}")
         elif expected and not expected(max(numbers)):
-            problems.append(f"{where}: {max(numbers)} is not what this day must have brought: {expression}")
+            problems.append(f"{where}: {max(numbers)} does not show the faults: {expression}")
         if "{{endpoint}}" in query.legend and "/param/{name}" not in {one["metric"].get("endpoint") for one in series}:
-            problems.append(f"{where}: its endpoints are no routes; does the ServiceMonitor honor labels?")
+            problems.append(f"{where}: its endpoints are no routes; honorLabels may be missing in the ServiceMonitor")
         if "{{" in query.legend:
             names = set(re.findall(r"{{(\w+)}}", query.legend))
             if any(names - one["metric"].keys() for one in series):
@@ -228,14 +229,14 @@ def run_queries(prometheus: Prometheus, table: list[str]) -> list[str]:
 
 
 def run_rules(prometheus: Prometheus, table: list[str]) -> list[str]:
-    """An alert is silent most of the time, so it is what its expression selects that must be there."""
+    """Rules whose selectors match no series. An alert itself rarely fires, so its result may be empty."""
     problems = []
     for rule in rules():
         name = rule.get("alert") or rule["record"]
         try:
             count = len(prometheus.instant(rule["expr"]))
         except ValueError as error:
-            problems.append(f"{name}: Prometheus refuses it: {error}")
+            problems.append(f"{name}: Prometheus rejects it: {error}")
             continue
         if "record" in rule and not count:
             problems.append(f"{name}: empty")
@@ -244,7 +245,7 @@ def run_rules(prometheus: Prometheus, table: list[str]) -> list[str]:
             found = int(float(selected[0]["value"][1])) if selected else 0
             table.append(f"{found:4} series {name}: {selector}")
             if not found:
-                problems.append(f"{name}: it selects nothing: {selector}")
+                problems.append(f"{name}: it selects no series: {selector}")
     evaluated = [rule for group in prometheus.get("rules")["groups"] for rule in group["rules"]]
     problems += [f"{rule['name']}: {rule['lastError']}" for rule in evaluated if rule["health"] != "ok"]
     if len(evaluated) != len(rules()):
@@ -266,7 +267,7 @@ def main() -> int:
         problems = run_queries(prometheus, table) + run_rules(prometheus, table)
         print(*table, sep="\n")
         if "--keep" in sys.argv:
-            print(f"Prometheus answers at {prometheus.url}; press Enter to end it")
+            print(f"Prometheus listens at {prometheus.url}; press Enter to end it")
             input()
     print(*problems, f"{len(table)} expressions ran, {len(problems)} problems", sep="\n")
     return bool(problems)

@@ -1,5 +1,5 @@
 // Checks dashboards against Grafana's own types, panel options included, and their expressions against PromQL's grammar.
-// Reads [{name, dashboard, expressions}] as JSON from standard input, prints what is wrong.
+// It reads [{name, dashboard, expressions}] as JSON from standard input and prints the problems.
 import { createRequire } from "node:module";
 import { join } from "node:path";
 import { readFileSync, writeFileSync } from "node:fs";

@@ -1,4 +1,4 @@
-// A description of an API: well-formed, its examples true to its schemas, and the answers true to both.
+// Checks an API description: it is well-formed, its examples match its schemas, and the responses match the description.
 import assert from "node:assert/strict";
 import { createRequire } from "node:module";
 import path from "node:path";
@@ -55,7 +55,7 @@ export async function describesItself(url) {
   return { api, routes: ids.size, examples };
 }
 
-// main-api sends the problems of aux-service on, so it has to describe them as aux-service does.
+// main-api forwards the problems of aux-service, so its description has to contain them unchanged.
 export function agree(main, aux) {
   for (const [route, { get }] of Object.entries(aux.paths)) {
     if (!get.tags.includes("API")) continue;

@@ -1,4 +1,4 @@
-"""The one check that a branch rule requires: it passes when every job has succeeded, and never otherwise."""
+"""The check that a branch rule requires: it passes only when every job has succeeded."""
 
 from __future__ import annotations
 
