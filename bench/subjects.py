@@ -136,7 +136,7 @@ def nginx_return(stage: Stage, address: str, folder: Path) -> list[str]:
 
 
 def nginx(site: str, stage: Stage, address: str, folder: Path, **values: str) -> list[str]:
-    # As root, nginx would start its worker as a user without access to this folder.
+    # nginx of root would start its worker as a user without access to this folder.
     user = "user root;" if os.geteuid() == 0 else ""
     # These settings are Debian's, and common elsewhere.
     values = {"TRANSFER": "sendfile on; tcp_nopush on;", "LISTEN": address, "SOURCE": stage.source.address} | values

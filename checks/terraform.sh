@@ -29,7 +29,7 @@ for folder in "$copy" "$copy/state"; do
 done
 
 say "unused declarations"
-# Terraform itself finds undeclared names, and nothing finds unused ones.
+# Terraform itself finds undeclared names, but not unused ones.
 for folder in terraform terraform/state terraform/modules/*; do
     for name in $(sed -nE 's/^variable "(\w+)".*/var.\1/p; s/^data "(\w+)" "(\w+)".*/data.\1.\2/p' "$folder"/*.tf); do
         grep -qwF "$name" "$folder"/*.tf || die "$folder: $name is never used"

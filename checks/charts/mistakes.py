@@ -15,7 +15,7 @@ def mistakes() -> list[dict[str, Any]]:
 
 
 def message(mistake: dict[str, Any], helm_name: str) -> str | None:
-    """Helm's message for these values; None if Helm accepts them."""
+    """Helm's message for these values, or None if Helm accepts them."""
     arguments = ["--kube-version", mistake.get("kubernetes", KUBERNETES[-1])]
     for setting in mistake["set"]:
         arguments += ["--set", setting]
@@ -38,5 +38,5 @@ def problems(mistake: dict[str, Any]) -> list[str]:
         for named in mistake["named"]:
             # One alternative is enough, because the two majors of Helm word a schema's errors differently.
             if not any(alternative in said for alternative in named.split("|")):
-                found.append(f"{label}: the message does not name {named!r}: {said}")
+                found.append(f"{label}: the message does not contain {named!r}: {said}")
     return found

@@ -49,7 +49,7 @@ def rendered() -> Result:
                         continue
                     first, second = (installed(scenario, application, h) for h in HELMS)
                     if not first:
-                        problems.append(f"{where}: {source['path']} renders nothing")
+                        problems.append(f"{where}: {source['path']} renders no manifest")
                     if first != second:
                         problems.append(f"{where}: Helm 3 and Helm 4 differ")
                 except Unresolved as unresolved:

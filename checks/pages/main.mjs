@@ -18,7 +18,7 @@ const main = await start("main-api", { AUX_URL: aux.url, RETRY_MAX_ATTEMPTS: "1"
 const ofAux = await describesItself(aux.url);
 const ofMain = await describesItself(main.url);
 agree(ofMain.api, ofAux.api);
-done(`descriptions: ${ofAux.routes} and ${ofMain.routes} routes, ${ofAux.examples + ofMain.examples} examples, each true to its schema, as are the answers`);
+done(`descriptions: ${ofAux.routes} and ${ofMain.routes} routes, ${ofAux.examples + ofMain.examples} examples, each matches its schema, and so do the responses`);
 
 const browser = await chromium.launch({
   executablePath: "/usr/bin/chromium",
