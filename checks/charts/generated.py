@@ -78,7 +78,7 @@ def _merge(shared: list[Entry], own: list[Entry], where: str = "") -> Iterator[E
     by_key = {entry.key: entry for entry in own}
     new = [entry for entry in own if entry.key not in {other.key for other in shared}]
     if new and not any(entry.key == "{own}" for entry in shared):
-        raise ValueError(f"values.shared.yaml has no {{own}} in {where or 'its first level'}, where {new[0].key} belongs")
+        raise SystemExit(f"error: values.shared.yaml has no {{own}} in {where or 'its first level'}, where {new[0].key} belongs")
     for entry in shared:
         if entry.key == "{own}":
             yield from new
@@ -91,7 +91,7 @@ def _merge(shared: list[Entry], own: list[Entry], where: str = "") -> Iterator[E
             list(_merge(entry.children, chosen.children if chosen is not entry else [], f"{where}{entry.key}.")),
         )
         if merged.line.endswith(":") and not merged.children:
-            raise ValueError(f"{where}{entry.key}: neither values.shared.yaml nor values.own.yaml has a value")
+            raise SystemExit(f"error: {where}{entry.key}: neither values.shared.yaml nor values.own.yaml has a value")
         yield merged
 
 
