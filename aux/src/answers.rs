@@ -8,11 +8,13 @@ use cache::{
     Settings, http::Freshness,
 };
 use serde::Serialize;
-use shared::{
+use service::{
     config::Switch,
-    problem::Problem,
-    telemetry::RequestContext,
-    wire::{Buckets, Parameters, Value, Values, Versioned},
+    contract::{
+        problem::Problem,
+        wire::{Buckets, Parameters, Value, Values, Versioned},
+    },
+    observe::context::RequestContext,
 };
 use tokio::time::Instant;
 

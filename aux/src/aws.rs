@@ -34,7 +34,7 @@ use aws_smithy_runtime_api::client::{
     retries::classifiers::{RetryClassifierPriority, RetryReason},
 };
 use cache::Priority;
-use shared::{problem::Cause, trace::Span};
+use service::{contract::problem::Cause, observe::trace::Span};
 use tokio::time::{Instant, timeout};
 use tower::{Service, service_fn, timeout::Timeout};
 use zeroize::Zeroizing;
@@ -159,7 +159,7 @@ impl Aws {
             .load()
             .await;
         if sdk.region().is_none_or(|region| region.as_ref().trim().is_empty()) {
-            shared::config::refuse::<Config>(
+            service::config::exit_with_usage_error::<Config>(
                 "no AWS region is set; set AWS_REGION, for example to eu-west-2, or say --backend embedded",
             );
         }
@@ -334,7 +334,7 @@ impl Calls {
         let elapsed = started.elapsed().as_secs_f64();
 
         let (name, outcome) = (operation.name(), outcome(&result));
-        span.tell("outcome", outcome);
+        span.set_attribute("outcome", outcome);
         metrics::counter!(REQUESTS, "operation" => name, "outcome" => outcome).increment(1);
         metrics::histogram!(DURATION, "operation" => name, "outcome" => outcome).record(elapsed);
         if outcome == "throttled" {

@@ -4,7 +4,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{ArgAction, Parser, ValueEnum};
-use shared::config::{Checked, Common, ascending, duration, positive_duration};
+use service::config::{Common, Validate, duration, ensure_increasing, positive_duration};
 
 use crate::name::Prefixes;
 
@@ -94,15 +94,15 @@ pub enum Backend {
     Embedded,
 }
 
-impl Checked for Config {
+impl Validate for Config {
     fn check(&self) -> Result<(), String> {
         self.common.check(self.listen_addr)?;
-        ascending(&[
+        ensure_increasing(&[
             ("--aws-attempt-timeout", self.aws_attempt_timeout),
             ("--aws-operation-timeout", self.aws_operation_timeout),
             ("--request-timeout", self.request_timeout),
         ])?;
-        ascending(&[
+        ensure_increasing(&[
             ("--aws-operation-timeout", self.aws_operation_timeout),
             ("--aws-list-timeout", self.aws_list_timeout),
         ])?;

@@ -60,7 +60,9 @@ impl Embedded {
                 .and_then(|text| Self::parse(&text))
                 .with_context(|| format!("--embedded-file {} cannot be used", path.display())),
         };
-        read().unwrap_or_else(|error| shared::config::refuse::<Config>(format!("{error:#}")))
+        read().unwrap_or_else(|error| {
+            service::config::exit_with_usage_error::<Config>(format!("{error:#}"))
+        })
     }
 
     /// Parses and validates the content. SSM must be able to store each name, and no name may occur

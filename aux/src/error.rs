@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use shared::problem::{Cause, Problem};
+use service::contract::problem::{Cause, Problem};
 
 use crate::name::Malformed;
 

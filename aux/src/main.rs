@@ -1,7 +1,7 @@
 //! The composition root: builds every part of the service and connects them.
 
 use aux_service::{config::Config, inventory, routes};
-use shared::{config, metrics::Exporter, server, telemetry, trace};
+use service::{config, observe, server};
 
 fn main() -> anyhow::Result<()> {
     server::block_on(run())
@@ -9,11 +9,11 @@ fn main() -> anyhow::Result<()> {
 
 async fn run() -> anyhow::Result<()> {
     let config: Config = config::load();
-    telemetry::init(config.common.log_format)
-        .unwrap_or_else(|reason| config::refuse::<Config>(reason));
+    observe::log::init(config.common.log_format)
+        .unwrap_or_else(|reason| config::exit_with_usage_error::<Config>(reason));
     let collector = config.common.otel_exporter_otlp_endpoint.as_ref();
-    trace::init("aux-service", &config.aux_version, collector)?;
-    let exporter = Exporter::install("aux-service", &config.aux_version)?;
+    observe::trace::init("aux-service", &config.aux_version, collector)?;
+    let exporter = observe::metrics::Exporter::install("aux-service", &config.aux_version)?;
     let inventory = inventory::connect(&config).await;
     let app = routes::app(&config, inventory, &exporter);
     server::run(&config.common, config.listen_addr, app, exporter).await

@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use serde::Serialize;
 use serde_json::{Value as Json, json};
-use shared::{
-    docs::Docs,
+use service::contract::{
+    openapi::Docs,
     problem::{Cause, Problem},
     routes::RouteId,
     status,

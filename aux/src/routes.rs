@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use axum::{Json, routing::get};
-use shared::{
-    docs,
-    metrics::Exporter,
-    problem::Problem,
-    routes::{RouteId, Routes},
+use service::{
+    contract::{
+        openapi::handlers,
+        problem::Problem,
+        routes::{RouteId, Routes},
+        status::Reporter,
+    },
+    observe::metrics::Exporter,
     server::{App, CachedRoutes, LoadFuture, PublicApi, Query, StackConfig, stack},
-    status::Reporter,
 };
 use tokio::time::Instant;
 
@@ -45,12 +47,13 @@ pub fn app(
         let answers = answers.clone();
         move || answers.sync()
     });
-    let reporter = Reporter::new("aux-service", &config.aux_version, &config.common, exporter);
+    let reporter =
+        Reporter::new("aux-service", &config.aux_version, config.common.cache_bytes(), exporter);
     let status = {
         let (reporter, inventory) = (Arc::new(reporter), Arc::clone(&inventory));
         get(async move || Json(Status::of(&reporter, inventory.health(), inventory.quota())))
     };
-    let (document, page) = docs::handlers(&openapi::document(&config.aux_version));
+    let (document, page) = handlers(&openapi::document(&config.aux_version));
     let others = ROUTES.router(|route| match route {
         RouteId::Status => status.clone(),
         RouteId::OpenApi => document.clone(),

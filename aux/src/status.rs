@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde_json::Value;
-use shared::status::{self, Reporter};
+use service::contract::status::{self, Reporter};
 use utoipa::ToSchema;
 
 /// The status of aux-service.
@@ -28,8 +28,8 @@ pub struct Aws {
 
 impl Status {
     pub fn of(reporter: &Reporter, dependencies: Value, quota: Value) -> Self {
-        let (common, figures) = reporter.report(dependencies);
-        let requests = figures.by_two("aws_requests_total", "operation", "outcome");
+        let (common, samples) = reporter.report(dependencies);
+        let requests = samples.sum_by_two("aws_requests_total", "operation", "outcome");
         Self { common, aws: Aws { requests, quota } }
     }
 }

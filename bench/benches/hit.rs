@@ -8,13 +8,13 @@ use axum::{body::Body, response::Response};
 use cache::{Cache, Mode, Served};
 use divan::{AllocProfiler, Bencher, black_box};
 use http::{HeaderMap, header};
-use shared::metrics::Exporter;
+use service::observe::metrics::Exporter;
 use tokio::{runtime::Runtime, time::Instant};
 
 #[path = "counts/filled.rs"]
 mod filled;
 
-use filled::{NoSuchThing, filled, keys};
+use filled::{NotFound, filled, keys};
 
 #[global_allocator]
 static ALLOCATIONS: AllocProfiler = AllocProfiler::system();
@@ -24,7 +24,7 @@ const BODY: usize = 1024;
 
 struct Bench {
     runtime: Runtime,
-    cache: Cache<NoSuchThing>,
+    cache: Cache<NotFound>,
     keys: Vec<String>,
     plain: HeaderMap,
     conditional: HeaderMap,
@@ -64,7 +64,7 @@ fn any_of_10_000_keys(bencher: Bencher) {
 
 #[divan::bench(sample_size = 1000)]
 fn through_get(bencher: Bencher) {
-    let load = |_| async { Err(NoSuchThing) };
+    let load = |_| async { Err(NotFound) };
     bencher.bench(|| {
         BENCH.runtime.block_on(BENCH.cache.get(black_box(&BENCH.keys[0]), Mode::Normal, load)).ok()
     });

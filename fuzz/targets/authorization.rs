@@ -5,11 +5,11 @@ use std::{io::Write, str::FromStr, sync::LazyLock};
 
 use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
 use libfuzzer_sys::fuzz_target;
-use shared::auth::{Accepted, TokenFile};
+use service::auth::{TokenVerifier, TokenFile};
 
 const TOKEN: &str = "a-token-of-the-file";
 
-static ACCEPTED: LazyLock<Accepted> = LazyLock::new(|| {
+static ACCEPTED: LazyLock<TokenVerifier> = LazyLock::new(|| {
     let path = std::env::temp_dir().join(format!("fuzz-authorization-{}", std::process::id()));
     std::fs::File::create(&path)
         .and_then(|mut file| file.write_all(TOKEN.as_bytes()))
@@ -19,7 +19,7 @@ static ACCEPTED: LazyLock<Accepted> = LazyLock::new(|| {
     // A task of this runtime watches the file. The runtime never runs it.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
     let _entered = Box::leak(Box::new(runtime.expect("it needs nothing"))).enter();
-    Accepted::follow(&file)
+    TokenVerifier::watch(&file)
 });
 
 fuzz_target!(|input: (Vec<u8>, Option<Vec<u8>>)| {

@@ -3,7 +3,7 @@
 
 use http::Uri;
 use libfuzzer_sys::fuzz_target;
-use shared::routes::{RouteId, Routes};
+use service::contract::routes::{RouteId, Routes};
 
 const ROUTES: Routes =
     Routes(&[RouteId::Param, RouteId::Values, RouteId::Params, RouteId::Buckets, RouteId::Page]);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue};
 use libfuzzer_sys::fuzz_target;
-use shared::server::{Deadline, EXPECTED_TIMEOUT};
+use service::server::{Deadline, EXPECTED_TIMEOUT};
 use tokio::time::Instant;
 
 fuzz_target!(|input: (Vec<u8>, u32)| {

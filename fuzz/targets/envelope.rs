@@ -4,7 +4,7 @@
 use libfuzzer_sys::fuzz_target;
 use main_api::upstream::envelope::transform_of;
 use serde_json::Value;
-use shared::routes::RouteId;
+use service::contract::routes::RouteId;
 
 const ROUTES: [(RouteId, &str); 5] = [
     (RouteId::Buckets, "buckets"),
@@ -18,13 +18,13 @@ const ROUTES: [(RouteId, &str); 5] = [
 fuzz_target!(|input: (u8, &[u8])| {
     let (choice, upstream) = input;
     let (route, member) = ROUTES[usize::from(choice) % ROUTES.len()];
-    let Some(ours) = transform_of(route)(upstream, "a version") else { return };
-    let ours: Value = serde_json::from_slice(&ours).expect("our body is JSON");
+    let Some(downstream) = transform_of(route)(upstream, "a version") else { return };
+    let downstream: Value = serde_json::from_slice(&downstream).expect("our body is JSON");
     let upstream: Value = serde_json::from_slice(upstream).expect("a valid body is JSON");
-    assert!(ours.is_object());
-    assert_eq!(ours[member], upstream[member]);
+    assert!(downstream.is_object());
+    assert_eq!(downstream[member], upstream[member]);
     if route != RouteId::Status {
-        assert_eq!(ours["main_version"], "a version");
-        assert_eq!(ours["aux_version"], upstream["version"]);
+        assert_eq!(downstream["main_version"], "a version");
+        assert_eq!(downstream["aux_version"], upstream["version"]);
     }
 });

@@ -3,7 +3,7 @@
 
 use http::{HeaderMap, HeaderValue, header};
 use libfuzzer_sys::fuzz_target;
-use shared::problem::Problem;
+use service::contract::problem::Problem;
 
 fuzz_target!(|input: (&[u8], &[u8])| {
     let (retry_after, body) = input;
@@ -13,8 +13,8 @@ fuzz_target!(|input: (&[u8], &[u8])| {
         headers.insert(header::RETRY_AFTER, value);
     }
     let problem = problem.with_headers(&headers);
-    let told = serde_json::to_vec(&problem).expect("strings and numbers");
-    let again: Problem = serde_json::from_slice(&told).expect("what we wrote");
+    let body = serde_json::to_vec(&problem).expect("strings and numbers");
+    let again: Problem = serde_json::from_slice(&body).expect("what we wrote");
     assert_eq!((again.status(), &again.code), (problem.status(), &problem.code));
     // The resulting response has a valid status.
     assert!((100..1000).contains(&problem.status().as_u16()));

@@ -3,7 +3,7 @@
 
 use http::{HeaderMap, HeaderValue};
 use libfuzzer_sys::fuzz_target;
-use shared::telemetry::{REQUEST_ID, RequestContext, TRACEPARENT, TRACESTATE};
+use service::observe::context::{REQUEST_ID, RequestContext, TRACEPARENT, TRACESTATE};
 
 fuzz_target!(|input: [Vec<u8>; 3]| {
     let mut received = HeaderMap::new();

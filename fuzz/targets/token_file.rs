@@ -5,7 +5,7 @@
 use std::{fs, path::PathBuf, str::FromStr, sync::LazyLock};
 
 use libfuzzer_sys::fuzz_target;
-use shared::auth::{Token, TokenFile};
+use service::auth::{TokenSource, TokenFile};
 
 static FILE: LazyLock<PathBuf> =
     LazyLock::new(|| std::env::temp_dir().join(format!("fuzz-token-file-{}", std::process::id())));
@@ -22,7 +22,7 @@ fuzz_target!(|content: &[u8]| {
     match read {
         Ok(file) => {
             let _entered = RUNTIME.enter();
-            let header = Token::follow(&file).header();
+            let header = TokenSource::watch(&file).header();
             let first = lines().find(said).expect("a token is a line");
             assert_eq!(header.as_bytes(), [b"Bearer ", first].concat());
             assert!(header.is_sensitive());

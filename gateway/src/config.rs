@@ -4,9 +4,9 @@
 use std::{net::SocketAddr, time::Duration};
 
 use clap::{Parser, value_parser};
-use shared::{
+use service::{
     auth::TokenFile,
-    config::{Checked, Common, ascending, plain_http, positive_duration},
+    config::{Common, Validate, ensure_increasing, plain_http, positive_duration},
 };
 use url::Url;
 
@@ -78,14 +78,14 @@ pub struct Config {
     pub common: Common,
 }
 
-impl Checked for Config {
+impl Validate for Config {
     fn check(&self) -> Result<(), String> {
         self.common.check(self.listen_addr)?;
-        ascending(&[
+        ensure_increasing(&[
             ("--attempt-timeout", self.attempt_timeout),
             ("--request-timeout", self.request_timeout),
         ])?;
-        ascending(&[
+        ensure_increasing(&[
             ("--retry-backoff", self.retry_backoff),
             ("--request-timeout", self.request_timeout),
         ])?;

@@ -1,10 +1,10 @@
 //! The errors of main-api, and the problem that the client gets for each.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::http::StatusCode;
 use cache::{CacheableError, Disposition};
-use shared::problem::{Cause, Problem};
+use service::contract::problem::{Cause, Problem};
 
 use crate::upstream::{breaker::Refused, failure::Failure};
 
@@ -19,9 +19,17 @@ pub enum Error {
     UpstreamUnavailable(#[source] Cause),
     #[error("aux-service did not respond in time")]
     UpstreamTimeout,
+    #[error("the response of aux-service is too large")]
+    AnswerTooLarge,
+    /// Something between the services demands a wait.
+    #[error("a proxy before aux-service demands a wait")]
+    UpstreamBusy { retry_after: Option<Duration> },
     #[error(transparent)]
     CircuitOpen(#[from] Refused),
 }
+
+/// The `Retry-After` of a response whose sender demands a wait and names none.
+const DEFAULT_WAIT: Duration = Duration::from_secs(1);
 
 impl Error {
     /// The body of the response.
@@ -43,11 +51,20 @@ impl Error {
                 "The service behind this one did not respond in time.",
             )
             .retryable(),
+            Self::AnswerTooLarge => Problem::new(
+                StatusCode::BAD_GATEWAY,
+                "answer-too-large",
+                "The response is too large",
+                "The response is larger than this service passes on. Request a path further down, or single parameters.",
+            ),
+            Self::UpstreamBusy { retry_after } => {
+                Problem::overloaded().retry_after(retry_after.unwrap_or(DEFAULT_WAIT))
+            }
             Self::CircuitOpen(Refused { retry_after }) => Problem::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "circuit-open",
                 "aux-service is failing",
-                "The service behind this one keeps failing, so no call is made for a moment.",
+                "The service behind this one keeps failing on this route, so no call is made for a moment.",
             )
             .retry_after(*retry_after),
         }
@@ -59,6 +76,8 @@ impl From<Failure> for Error {
         match failure {
             Failure::Refused { retry_after } => Self::CircuitOpen(Refused { retry_after }),
             Failure::TimedOut(_) => Self::UpstreamTimeout,
+            Failure::TooLarge => Self::AnswerTooLarge,
+            Failure::Busy { retry_after, .. } => Self::UpstreamBusy { retry_after },
             Failure::Problem(problem) => Self::Problem(problem),
             Failure::Unreachable(_) | Failure::Reset(_) | Failure::InvalidResponse { .. } => {
                 Self::UpstreamUnavailable(Arc::new(failure))
@@ -83,7 +102,9 @@ impl CacheableError for Error {
                     None => Disposition::Definitive,
                 }
             }
+            Self::AnswerTooLarge => Disposition::Definitive,
             Self::Problem(_)
+            | Self::UpstreamBusy { .. }
             | Self::UpstreamUnavailable(_)
             | Self::UpstreamTimeout
             | Self::CircuitOpen(_) => Disposition::Transient,

@@ -1,7 +1,7 @@
 //! The composition root: builds every part of the service and connects them.
 
-use main_api::{config::Config, routes, upstream::Upstream};
-use shared::{config, metrics::Exporter, server, telemetry, trace};
+use main_api::{api, config::Config, upstream::Upstream};
+use service::{config, observe, server};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -12,12 +12,12 @@ fn main() -> anyhow::Result<()> {
 
 async fn run() -> anyhow::Result<()> {
     let config: Config = config::load();
-    telemetry::init(config.common.log_format)
-        .unwrap_or_else(|reason| config::refuse::<Config>(reason));
+    observe::log::init(config.common.log_format)
+        .unwrap_or_else(|reason| config::exit_with_usage_error::<Config>(reason));
     let collector = config.common.otel_exporter_otlp_endpoint.as_ref();
-    trace::init("main-api", &config.main_version, collector)?;
-    let exporter = Exporter::install("main-api", &config.main_version)?;
+    observe::trace::init("main-api", &config.main_version, collector)?;
+    let exporter = observe::metrics::Exporter::install("main-api", &config.main_version)?;
     let upstream = Upstream::new(&config)?;
-    let app = routes::app(&config, upstream, &exporter);
+    let app = api::app(&config, upstream, &exporter);
     server::run(&config.common, config.listen_addr, app, exporter).await
 }

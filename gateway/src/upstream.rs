@@ -1,7 +1,7 @@
 //! The client of aux-service. From the outside in: the deadline, the cache, then the stack that
 //! [`Upstream::new`] composes.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use cache::{
@@ -13,22 +13,20 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::Request;
 use reqwest_middleware::{ClientBuilder, ClientWithMiddleware, Error as ClientError};
 use serde_json::Value as JsonValue;
-use shared::{
-    auth::Token,
+use service::{
+    auth::TokenSource,
     config::Switch,
-    metrics::REVISION,
-    problem::Problem,
-    routes::RouteId,
+    contract::{problem::Problem, routes::RouteId},
+    observe::{context::RequestContext, metrics::REVISION},
     server::{Deadline, Query},
-    telemetry::RequestContext,
 };
 use tokio::time::Instant;
 use url::Url;
 
 use self::{
     attempt::Attempt,
-    breaker::Breaker,
     call::{CALLED_ROUTES, Call},
+    circuits::Circuits,
     connections::Connections,
     envelope::transform_of,
     failure::Failure,
@@ -40,6 +38,7 @@ use crate::{config::Config, error::Error};
 mod retry;
 pub mod budget;
 mod attempt;
+mod circuits;
 pub mod breaker;
 mod window;
 mod connections;
@@ -62,14 +61,14 @@ const USUAL_PATH: usize = 128;
 
 const NO_CACHE: HeaderValue = HeaderValue::from_static("no-cache");
 
-/// The client of aux-service. Cloning it shares the connections, the circuit and the cache.
+/// The client of aux-service. Cloning it shares the connections, the circuits and the cache.
 #[derive(Clone)]
 pub struct Upstream(Arc<Inner>);
 
 struct Inner {
     client: ClientWithMiddleware,
     base: Url,
-    breaker: Breaker,
+    circuits: Circuits,
     cache: Cache<Error>,
     /// Version and revision of this process. Another build may write the same response differently.
     build: String,
@@ -95,7 +94,7 @@ impl Upstream {
     ///
     /// reqwest cannot build a client.
     pub fn new(config: &Config) -> anyhow::Result<Self> {
-        let breaker = Breaker::new(breaker::Settings {
+        let circuits = Circuits::new(&breaker::Settings {
             consecutive_failures: config.breaker_consecutive_failures,
             failure_rate: config.breaker_failure_rate,
             window: config.breaker_window,
@@ -112,10 +111,10 @@ impl Upstream {
         let connections = Connections::new()?;
         let wrapped = connections.any_client();
         let attempt = Attempt {
-            breaker: breaker.clone(),
+            circuits: circuits.clone(),
             timeout: config.attempt_timeout,
             connections,
-            token: config.aux_token_file.as_ref().map(Token::follow),
+            token: config.aux_token_file.as_ref().map(TokenSource::watch),
             version: config.main_version.clone(),
             ok_metrics: OkMetrics::new(),
         };
@@ -136,7 +135,7 @@ impl Upstream {
         Ok(Self(Arc::new(Inner {
             client,
             base: config.aux_url.clone(),
-            breaker,
+            circuits,
             cache,
             build: format!("{} {REVISION}", config.main_version),
             load_timeout: caching.then_some(config.request_timeout),
@@ -259,16 +258,28 @@ impl Upstream {
 
     /// The dependencies that `/readyz` reports.
     pub fn health(&self) -> JsonValue {
+        let circuits = &self.0.circuits;
         serde_json::json!({
-            "aux-service": if self.0.breaker.is_degraded() { "degraded" } else { "ok" },
-            "circuit_breaker": self.0.breaker.state().as_str(),
+            "aux-service": if circuits.is_degraded() { "degraded" } else { "ok" },
+            "circuit_breaker": self.circuit(),
+            "circuits": self.circuits(),
         })
+    }
+
+    /// The state of the circuit that is furthest from closed.
+    pub fn circuit(&self) -> &'static str {
+        self.0.circuits.worst_state().as_str()
+    }
+
+    /// The state of each route's circuit, by the route's path.
+    pub fn circuits(&self) -> BTreeMap<&'static str, &'static str> {
+        self.0.circuits.states().map(|(route, state)| (route, state.as_str())).collect()
     }
 
     /// Updates the metrics that time alone changes. Call it before each scrape, and every few
     /// seconds.
     pub fn refresh_metrics(&self) {
-        self.0.breaker.publish();
+        self.0.circuits.publish();
         self.0.cache.sync();
     }
 

@@ -25,11 +25,11 @@ async fn every_page_of_the_buckets_is_read() {
     let reply = stack.main.get("/buckets").await.ok();
     assert_eq!(reply["buckets"], json!(["a-one", "b-two", "c-three"]));
 
-    let asked = stack.aws.proxy.requests("ListBuckets");
-    assert!(asked[0].target.contains("max-buckets="), "S3 pages only those who ask for pages");
-    assert!(asked[1].target.contains("continuation-token=next%2F%2B%3Dpage"), "{:?}", asked[1]);
-    assert!(asked[2].target.contains("continuation-token=third"), "{:?}", asked[2]);
-    assert_eq!(asked.len(), 3);
+    let calls = stack.aws.proxy.requests("ListBuckets");
+    assert!(calls[0].target.contains("max-buckets="), "S3 sends pages only with max-buckets");
+    assert!(calls[1].target.contains("continuation-token=next%2F%2B%3Dpage"), "{:?}", calls[1]);
+    assert!(calls[2].target.contains("continuation-token=third"), "{:?}", calls[2]);
+    assert_eq!(calls.len(), 3);
 }
 
 fn page(names: &[&str], token: Option<&str>) -> Answer {

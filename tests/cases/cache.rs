@@ -31,12 +31,12 @@ async fn start(settings: &[(&str, &str)]) -> (Aws, Service) {
 
 /// Sends all requests at the same time, and returns the responses in the order of the paths.
 async fn at_once(aux: &Service, paths: Vec<String>) -> Vec<Reply> {
-    let mut asked = JoinSet::new();
+    let mut requests = JoinSet::new();
     for (index, path) in paths.into_iter().enumerate() {
         let url = format!("{}{path}", aux.url);
-        asked.spawn(async move { (index, http::get(&url).await) });
+        requests.spawn(async move { (index, http::get(&url).await) });
     }
-    let mut replies = asked.join_all().await;
+    let mut replies = requests.join_all().await;
     replies.sort_by_key(|(index, _)| *index);
     replies.into_iter().map(|(_, reply)| reply).collect()
 }
@@ -81,12 +81,12 @@ async fn a_throttled_ssm_and_a_throttled_s3_are_stood_in_for() {
         let fresh = aux.get(path).await.ok();
         aws.proxy.fail(call, refusal);
         grow_old().await;
-        let asked = aws.proxy.calls(call);
+        let calls = aws.proxy.calls(call);
         let stale = aux.get(path).await;
         assert_eq!(stale.ok(), fresh, "{path}");
-        assert_eq!(aws.proxy.calls(call), asked + 1, "{path}: throttling is not retried");
-        let told = stale.header("cache-status").unwrap();
-        assert!(told.starts_with("aux-service; fwd=stale; ttl=-"), "{path}: {told}");
+        assert_eq!(aws.proxy.calls(call), calls + 1, "{path}: throttling is not retried");
+        let status = stale.header("cache-status").unwrap();
+        assert!(status.starts_with("aux-service; fwd=stale; ttl=-"), "{path}: {status}");
     }
 }
 
@@ -105,12 +105,12 @@ async fn an_aws_that_is_gone_is_stood_in_for() {
 }
 
 #[tokio::test]
-async fn what_aws_says_of_a_parameter_outweighs_an_old_answer() {
+async fn a_definitive_error_of_aws_replaces_a_stale_entry() {
     let (aws, aux) = start(&SOON_OLD).await;
     aws.put("/app/key", "hush").await;
-    let (denied, gone) = (refusals::ssm_denied(), refusals::ssm(400, "ParameterNotFound", ""));
+    let (denied, missing) = (refusals::ssm_denied(), refusals::ssm(400, "ParameterNotFound", ""));
     for (refusal, status, code) in
-        [(denied, 403, "aws-access-denied"), (gone, 404, "parameter-not-found")]
+        [(denied, 403, "aws-access-denied"), (missing, 404, "parameter-not-found")]
     {
         aws.proxy.heal();
         while aux.get("/param/app/key").await.status != 200 {
@@ -121,13 +121,13 @@ async fn what_aws_says_of_a_parameter_outweighs_an_old_answer() {
         aux.get("/param/app/key").await.problem(status, code);
         aws.proxy.fail_all(Fault::Reset);
         let later = aux.get("/param/app/key").await;
-        assert_ne!(later.status, 200, "the old answer is gone for good");
+        assert_ne!(later.status, 200, "the stale entry is removed");
         if status == 403 {
             continue;
         }
         later.problem(404, "parameter-not-found");
-        let kept = later.header("cache-control").unwrap();
-        assert!(kept.starts_with("max-age="), "{kept}");
+        let cache_control = later.header("cache-control").unwrap();
+        assert!(cache_control.starts_with("max-age="), "{cache_control}");
         return;
     }
 }
@@ -142,7 +142,7 @@ async fn made_up_names_are_asked_for_once() {
 }
 
 #[tokio::test]
-async fn a_list_that_breaks_on_its_second_page_is_not_kept() {
+async fn a_list_that_fails_on_its_second_page_is_not_cached() {
     let (aws, aux) = start(&SOON_OLD).await;
     for number in 0..60 {
         aws.put(&format!("/app/{number}"), "hush").await;
@@ -185,7 +185,7 @@ async fn misses_on_different_names_go_to_aws_together() {
 }
 
 #[tokio::test]
-async fn names_that_are_denied_together_are_asked_for_one_by_one() {
+async fn a_denied_batch_is_repeated_name_by_name() {
     let (aws, aux) = start(&[]).await;
     let paths: Vec<_> = (0..12).map(|number| format!("/param/app/{number}")).collect();
     for number in 0..12 {
@@ -225,13 +225,13 @@ async fn a_client_that_has_the_answer_gets_304() {
 }
 
 #[tokio::test]
-async fn a_secret_is_kept_by_nobody_on_its_way() {
+async fn no_cache_on_the_path_may_store_a_secret() {
     let (aws, aux) = start(&[("ALLOW_SECURE_STRINGS", "true")]).await;
     aws.put_typed("/app/secret", "SecureString", "hush").await;
     for path in ["/param/app/secret", "/values/app"] {
         let reply = aux.get(path).await;
         reply.ok();
         assert_eq!(reply.header("cache-control"), Some("no-store"), "{path}");
-        assert_eq!(reply.header("etag"), None, "{path}: equal tags would tell equal secrets");
+        assert_eq!(reply.header("etag"), None, "{path}: equal tags would show equal secrets");
     }
 }

@@ -179,7 +179,7 @@ async fn help_names_every_variable() {
         assert_eq!(output.status.code(), Some(0));
         let help = String::from_utf8_lossy(&output.stdout).into_owned();
         for variable in common.iter().chain(own) {
-            assert!(help.contains(variable), "{binary} --help does not tell of {variable}");
+            assert!(help.contains(variable), "{binary} --help does not mention {variable}");
         }
     }
 }

@@ -50,7 +50,7 @@ async fn an_aws_that_hangs_is_given_up() {
 }
 
 #[tokio::test]
-async fn one_attempt_that_hangs_is_not_told_at_all() {
+async fn one_attempt_that_hangs_is_invisible_to_the_client() {
     let stack = Stack::with(|aux| aux.with("AWS_ATTEMPT_TIMEOUT", "1s"), |main| main).await;
     stack.aws.put("/app/key", "hush").await;
     each_route(async |path, operation| {
@@ -132,14 +132,14 @@ async fn a_caller_shortens_the_deadline() {
         let (reply, took) = timed(service, "/buckets", &[(DEADLINE, "200")]).await;
         assert_eq!(reply.status, 504, "{reply:?}");
         // aux-service times out at the same moment, so the problem may come from either service.
-        let told = reply.json()["code"].clone();
-        assert!(told == code || told == "aws-timeout", "{reply:?}");
+        let received = reply.json()["code"].clone();
+        assert!(received == code || received == "aws-timeout", "{reply:?}");
         assert!(took < Duration::from_millis(200) + SLACK, "{}: {took:?}", service.name);
     }
 }
 
 #[tokio::test]
-async fn main_api_tells_aux_service_how_long_it_will_wait() {
+async fn main_api_sends_its_remaining_time_to_aux_service() {
     let stack = Stack::with(
         |aux| aux,
         |main| main.with("ATTEMPT_TIMEOUT", "4s").with("REQUEST_TIMEOUT", "5s"),
@@ -148,15 +148,15 @@ async fn main_api_tells_aux_service_how_long_it_will_wait() {
     stack.main.get("/buckets").await.ok();
     stack.main.send(Method::GET, "/buckets", &[(DEADLINE, "700")]).await.ok();
     stack.main.send(Method::GET, "/buckets", &[(DEADLINE, "soon")]).await.ok();
-    let told: Vec<u64> = stack
+    let budgets: Vec<u64> = stack
         .between
         .requests("/buckets")
         .iter()
         .map(|request| request.header(DEADLINE).unwrap().parse().unwrap())
         .collect();
-    assert!((3000..=5000).contains(&told[0]), "{told:?}");
-    assert!((1..=700).contains(&told[1]), "{told:?}");
-    assert!((3000..=5000).contains(&told[2]), "nonsense is no deadline: {told:?}");
+    assert!((3000..=5000).contains(&budgets[0]), "{budgets:?}");
+    assert!((1..=700).contains(&budgets[1]), "{budgets:?}");
+    assert!((3000..=5000).contains(&budgets[2]), "nonsense is no deadline: {budgets:?}");
 }
 
 const DEADLINE: &str = "x-envoy-expected-rq-timeout-ms";

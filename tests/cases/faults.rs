@@ -43,7 +43,7 @@ async fn one_reset_is_not_told_at_all() {
 }
 
 #[tokio::test]
-async fn an_aws_that_nobody_listens_for_is_unavailable() {
+async fn a_refused_connection_to_aws_is_aws_unavailable() {
     let aws = Aws::start().await;
     // No process listens on the port of the discard protocol.
     let aux = service::aux(&aws).with("AWS_ENDPOINT_URL", "http://127.0.0.1:9").start().await;
@@ -64,7 +64,7 @@ async fn half_an_answer_of_aws_is_none() {
 }
 
 #[tokio::test]
-async fn an_answer_in_the_stead_of_aws_is_none() {
+async fn a_response_that_is_not_from_aws_is_an_error() {
     let stack = stocked("faults-garbage").await;
     for answer in [
         refusals::gateway_page(),
@@ -126,7 +126,7 @@ async fn an_aux_service_that_is_gone_makes_the_upstream_unavailable() {
 }
 
 #[tokio::test]
-async fn an_answer_in_the_stead_of_aux_service_is_nonsense() {
+async fn a_response_that_is_not_from_aux_service_is_invalid() {
     let stack = stocked("faults-nonsense").await;
     let json = |body: &str| Answer::new(200, "application/json", body);
     for answer in [
@@ -138,7 +138,7 @@ async fn an_answer_in_the_stead_of_aux_service_is_nonsense() {
         // The responses of Traefik and Kubernetes for a service that does not exist.
         Answer::new(404, "text/plain", "404 page not found"),
         Answer::new(503, "text/plain", "no available server"),
-        Answer::new(500, "application/json", "{\"message\":\"not a problem of ours\"}"),
+        Answer::new(500, "application/json", "{\"message\":\"not a problem\"}"),
         Answer::new(302, "text/html", "").header("location", "http://127.0.0.1:9/login"),
         Answer::new(204, "application/json", ""),
     ] {
@@ -163,11 +163,11 @@ async fn more_requests_at_once_than_allowed_are_refused_at_once() {
         .await;
     let main = service::main_api(&aux.url).with("MAX_IN_FLIGHT", "1").start().await;
     for service in [&aux, &main] {
-        let asked = aws.proxy.calls("ListBuckets");
+        let calls = aws.proxy.calls("ListBuckets");
         let first = service.get("/buckets");
         let second = async {
             // Wait until the first request has reached AWS, so that it occupies the service.
-            while aws.proxy.calls("ListBuckets") == asked {
+            while aws.proxy.calls("ListBuckets") == calls {
                 tokio::task::yield_now().await;
             }
             let problem = service.get("/params").await.problem(503, "overloaded");

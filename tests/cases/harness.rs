@@ -26,7 +26,7 @@ async fn get(proxy: &Proxy) -> reqwest::Result<(u16, String)> {
 }
 
 #[tokio::test]
-async fn the_proxy_passes_what_it_is_not_told_to_break() {
+async fn the_proxy_passes_every_call_without_a_fault() {
     let (server, proxy) = proxied().await;
     assert_eq!(get(&proxy).await.unwrap(), (200, "12345678".into()));
     assert_eq!(server.requests("/it")[0].target, "/it?x=1");

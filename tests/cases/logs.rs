@@ -93,14 +93,14 @@ async fn by_default_only_failures_are_logged() {
     for service in [&stack.aux, &stack.main] {
         let id = failed.header("x-request-id").unwrap();
         service.log_line(|line| line["request_id"] == id).await;
-        let told: Vec<Value> =
+        let logged: Vec<Value> =
             lines(&service.log()).filter(|line| !line["status"].is_null()).collect();
-        assert_eq!(told.len(), 1, "{}: {told:#?}", service.name);
+        assert_eq!(logged.len(), 1, "{}: {logged:#?}", service.name);
     }
 }
 
 #[tokio::test]
-async fn a_log_that_is_off_tells_of_no_request() {
+async fn no_request_is_logged_when_the_access_log_is_off() {
     let mut stack =
         Stack::with(|aux| aux.with("ACCESS_LOG", "off"), |main| main.with("ACCESS_LOG", "off"))
             .await;
@@ -108,8 +108,8 @@ async fn a_log_that_is_off_tells_of_no_request() {
     stack.main.get("/buckets").await.problem(502, "aws-credentials");
     for service in [&mut stack.main, &mut stack.aux] {
         service.terminate().await;
-        let told = lines(&service.log()).filter(|line| !line["status"].is_null()).count();
-        assert_eq!(told, 0, "{}: {}", service.name, service.log());
+        let logged = lines(&service.log()).filter(|line| !line["status"].is_null()).count();
+        assert_eq!(logged, 0, "{}: {}", service.name, service.log());
     }
 }
 
@@ -128,8 +128,8 @@ async fn every_line_of_a_log_is_json() {
                 assert!(line[member].is_string(), "{}: {line}", service.name);
             }
         }
-        let told = lines(&service.log()).filter(|line| !line["status"].is_null()).count();
-        assert!(told >= 3, "{}: {}", service.name, service.log());
+        let logged = lines(&service.log()).filter(|line| !line["status"].is_null()).count();
+        assert!(logged >= 3, "{}: {}", service.name, service.log());
     }
 }
 

@@ -39,8 +39,8 @@ const OF_AUX: [(&str, &str, &[&str]); 2] = [
 ];
 
 const OF_MAIN: [(&str, &str, &[&str]); 8] = [
-    ("circuit_breaker_state", "gauge", &["state"]),
-    ("circuit_breaker_transitions_total", "counter", &["from", "to"]),
+    ("circuit_breaker_state", "gauge", &["route", "state"]),
+    ("circuit_breaker_transitions_total", "counter", &["route", "from", "to"]),
     ("upstream_connection_resets_total", "counter", &[]),
     ("upstream_connections_opened_total", "counter", &[]),
     ("upstream_connections_reused_total", "counter", &[]),
@@ -139,10 +139,10 @@ impl Exposition {
         assert_eq!(status, 200);
         let mut exposition = Self { types: BTreeMap::new(), samples: Vec::new() };
         for line in body.lines().filter(|line| !line.is_empty()) {
-            if let Some(told) = line.strip_prefix("# TYPE ") {
-                let (name, kind) = told.split_once(' ').expect("a name and a type");
+            if let Some(declared) = line.strip_prefix("# TYPE ") {
+                let (name, kind) = declared.split_once(' ').expect("a name and a type");
                 let before = exposition.types.insert(name.to_owned(), kind.to_owned());
-                assert_eq!(before, None, "{name} is told twice");
+                assert_eq!(before, None, "{name} is declared twice");
             } else if !line.starts_with('#') {
                 let (series, value) = line.rsplit_once(' ').expect("a series and its value");
                 let (name, labels) = series.split_once('{').unwrap_or((series, "}"));

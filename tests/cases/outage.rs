@@ -85,7 +85,7 @@ async fn load(main: Service, start: Instant) -> Vec<Seen> {
     requests.join_all().await
 }
 
-fn tell(what: &str, seen: &[Seen]) {
+fn report(what: &str, seen: &[Seen]) {
     let mut took: Vec<Duration> = seen.iter().map(|seen| seen.took).collect();
     took.sort();
     let failed = seen.iter().filter(|seen| seen.status != 200).count();
@@ -101,7 +101,7 @@ fn tell(what: &str, seen: &[Seen]) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_warm_cache_hides_a_restart_of_aux_service() {
     let (seen, _) = restart_under_load("on").await;
-    tell("warm", &seen);
+    report("warm", &seen);
     let failed = seen.iter().find(|seen| seen.status != 200);
     assert!(failed.is_none(), "{:?}", failed.map(|seen| (seen.answered, &seen.code)));
 }
@@ -109,7 +109,7 @@ async fn a_warm_cache_hides_a_restart_of_aux_service() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_cache_a_restart_fails_fast_and_ends_with_the_outage() {
     let (seen, back) = restart_under_load("off").await;
-    tell("cold", &seen);
+    report("cold", &seen);
     let failed: Vec<&Seen> = seen.iter().filter(|seen| seen.status != 200).collect();
     for seen in &failed {
         assert!(
@@ -124,7 +124,10 @@ async fn without_a_cache_a_restart_fails_fast_and_ends_with_the_outage() {
     took.sort();
     // The test uses the median, since a busy machine delays some requests.
     let median = took[took.len() / 2];
-    assert!(median < Duration::from_secs(1), "nobody waits for what is gone: {median:?}");
+    assert!(
+        median < Duration::from_secs(1),
+        "requests fail fast while the upstream is down: {median:?}"
+    );
     let last = failed.iter().map(|seen| seen.answered).max().expect("an outage is seen");
     eprintln!(
         "cold: the last failure came {:?} after aux-service's return",

@@ -137,13 +137,13 @@ async fn an_empty_page_is_not_the_end_of_the_names() {
     let reply = stack.main.get("/params").await.ok();
     assert_eq!(reply["parameters"], json!(["/first", "/last"]));
 
-    let asked = stack.aws.proxy.requests("DescribeParameters");
+    let calls = stack.aws.proxy.requests("DescribeParameters");
     let token = |page: usize| {
-        let body: serde_json::Value = serde_json::from_slice(&asked[page].body).unwrap();
+        let body: serde_json::Value = serde_json::from_slice(&calls[page].body).unwrap();
         body["NextToken"].clone()
     };
     assert_eq!((token(0), token(1), token(2)), (json!(null), json!("t1"), json!("t2")));
-    assert_eq!(asked.len(), 3);
+    assert_eq!(calls.len(), 3);
 }
 
 #[tokio::test]

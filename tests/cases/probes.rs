@@ -5,7 +5,7 @@ use std::time::Duration;
 use e2e::{http, proxy::Fault, refusals, service::Service, stack::Stack};
 
 #[tokio::test]
-async fn a_service_lives_and_is_ready_whatever_aws_does() {
+async fn a_service_is_live_and_ready_during_an_aws_outage() {
     let stack = Stack::start().await;
     stack.aws.proxy.fail_all(Fault::Reset);
     for service in [&stack.aux, &stack.main] {
@@ -17,7 +17,7 @@ async fn a_service_lives_and_is_ready_whatever_aws_does() {
 }
 
 #[tokio::test]
-async fn readiness_tells_of_an_outage_and_of_its_end() {
+async fn readiness_reports_an_outage_and_its_end() {
     let stack = Stack::start().await;
     let said = async |service: &Service| service.get("/readyz").await.ok().to_string();
     for service in [&stack.aux, &stack.main] {

@@ -28,7 +28,7 @@ async fn heard(s3: &[Answer], ssm: &[Answer], status: u16, code: &str, retryable
 }
 
 #[tokio::test]
-async fn throttling_is_told_as_such_whatever_status_aws_gives_it() {
+async fn throttling_is_aws_throttled_with_any_status() {
     heard(
         &[refusals::s3_throttled()],
         &[refusals::ssm_throttled(), ssm(429, "TooManyRequestsException", "Slow down")],
@@ -52,7 +52,7 @@ async fn denied_access_is_told_as_such() {
 }
 
 #[tokio::test]
-async fn credentials_that_do_not_work_are_told_as_such() {
+async fn rejected_credentials_are_aws_credentials() {
     heard(
         &[
             refusals::s3_expired(),
@@ -74,7 +74,7 @@ async fn credentials_that_do_not_work_are_told_as_such() {
 }
 
 #[tokio::test]
-async fn an_error_of_aws_itself_is_told_as_such() {
+async fn a_server_error_of_aws_is_aws_unavailable() {
     heard(
         &[
             s3(500, "InternalError", "We encountered an internal error. Please try again."),
@@ -92,7 +92,7 @@ async fn an_error_of_aws_itself_is_told_as_such() {
 }
 
 #[tokio::test]
-async fn an_error_that_nobody_knows_is_no_success_and_not_the_callers_fault() {
+async fn an_unknown_error_of_aws_is_a_server_error() {
     heard(
         &[s3(418, "SomethingNew", "A new error of 2031.")],
         &[ssm(400, "SomethingNewException", "A new error of 2031.")],
@@ -104,7 +104,7 @@ async fn an_error_that_nobody_knows_is_no_success_and_not_the_callers_fault() {
 }
 
 #[tokio::test]
-async fn missing_credentials_are_told_as_such() {
+async fn missing_credentials_are_aws_credentials() {
     let aws = Aws::start().await;
     let aux = service::Setup::of("aux-service")
         .with("AWS_ENDPOINT_URL", &aws.proxy.url)
@@ -138,7 +138,7 @@ async fn a_name_that_only_aws_knows_to_be_wrong_is_the_callers_fault() {
 }
 
 #[tokio::test]
-async fn one_refusal_that_passes_is_not_told_at_all() {
+async fn one_passing_error_is_invisible_to_the_client() {
     let stack = Stack::start().await;
     stack.aws.put("/app/key", "hush").await;
     each_route(async |path, operation| {

@@ -31,7 +31,7 @@ async fn another_path_is_not_found() {
 }
 
 #[tokio::test]
-async fn another_method_is_not_allowed_and_told_which_are() {
+async fn another_method_gets_405_with_the_allowed_ones() {
     let stack = Stack::start().await;
     for service in [&stack.aux, &stack.main] {
         for path in ROUTES {

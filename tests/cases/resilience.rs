@@ -10,7 +10,7 @@ fn remembering(setup: Setup) -> Setup {
 }
 
 #[tokio::test]
-async fn what_was_asked_before_is_answered_without_asking_aws() {
+async fn a_cached_response_costs_no_call_to_aws() {
     let stack = Stack::with(remembering, remembering).await;
     stack.aws.put("/app/key", "hush").await;
     let first = stack.main.get("/param/app/key").await;
@@ -22,7 +22,7 @@ async fn what_was_asked_before_is_answered_without_asking_aws() {
 }
 
 #[tokio::test]
-async fn many_who_ask_the_same_at_once_make_one_call() {
+async fn concurrent_equal_requests_make_one_call() {
     let stack = Stack::with(remembering, remembering).await;
     stack.aws.put("/app/key", "hush").await;
     stack.aws.proxy.fail_all(Fault::Delay(Duration::from_millis(500)));
@@ -44,7 +44,7 @@ async fn an_old_answer_is_better_than_a_throttled_aws() {
     sleep(Duration::from_millis(150)).await;
     let stale = stack.main.get("/param/app/key").await;
     assert_eq!(stale.ok()["value"], "hush");
-    assert!(stack.aws.proxy.all_calls() >= 2, "AWS was asked before the old answer was given");
+    assert!(stack.aws.proxy.all_calls() >= 2, "AWS was called before the stale response");
     // A definitive error of AWS for the parameter itself takes precedence over a stale entry.
     stack.aws.proxy.fail_all(refusals::ssm_denied());
     let denied = async {
@@ -87,9 +87,10 @@ async fn an_open_circuit_spares_aux_service_and_closes_again() {
     for _ in 0..2 {
         stack.main.get("/buckets").await.problem(502, "upstream-unavailable");
     }
-    let problem = stack.main.get("/params").await.problem(503, "circuit-open");
+    let problem = stack.main.get("/buckets").await.problem(503, "circuit-open");
     assert_eq!(problem["retryable"], true);
     assert_eq!(stack.between.all_calls(), 2);
+    stack.main.get("/params").await.problem(502, "upstream-unavailable");
 
     stack.between.heal();
     let closed = async {

@@ -94,9 +94,9 @@ async fn a_token_file_that_cannot_be_used_ends_the_start() {
     ] {
         let path = files.path("clients");
         let output = Setup::of(binary).with(variable, &path).run_to_end().await;
-        let told = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(2), "{told}");
-        assert!(told.contains(&path) && told.contains("line 1 is no token"), "{told}");
-        assert!(!told.contains(MARK), "{told}");
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{stderr}");
+        assert!(stderr.contains(&path) && stderr.contains("line 1 is no token"), "{stderr}");
+        assert!(!stderr.contains(MARK), "{stderr}");
     }
 }

@@ -22,7 +22,7 @@ const CALLER: &str = "b7ad6b7169203331";
 struct Collector(Proxy);
 
 /// A span, and the service that sent it.
-struct Told {
+struct ExportedSpan {
     service: String,
     span: Span,
 }
@@ -41,21 +41,21 @@ impl Collector {
     }
 
     /// Returns the spans of the trace, once there are this many.
-    async fn spans(&self, count: usize) -> Vec<Told> {
-        let mut told = Vec::new();
+    async fn spans(&self, count: usize) -> Vec<ExportedSpan> {
+        let mut spans = Vec::new();
         for _ in 0..200 {
-            told = self.told();
-            if told.len() >= count {
-                return told;
+            spans = self.exported();
+            if spans.len() >= count {
+                return spans;
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        let names: Vec<_> = told.iter().map(|told| (&told.service, &told.span.name)).collect();
-        panic!("only {} of {count} spans: {names:?}", told.len());
+        let names: Vec<_> = spans.iter().map(|it| (&it.service, &it.span.name)).collect();
+        panic!("only {} of {count} spans: {names:?}", spans.len());
     }
 
-    fn told(&self) -> Vec<Told> {
-        let mut told = Vec::new();
+    fn exported(&self) -> Vec<ExportedSpan> {
+        let mut exported = Vec::new();
         for request in self.0.requests("/v1/traces") {
             let export = ExportTraceServiceRequest::decode(&*request.body).expect("OTLP");
             for resource in export.resource_spans {
@@ -63,15 +63,15 @@ impl Collector {
                 let name = attributes.into_iter().flatten().find(|a| a.key == "service.name");
                 let service = name.map(|name| text(name.value)).unwrap_or_default();
                 let spans = resource.scope_spans.into_iter().flat_map(|scope| scope.spans);
-                told.extend(spans.map(|span| Told { service: service.clone(), span }));
+                exported.extend(spans.map(|span| ExportedSpan { service: service.clone(), span }));
             }
         }
-        told.retain(|told| hex(&told.span.trace_id) == TRACE);
-        told
+        exported.retain(|it| hex(&it.span.trace_id) == TRACE);
+        exported
     }
 }
 
-impl Told {
+impl ExportedSpan {
     fn attribute(&self, key: &str) -> String {
         let found = self.span.attributes.iter().find(|attribute| attribute.key == key);
         found.map(|attribute| text(attribute.value.clone())).unwrap_or_default()
@@ -99,9 +99,9 @@ async fn ask(service: &Service, path: &str) {
     service.send(Method::GET, path, &[("traceparent", &traceparent)]).await.ok();
 }
 
-fn only<'a>(told: &'a [Told], service: &str, name: &str) -> &'a Told {
+fn only<'a>(spans: &'a [ExportedSpan], service: &str, name: &str) -> &'a ExportedSpan {
     let found: Vec<_> =
-        told.iter().filter(|t| t.service == service && t.span.name == name).collect();
+        spans.iter().filter(|t| t.service == service && t.span.name == name).collect();
     assert_eq!(found.len(), 1, "{service}: {name}");
     found[0]
 }
@@ -117,29 +117,29 @@ async fn one_trace_leads_from_the_caller_through_a_retry_to_aws() {
     stack.between.fail_nth("/buckets", 1, Fault::Reset);
     ask(&stack.main, "/buckets").await;
 
-    let told = collector.spans(5).await;
-    let of_main: Vec<_> = told.iter().filter(|told| told.service == "main-api").collect();
+    let spans = collector.spans(5).await;
+    let of_main: Vec<_> = spans.iter().filter(|it| it.service == "main-api").collect();
     let received = of_main
         .iter()
-        .find(|told| hex(&told.span.parent_span_id) == CALLER)
+        .find(|it| hex(&it.span.parent_span_id) == CALLER)
         .expect("the request itself is below the caller's span");
     assert_eq!(received.span.name, "GET /buckets");
     assert_eq!(received.attribute("http.response.status_code"), "200");
     let attempts: Vec<_> =
-        of_main.iter().filter(|told| told.span.parent_span_id == received.span.span_id).collect();
+        of_main.iter().filter(|it| it.span.parent_span_id == received.span.span_id).collect();
     let outcomes: Vec<_> =
-        attempts.iter().map(|told| (told.attribute("outcome"), told.failed())).collect();
+        attempts.iter().map(|it| (it.attribute("outcome"), it.failed())).collect();
     assert_eq!(outcomes, [("unreachable".to_owned(), true), ("ok".to_owned(), false)]);
 
-    let answered = only(&told, "aux-service", "GET /buckets");
+    let answered = only(&spans, "aux-service", "GET /buckets");
     assert_eq!(answered.span.parent_span_id, attempts[1].span.span_id);
-    let asked = only(&told, "aux-service", "ListBuckets");
-    assert_eq!(asked.span.parent_span_id, answered.span.span_id);
-    assert_eq!(asked.attribute("outcome"), "ok");
+    let call = only(&spans, "aux-service", "ListBuckets");
+    assert_eq!(call.span.parent_span_id, answered.span.span_id);
+    assert_eq!(call.attribute("outcome"), "ok");
 }
 
 #[tokio::test]
-async fn a_trace_tells_hits_from_calls() {
+async fn a_trace_shows_hits_and_calls() {
     let collector = Collector::start().await;
     let stack = Stack::with(
         |aux| aux.with("CACHE", "on"),
@@ -148,9 +148,9 @@ async fn a_trace_tells_hits_from_calls() {
     .await;
     ask(&stack.main, "/buckets").await;
     ask(&stack.main, "/buckets").await;
-    let told = collector.spans(3).await;
-    let requests = told.iter().filter(|told| hex(&told.span.parent_span_id) == CALLER);
-    let mut handled: Vec<_> = requests.map(|told| told.attribute("cache.status")).collect();
+    let spans = collector.spans(3).await;
+    let requests = spans.iter().filter(|it| hex(&it.span.parent_span_id) == CALLER);
+    let mut handled: Vec<_> = requests.map(|it| it.attribute("cache.status")).collect();
     handled.sort();
     assert_eq!(handled.len(), 2, "{handled:?}");
     assert!(handled.iter().any(|status| status.contains("main-api; hit")), "{handled:?}");
@@ -158,7 +158,7 @@ async fn a_trace_tells_hits_from_calls() {
 }
 
 #[tokio::test]
-async fn a_failed_call_to_aws_is_marked_in_its_trace_and_tells_no_name() {
+async fn the_trace_of_a_failed_call_to_aws_is_marked_and_contains_no_name() {
     let collector = Collector::start().await;
     let stack = Stack::with(|aux| collector.setup(aux), |main| main).await;
     stack.aws.proxy.fail("GetParameter", e2e::refusals::ssm_throttled());
@@ -166,12 +166,12 @@ async fn a_failed_call_to_aws_is_marked_in_its_trace_and_tells_no_name() {
     let headers = [("traceparent", &*traceparent)];
     stack.aux.send(Method::GET, "/param/app/key", &headers).await.problem(503, "aws-throttled");
 
-    let told = collector.spans(2).await;
-    let call = only(&told, "aux-service", "GetParameter");
+    let spans = collector.spans(2).await;
+    let call = only(&spans, "aux-service", "GetParameter");
     assert_eq!((call.attribute("outcome").as_str(), call.failed()), ("throttled", true));
-    let request = only(&told, "aux-service", "GET /param/{name}");
+    let request = only(&spans, "aux-service", "GET /param/{name}");
     assert_eq!(request.attribute("error.type"), "aws-throttled");
-    assert!(told.iter().all(|told| !format!("{:?}", told.span).contains("app/key")));
+    assert!(spans.iter().all(|it| !format!("{:?}", it.span).contains("app/key")));
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use crate::MARK;
 
 /// The timeout of a request. It is longer than any deadline of these tests, so that a service that
 /// hangs fails its test instead of blocking the run.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// One response, read to its end.
 #[derive(Debug)]
@@ -29,7 +29,7 @@ pub async fn get(url: &str) -> Reply {
 pub async fn send(method: Method, url: &str, headers: &[(&str, &str)]) -> Reply {
     let client = reqwest::Client::builder()
         .no_proxy()
-        .timeout(PATIENCE)
+        .timeout(TIMEOUT)
         .build()
         .expect("a client without TLS needs nothing that could be missing");
     let mut request = client.request(method.clone(), url);

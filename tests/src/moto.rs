@@ -124,22 +124,22 @@ impl Server {
             .expect("moto's Python starts");
         let lifeline = process.stdin.take().expect("it is piped");
         let output = process.stderr.take().expect("it is piped");
-        let (tell, told) = oneshot::channel();
+        let (sender, receiver) = oneshot::channel();
         std::thread::spawn(move || {
-            let mut tell = Some(tell);
+            let mut sender = Some(sender);
             let mut before = String::new();
             // The thread continues to read after the address. Otherwise moto would block when the
             // pipe is full.
             for line in BufReader::new(output).lines().map_while(Result::ok) {
                 if let Some((_, address)) = line.split_once("Running on ") {
-                    tell.take().map(|tell| tell.send(Ok(address.trim().to_owned())));
-                } else if tell.is_some() {
+                    sender.take().map(|sender| sender.send(Ok(address.trim().to_owned())));
+                } else if sender.is_some() {
                     before += &format!("{line}\n");
                 }
             }
-            tell.map(|tell| tell.send(Err(before)));
+            sender.map(|sender| sender.send(Err(before)));
         });
-        let url = told.await.expect("the thread above speaks before it ends");
+        let url = receiver.await.expect("the thread above sends before it ends");
         let url = url.unwrap_or_else(|output| panic!("moto did not start:\n{output}"));
         let server = Self { url, _process: process, _lifeline: lifeline };
         server.warm_up().await;

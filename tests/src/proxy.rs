@@ -229,7 +229,10 @@ impl Inner {
                 Some(Answer { status, headers, body })
             }
             Err(error) => {
-                eprintln!("proxy: {} is gone, so is the connection: {error:?}", self.upstream);
+                eprintln!(
+                    "proxy: cannot connect to {}, the connection is closed: {error:?}",
+                    self.upstream
+                );
                 None
             }
         }

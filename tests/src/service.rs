@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// The time limit for steps that take milliseconds, on a machine that is busy with other work.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The settings of a service to start. Its environment holds these variables and nothing else.
 pub struct Setup {
@@ -103,7 +103,7 @@ impl Setup {
     pub async fn run_to_end(self) -> Output {
         let mut command = self.command();
         let run = tokio::task::spawn_blocking(move || command.output().expect("the binary starts"));
-        timeout(PATIENCE, run).await.expect("it ends by itself").expect("no panic above")
+        timeout(TIMEOUT, run).await.expect("it ends by itself").expect("no panic above")
     }
 
     fn command(&self) -> Command {
@@ -172,7 +172,7 @@ impl Service {
 
     /// Waits until the service has ended.
     pub async fn ended(&mut self) -> ExitStatus {
-        self.ended_within(PATIENCE).await.expect("it ends when it is asked to")
+        self.ended_within(TIMEOUT).await.expect("it ends after SIGTERM")
     }
 
     /// Waits until the service has ended. Returns `None` if that takes longer than the limit.
@@ -235,7 +235,7 @@ impl Log {
         })
     }
 
-    /// Waits for a line that matches. Returns `None` after [`PATIENCE`], or if the process ends
+    /// Waits for a line that matches. Returns `None` after [`TIMEOUT`], or if the process ends
     /// without such a line.
     async fn line(&self, wanted: impl Fn(&Value) -> bool) -> Option<Value> {
         let search = async {
@@ -257,7 +257,7 @@ impl Log {
                 }
             }
         };
-        timeout(PATIENCE, search).await.ok().flatten()
+        timeout(TIMEOUT, search).await.ok().flatten()
     }
 
     fn text(&self) -> String {

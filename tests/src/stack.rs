@@ -57,7 +57,7 @@ impl Stack {
         main
     }
 
-    /// Sends a request to both services, checks that both refuse it in the same way, and returns
+    /// Sends a request to both services, checks that both reject it in the same way, and returns
     /// main-api's problem.
     pub async fn refused(&self, path: &str, status: u16, code: &str) -> Value {
         let (aux, main) = (self.aux.get(path).await, self.main.get(path).await);

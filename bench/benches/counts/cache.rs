@@ -10,7 +10,7 @@ use tokio::{runtime::Runtime, time::Instant};
 
 use crate::{
     TIMES,
-    filled::{self, NoSuchThing},
+    filled::{self, NotFound},
     traffic::runtime,
 };
 
@@ -19,7 +19,7 @@ use crate::{
 const STRIDE: usize = 7919;
 
 struct Filled {
-    cache: Cache<NoSuchThing>,
+    cache: Cache<NotFound>,
     keys: Vec<String>,
     request: HeaderMap,
 }
@@ -89,41 +89,41 @@ fn response(filled: Filled) -> Filled {
     filled.answer()
 }
 
-struct Asked {
+struct Lookup {
     runtime: Runtime,
-    cache: Cache<NoSuchThing>,
+    cache: Cache<NotFound>,
     keys: Vec<String>,
     /// The result of a load. It is ready at once, so that the count includes no work of the
     /// upstream.
-    says: Result<Loaded, NoSuchThing>,
+    outcome: Result<Loaded, NotFound>,
 }
 
-impl Asked {
+impl Lookup {
     /// Builds a thousand names without an entry, in a cache that has entries for others.
-    fn new(says: Result<Loaded, NoSuchThing>) -> Self {
+    fn new(outcome: Result<Loaded, NotFound>) -> Self {
         let runtime = runtime();
         let mut keys = filled::keys(10_000 + TIMES);
         let new = keys.split_off(10_000);
         let cache = filled::filled(&runtime, &keys, 1024);
-        Self { runtime, cache, keys: new, says }
+        Self { runtime, cache, keys: new, outcome }
     }
 
-    fn for_what_exists(storable: bool) -> Self {
+    fn of_existing_key(storable: bool) -> Self {
         Self::new(Ok(Loaded { storable, ..filled::loaded(1024) }))
     }
 
     /// Builds names that have negative entries.
-    fn for_what_does_not() -> Self {
-        Self::new(Err(NoSuchThing)).get()
+    fn of_missing_key() -> Self {
+        Self::new(Err(NotFound)).get()
     }
 
     fn get(self) -> Self {
         self.runtime.block_on(async {
             for key in &self.keys {
-                let says = self.says.clone();
-                let load = |_| async move { says };
+                let outcome = self.outcome.clone();
+                let load = |_| async move { outcome };
                 let answer = self.cache.get(black_box(key), Mode::Normal, load).await;
-                assert_eq!(black_box(answer).is_ok(), self.says.is_ok());
+                assert_eq!(black_box(answer).is_ok(), self.outcome.is_ok());
             }
         });
         self
@@ -131,12 +131,12 @@ impl Asked {
 }
 
 #[library_benchmark]
-#[bench::negative(Asked::for_what_does_not())]
+#[bench::negative(Lookup::of_missing_key())]
 // The difference between the two is the cost of storing an entry.
-#[bench::miss(Asked::for_what_exists(true))]
-#[bench::miss_not_kept(Asked::for_what_exists(false))]
-fn get(asked: Asked) -> Asked {
-    asked.get()
+#[bench::miss(Lookup::of_existing_key(true))]
+#[bench::miss_not_stored(Lookup::of_existing_key(false))]
+fn get(lookup: Lookup) -> Lookup {
+    lookup.get()
 }
 
 library_benchmark_group!(name = lookups, benchmarks = [fresh, response, get]);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use cache::{
     Cache, CacheableError, CachedBody, Disposition, Loaded, Mode, Settings, http::Freshness,
 };
-use shared::metrics::Exporter;
+use service::observe::metrics::Exporter;
 use tokio::runtime::Runtime;
 
 /// The lifetime of entries, long enough that none becomes stale during a measurement.
@@ -13,9 +13,9 @@ pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 
 /// The error for a name that does not exist.
 #[derive(Clone)]
-pub(crate) struct NoSuchThing;
+pub(crate) struct NotFound;
 
-impl CacheableError for NoSuchThing {
+impl CacheableError for NotFound {
     fn disposition(&self) -> Disposition {
         Disposition::Negative { ttl: HOUR }
     }
@@ -27,7 +27,7 @@ impl CacheableError for NoSuchThing {
 
 /// Builds an empty cache with room for all entries of these benchmarks, and with the metrics of a
 /// service.
-pub(crate) fn empty() -> Cache<NoSuchThing> {
+pub(crate) fn empty() -> Cache<NotFound> {
     Exporter::install("bench", "0").expect("the only recorder");
     Cache::new(Settings { name: "bench", hop: "main-api", max_bytes: 1 << 30 })
 }
@@ -46,7 +46,7 @@ pub(crate) fn loaded(bytes: usize) -> Loaded {
 }
 
 /// Builds a cache with an entry of this many bytes for each key.
-pub(crate) fn filled(runtime: &Runtime, keys: &[String], bytes: usize) -> Cache<NoSuchThing> {
+pub(crate) fn filled(runtime: &Runtime, keys: &[String], bytes: usize) -> Cache<NotFound> {
     let cache = empty();
     for key in keys {
         let load = move |_| async move { Ok(loaded(bytes)) };

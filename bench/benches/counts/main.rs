@@ -5,7 +5,7 @@
 //! sum of many turns shows the average. Between runs, a request differs by less than a thousandth.
 //! The cache alone differs by up to a hundredth, because its keys have another place each time.
 //!
-//! A benchmark is one call of a function of ours. Callgrind ends the count when it enters a
+//! A benchmark is one call of a function of this project. Callgrind ends the count when it enters a
 //! function whose name contains the benchmark's name, such as a closure in its body.
 
 use gungraun::{Callgrind, LibraryBenchmarkConfig, main};

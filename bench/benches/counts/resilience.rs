@@ -9,20 +9,23 @@ use main_api::upstream::{
     breaker::{Breaker, Settings, State, Verdict},
     budget::Budget,
 };
-use shared::metrics::Exporter;
+use service::observe::metrics::Exporter;
 
 use crate::{TIMES, filled::HOUR};
 
 fn closed() -> Breaker {
     Exporter::install("bench", "0").expect("the only recorder");
-    Breaker::new(Settings {
-        consecutive_failures: 5,
-        failure_rate: 0.5,
-        window: Duration::from_secs(10),
-        min_calls: 20,
-        open_for: HOUR,
-        slow_call: Duration::from_secs(1),
-    })
+    Breaker::new(
+        "/param/{name}",
+        Settings {
+            consecutive_failures: 5,
+            failure_rate: 0.5,
+            window: Duration::from_secs(10),
+            min_calls: 20,
+            open_for: HOUR,
+            slow_call: Duration::from_secs(1),
+        },
+    )
 }
 
 fn open() -> Breaker {
@@ -42,7 +45,7 @@ fn succeed(breaker: Breaker) -> Breaker {
     breaker
 }
 
-fn refuse(breaker: Breaker) -> Breaker {
+fn rejection(breaker: Breaker) -> Breaker {
     for _ in 0..TIMES {
         black_box(black_box(&breaker).acquire().err().expect("open"));
     }
@@ -58,7 +61,7 @@ fn success(breaker: Breaker) -> Breaker {
 #[library_benchmark]
 #[bench::open(open())]
 fn refusal(breaker: Breaker) -> Breaker {
-    refuse(breaker)
+    rejection(breaker)
 }
 
 library_benchmark_group!(name = breaker, benchmarks = [success, refusal]);

@@ -6,7 +6,13 @@ use axum::http::{StatusCode, header};
 use clap::Parser;
 use gungraun::prelude::*;
 use main_api::upstream::Upstream;
-use shared::{config::LogFormat, metrics::Exporter, server, server::PublicApi, telemetry};
+use service::{
+    observe::{
+        log::{self, LogFormat},
+        metrics::Exporter,
+    },
+    server::{self, PublicApi},
+};
 use tokio::{runtime::Runtime, sync::oneshot};
 
 use crate::traffic::{Traffic, runtime};
@@ -61,14 +67,14 @@ fn main_api(flags: &[String]) -> (Runtime, impl PublicApi + use<>) {
         let first = ["main-api".to_owned(), format!("--aux-url=http://{address}")].into_iter();
         let config = main_api::config::Config::parse_from(first.chain(flags.iter().cloned()));
         let upstream = Upstream::new(&config).expect("a client");
-        main_api::routes::app(&config, upstream, &exporter).api
+        main_api::api::app(&config, upstream, &exporter).api
     });
     (runtime, api)
 }
 
 fn exporter() -> Exporter {
     // The result is ignored: a second call fails, because the logger is installed already.
-    let _ = telemetry::init(Some(LogFormat::Json));
+    let _ = log::init(Some(LogFormat::Json));
     Exporter::install("bench", "0").expect("the only recorder")
 }
 

@@ -6,7 +6,7 @@ use axum::{
     body::Body,
     http::{HeaderName, Request, StatusCode, header, request::Parts},
 };
-use shared::server::HttpService;
+use service::server::HttpService;
 use tokio::runtime::Runtime;
 
 use crate::TIMES;

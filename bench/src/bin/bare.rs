@@ -20,7 +20,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 
 #[derive(Parser)]
-#[command(about = "Answers every request with the same body, as fast as hyper can")]
+#[command(about = "Sends the same body to every request, as fast as hyper can")]
 struct Config {
     /// Address to listen on
     #[arg(long, value_name = "ADDR")]

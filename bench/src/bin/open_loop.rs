@@ -30,7 +30,7 @@ use tokio::{
 };
 
 /// The timeout of a response. A slower response is an error.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The delay after its due time from which a request counts as late: all connections were waiting
 /// for responses, or the generator itself was too slow.
@@ -142,7 +142,7 @@ impl Seen {
 }
 
 #[tokio::main(flavor = "current_thread")]
-#[allow(clippy::print_stdout, reason = "the figures are what this program is for")]
+#[allow(clippy::print_stdout, reason = "the output of this program is its report")]
 async fn main() -> anyhow::Result<()> {
     let config: &'static Config = Box::leak(Box::new(Config::parse()));
     ensure!(config.connections > 0, "--connections must be at least 1");
@@ -188,7 +188,7 @@ async fn ask(config: &Config, schedule: &Schedule, mut connection: Connection) -
     let mut seen = Seen::new();
     while let Some(due) = schedule.due().await {
         seen.late += u64::from(due.elapsed() > LATE);
-        let answer = timeout(PATIENCE, answer(config, &mut connection)).await;
+        let answer = timeout(TIMEOUT, answer(config, &mut connection)).await;
         match answer.context("no answer in time").flatten() {
             Ok(()) => seen.record(due.elapsed()),
             Err(error) => {

@@ -6,14 +6,19 @@ use bytes::Bytes;
 use http::{Extensions, HeaderMap, HeaderValue, StatusCode, header};
 use reqwest::{Request, Response, ResponseBuilderExt};
 use reqwest_middleware::{Error, Middleware, Next};
-use shared::{auth::Token, server::EXPECTED_TIMEOUT, telemetry::RequestContext, trace::Span};
+use service::{
+    auth::TokenSource,
+    observe::{context::RequestContext, trace::Span},
+    server::EXPECTED_TIMEOUT,
+};
 use tokio::time::timeout;
 use url::Url;
 
 use super::{
     body,
-    breaker::{Breaker, Refused, Verdict},
+    breaker::{Refused, Verdict},
     call::Call,
+    circuits::Circuits,
     connections::Connections,
     failure::Failure,
     metrics::{self, OK, OkMetrics},
@@ -23,16 +28,20 @@ use super::{
 /// The initial capacity for the headers of a request, so that the map does not grow.
 const HEADERS: usize = 8;
 
+/// The bounds of the margin between an attempt's timeout and that of aux-service.
+const MIN_MARGIN: Duration = Duration::from_millis(20);
+const MAX_MARGIN: Duration = Duration::from_millis(200);
+
 /// The layer that makes one attempt: circuit breaker, then timeout, then HTTP. The timeout covers
 /// the response's body and its validation, so a response that stalls, breaks off or is invalid
 /// fails here, where the circuit breaker sees it and a retry can help.
 pub(crate) struct Attempt {
-    pub(crate) breaker: Breaker,
+    pub(crate) circuits: Circuits,
     pub(crate) connections: Connections,
     /// The longest time of an attempt. A call's deadline may shorten it.
     pub(crate) timeout: Duration,
     /// The bearer token for aux-service.
-    pub(crate) token: Option<Token>,
+    pub(crate) token: Option<TokenSource>,
     /// Our version, which each of our bodies contains.
     pub(crate) version: String,
     pub(crate) ok_metrics: OkMetrics,
@@ -54,7 +63,7 @@ impl Middleware for Attempt {
 
 impl Attempt {
     async fn run(&self, mut request: Request, call: Call) -> Result<Response, Failure> {
-        let permit = self.breaker.acquire().map_err(|Refused { retry_after }| {
+        let permit = self.circuits.acquire(call.route).map_err(|Refused { retry_after }| {
             let failure = Failure::Refused { retry_after };
             metrics::requests(call.route, failure.outcome()).increment(1);
             failure
@@ -65,12 +74,15 @@ impl Attempt {
         let mut span = Span::client(|| format!("GET {}", call.route.path()));
         let headers = request.headers_mut();
         headers.reserve(HEADERS);
-        headers.insert(EXPECTED_TIMEOUT, HeaderValue::from(limit.as_millis() as u64));
+        headers.insert(
+            EXPECTED_TIMEOUT,
+            HeaderValue::from(expected_timeout(limit).as_millis() as u64),
+        );
         if let Some(token) = &self.token {
             headers.insert(header::AUTHORIZATION, token.header());
         }
         if let Some(context) = RequestContext::current() {
-            span.within(context).inject(headers);
+            span.context(context).inject(headers);
         }
 
         let result = match timeout(limit, self.exchange(request, call)).await {
@@ -79,7 +91,7 @@ impl Attempt {
         };
 
         timer.outcome = result.as_ref().map_or_else(Failure::outcome, |_| OK);
-        span.tell("outcome", timer.outcome);
+        span.set_attribute("outcome", timer.outcome);
         if let Err(failure) = &result {
             span.fail("");
             // A retry or a stale entry may hide this failure, so no other line reports it.
@@ -92,10 +104,11 @@ impl Attempt {
             // aux-service, so it gets no verdict. The permit still counts it if aux-service was
             // slow by then: an idle connection's close meets a request at once or not at all.
             Err(Failure::Reset(_)) => drop(permit),
+            Err(failure) if failure.demands_wait() => permit.ignore(),
             // The caller gave less time than an attempt may take, and callers with short deadlines
             // must not open the circuit for all. Without a verdict the permit decides by the
             // elapsed time.
-            Err(failure) if failure.is_timeout() && limit < self.timeout => drop(permit),
+            Err(Failure::TimedOut(_)) if limit < self.timeout => drop(permit),
             Err(failure) => permit.record(verdict(failure)),
         }
         result
@@ -129,14 +142,26 @@ fn response_of(url: Url, status: StatusCode, mut headers: HeaderMap, body: Bytes
     response.into()
 }
 
+/// The time that aux-service has for its response: the attempt's timeout less a margin for the way
+/// back. The margin is a tenth, at least 20 ms and at most 200 ms. With equal timers, the attempt
+/// would time out just before the response of aux-service arrives.
+fn expected_timeout(limit: Duration) -> Duration {
+    let margin = (limit / 10).clamp(MIN_MARGIN, MAX_MARGIN);
+    // A very short attempt keeps half of its time for aux-service.
+    limit.saturating_sub(margin).max(limit / 2)
+}
+
 /// The verdict of the circuit on a failure. The circuit judges aux-service, which works when it
-/// reports a problem of AWS: an open circuit would only hide its stale entries.
+/// reports a problem of AWS: an open circuit would only hide its stale entries. It also works when
+/// one request has no valid response, because the next request may have one.
 fn verdict(failure: &Failure) -> Verdict {
     match failure {
         _ if failure.is_client_error() => Verdict::Success,
+        Failure::TooLarge => Verdict::Success,
         Failure::Problem(problem) if problem.shielded => Verdict::Success,
         _ if failure.is_throttled() => Verdict::Throttled,
         Failure::Problem(problem) if problem.code.starts_with("aws-") => Verdict::Success,
+        Failure::Problem(problem) if problem.is_final() => Verdict::Success,
         _ => Verdict::Failure,
     }
 }

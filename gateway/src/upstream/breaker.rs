@@ -1,4 +1,4 @@
-//! The circuit breaker: a state machine without I/O, driven by tokio's clock.
+//! The circuit breaker of one route: a state machine without I/O, driven by tokio's clock.
 //!
 //! A circuit is **closed** while calls flow, **open** while they are refused,
 //! and **half-open** while one call at a time probes whether they may flow again.
@@ -63,6 +63,15 @@ impl State {
             Self::HalfOpen => "half_open",
         }
     }
+
+    /// The distance from closed: 0 for closed, 1 for half-open, 2 for open.
+    pub(crate) fn severity(self) -> u8 {
+        match self {
+            Self::Closed => 0,
+            Self::HalfOpen => 1,
+            Self::Open => 2,
+        }
+    }
 }
 
 /// Every transition. Each has its series from the start, so that the first one shows as an
@@ -74,8 +83,9 @@ const TRANSITIONS: [(State, State); 4] = [
     (State::HalfOpen, State::Open),
 ];
 
-fn transitions(from: State, to: State) -> Counter {
-    counter!("circuit_breaker_transitions_total", "from" => from.as_str(), "to" => to.as_str())
+fn transitions(route: &'static str, from: State, to: State) -> Counter {
+    let labels = [("route", route), ("from", from.as_str()), ("to", to.as_str())];
+    counter!("circuit_breaker_transitions_total", &labels)
 }
 
 /// The result of a call, for the circuit.
@@ -108,6 +118,8 @@ pub struct Breaker {
 }
 
 struct Inner {
+    /// The label `route` of the metrics.
+    route: &'static str,
     settings: Settings,
     core: Mutex<Core>,
     state_gauges: [Gauge; 3],
@@ -142,22 +154,30 @@ impl Phase {
 }
 
 impl Breaker {
-    /// Starts with a closed circuit, and describes its metrics.
-    pub fn new(settings: Settings) -> Self {
-        describe_gauge!("circuit_breaker_state", "1 for the state that the circuit is in, else 0");
-        describe_counter!("circuit_breaker_transitions_total", "Changes of the circuit's state");
+    /// Starts with a closed circuit, and describes its metrics. `route` is their label.
+    pub fn new(route: &'static str, settings: Settings) -> Self {
+        describe_gauge!(
+            "circuit_breaker_state",
+            "1 for the state of the circuit of this route, else 0"
+        );
+        describe_counter!(
+            "circuit_breaker_transitions_total",
+            "Changes of the state of the circuit of this route"
+        );
         let phase = Self::closed(&settings);
-        let state_gauges =
-            State::ALL.map(|state| gauge!("circuit_breaker_state", "state" => state.as_str()));
+        let state_gauges = State::ALL.map(
+            |state| gauge!("circuit_breaker_state", "route" => route, "state" => state.as_str()),
+        );
         let breaker = Self {
             inner: Arc::new(Inner {
+                route,
                 settings,
                 core: Mutex::new(Core { phase, epoch: 0, openings: 0 }),
                 state_gauges,
             }),
         };
         for (from, to) in TRANSITIONS {
-            transitions(from, to).absolute(0);
+            transitions(route, from, to).absolute(0);
         }
         breaker.publish();
         breaker
@@ -189,13 +209,6 @@ impl Breaker {
         let mut core = self.inner.core.lock();
         self.advance(&mut core, Instant::now());
         core.phase.state()
-    }
-
-    /// Whether the upstream may be failing: the circuit is not closed, or the last call failed.
-    pub fn is_degraded(&self) -> bool {
-        let mut core = self.inner.core.lock();
-        self.advance(&mut core, Instant::now());
-        !matches!(core.phase, Phase::Closed { failures_in_a_row: 0, .. })
     }
 
     /// Updates `circuit_breaker_state`. Call it before each scrape: no event marks the end of a
@@ -272,8 +285,9 @@ impl Breaker {
         let (from, to) = (core.phase.state(), phase.state());
         core.phase = phase;
         core.epoch += 1;
-        transitions(from, to).increment(1);
-        tracing::warn!(from = from.as_str(), to = to.as_str(), "circuit breaker");
+        let route = self.inner.route;
+        transitions(route, from, to).increment(1);
+        tracing::warn!(route, from = from.as_str(), to = to.as_str(), "circuit breaker");
     }
 
     fn closed(settings: &Settings) -> Phase {
@@ -298,6 +312,12 @@ impl Permit {
     pub fn record(mut self, verdict: Verdict) {
         self.recorded = true;
         self.breaker.apply(self.epoch, Some(verdict));
+    }
+
+    /// Ends the call without a verdict, however long it took. A probe frees its slot.
+    pub fn ignore(mut self) {
+        self.recorded = true;
+        self.breaker.apply(self.epoch, None);
     }
 }
 

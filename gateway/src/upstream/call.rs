@@ -1,7 +1,7 @@
 //! One call of aux-service, as every layer of the client sees it.
 
 use http::Extensions;
-use shared::routes::RouteId;
+use service::contract::routes::RouteId;
 use tokio::time::Instant;
 
 use super::envelope::BodyTransform;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, Serialize, de::Error};
 use serde_json::value::RawValue;
-use shared::{
+use service::contract::{
     routes::RouteId,
     wire::{Aggregated, Buckets, Parameters, Value, Values},
 };
@@ -120,7 +120,7 @@ fn wrap<'a, T: Deserialize<'a>, B: Serialize>(
     // The parser's message may quote a value, so it is dropped.
     let (aux_version, body) = unwrap(serde_json::from_slice(upstream).ok()?);
     let wrapped = Aggregated { main_version: version.to_owned(), aux_version, body };
-    // No JSON of the same members is shorter than ours, so all of it fits. A buffer that grows
+    // No JSON of the same members is shorter than this body, so all of it fits. A buffer that grows
     // would leave the outgrown one, with a secret in it, in freed memory.
     let mut body = Zeroizing::new(Vec::with_capacity(upstream.len() + room_for(version)));
     serde_json::to_writer(&mut *body, &wrapped).ok()?;
@@ -138,7 +138,7 @@ fn room_for(version: &str) -> usize {
 mod tests {
     use proptest::prelude::*;
     use serde_json::json;
-    use shared::wire::Versioned;
+    use service::contract::wire::Versioned;
 
     use super::*;
 

@@ -5,7 +5,7 @@ use std::{error::Error as StdError, time::Duration};
 use http::StatusCode;
 use reqwest_middleware::Error;
 use reqwest_retry::RetryError;
-use shared::problem::Problem;
+use service::contract::problem::Problem;
 
 /// The reason why an attempt has no response to return.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +26,13 @@ pub(crate) enum Failure {
     /// The response is not one that aux-service sends for its route.
     #[error("aux-service responded {status} with {reason}")]
     InvalidResponse { status: StatusCode, reason: &'static str },
+    /// The response is larger than this client reads.
+    #[error("the response is too large")]
+    TooLarge,
+    /// Something between the services, such as a mesh, demands a wait: a 429, or a 503 with
+    /// `Retry-After`.
+    #[error("a proxy responded {status} and demands a wait")]
+    Busy { status: StatusCode, retry_after: Option<Duration> },
     /// aux-service responded with a problem.
     #[error("aux-service responded with the problem {}", .0.code)]
     Problem(Box<Problem>),
@@ -67,7 +74,8 @@ impl Failure {
     /// from something between us and aux-service, such as a mesh.
     pub(crate) fn is_retryable(&self) -> bool {
         match self {
-            Self::Refused { .. } => false,
+            Self::Refused { .. } | Self::TooLarge => false,
+            Self::Busy { .. } => true,
             Self::Unreachable(_) | Self::Reset(_) | Self::TimedOut(_) => true,
             Self::InvalidResponse { status, .. } => is_transient(*status),
             Self::Problem(problem) => problem.retryable && is_transient(problem.status()),
@@ -83,11 +91,28 @@ impl Failure {
     pub(crate) fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Problem(problem) => problem.retry_after,
-            Self::Refused { .. }
+            Self::Busy { retry_after, .. } => *retry_after,
+            Self::TooLarge
+            | Self::Refused { .. }
             | Self::Unreachable(_)
             | Self::Reset(_)
             | Self::TimedOut(_)
             | Self::InvalidResponse { .. } => None,
+        }
+    }
+
+    /// Whether the response asks the caller to wait, which shows nothing about the health of
+    /// aux-service. Throttling by AWS is another matter: the circuit counts it.
+    pub(crate) fn demands_wait(&self) -> bool {
+        match self {
+            Self::Busy { .. } => true,
+            Self::Problem(problem) => {
+                let waits = problem.status() == StatusCode::SERVICE_UNAVAILABLE
+                    && problem.retry_after.is_some();
+                waits && !problem.code.starts_with("aws-")
+                    || problem.status() == StatusCode::TOO_MANY_REQUESTS
+            }
+            _ => false,
         }
     }
 
@@ -96,25 +121,14 @@ impl Failure {
         matches!(self, Self::Problem(problem) if problem.code == "aws-throttled")
     }
 
-    /// Whether the time ran out, here or in aux-service.
-    pub(crate) fn is_timeout(&self) -> bool {
-        match self {
-            Self::TimedOut(_) => true,
-            Self::Problem(problem) => problem.status() == StatusCode::GATEWAY_TIMEOUT,
-            Self::Refused { .. }
-            | Self::Unreachable(_)
-            | Self::Reset(_)
-            | Self::InvalidResponse { .. } => false,
-        }
-    }
-
     /// The label `outcome` of `upstream_requests_total`.
     pub(crate) fn outcome(&self) -> &'static str {
         match self {
             Self::Refused { .. } => "circuit_open",
             Self::Unreachable(_) | Self::Reset(_) => "unreachable",
             Self::TimedOut(_) => "timeout",
-            Self::InvalidResponse { .. } => "invalid",
+            Self::InvalidResponse { .. } | Self::TooLarge => "invalid",
+            Self::Busy { .. } => "throttled",
             Self::Problem(_) if self.is_client_error() => "client_error",
             Self::Problem(_) if self.is_throttled() => "throttled",
             Self::Problem(_) => "server_error",

@@ -3,7 +3,7 @@
 use std::{sync::OnceLock, time::Duration};
 
 use metrics::{Counter, Histogram, Unit, counter, describe_counter, describe_histogram, histogram};
-use shared::routes::RouteId;
+use service::contract::routes::RouteId;
 use tokio::time::Instant;
 
 use super::call::CALLED_ROUTES;

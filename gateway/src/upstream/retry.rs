@@ -21,7 +21,7 @@ use reqwest_retry::{
     Jitter, RetryDecision, RetryPolicy, RetryTransientMiddleware, Retryable, RetryableStrategy,
     policies::ExponentialBackoff,
 };
-use shared::routes::RouteId;
+use service::contract::routes::RouteId;
 use tokio::time::Instant;
 
 use super::{budget::Budget, call::Call, failure::Failure};
@@ -165,7 +165,7 @@ impl RetryPolicy for Policy {
         };
         let now = SystemTime::now();
         let backoff = execute_after.duration_since(now).unwrap_or_default();
-        let pause = self.0.retry_after.lock().map_or(backoff, |asked| asked.max(backoff));
+        let pause = self.0.retry_after.lock().map_or(backoff, |demanded| demanded.max(backoff));
         // Such a pause would outlast the deadline, so the caller gets the failure now.
         if pause >= self.0.call.deadline.saturating_duration_since(Instant::now()) {
             return RetryDecision::DoNotRetry;

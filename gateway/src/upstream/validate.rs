@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
-use shared::problem::Problem;
+use service::contract::problem::{self, Problem};
 
 use super::{envelope::Body, failure::Failure};
 
@@ -20,8 +20,8 @@ pub(crate) struct Received<'a> {
 ///
 /// # Errors
 ///
-/// [`Failure::Problem`] if aux-service responded with one, [`Failure::InvalidResponse`] for any
-/// response that aux-service does not send.
+/// [`Failure::Problem`] if aux-service responded with one, [`Failure::TooLarge`] for a body that was
+/// not read, [`Failure::Busy`] if a proxy demands a wait, else [`Failure::InvalidResponse`].
 pub(crate) fn validate_response(
     Received { conditional, status, headers, body }: Received<'_>,
     transform: impl Fn(&[u8]) -> Option<Body>,
@@ -30,7 +30,7 @@ pub(crate) fn validate_response(
     if status == StatusCode::NOT_MODIFIED && conditional {
         return Ok(Bytes::new());
     }
-    let body = body.ok_or_else(|| invalid("a body that is too large"))?;
+    let Some(body) = body else { return Err(Failure::TooLarge) };
     let is_of_type = |expected| media_type(headers).eq_ignore_ascii_case(expected);
     if status == StatusCode::OK {
         if !is_of_type("application/json") {
@@ -40,7 +40,7 @@ pub(crate) fn validate_response(
         return Ok(Bytes::from_owner(body));
     }
     if !is_of_type("application/problem+json") {
-        return Err(invalid("a body that is no problem"));
+        return Err(busy(status, headers).unwrap_or_else(|| invalid("a body that is no problem")));
     }
     if !status.is_client_error() && !status.is_server_error() {
         return Err(invalid("a problem where none can be"));
@@ -53,6 +53,14 @@ pub(crate) fn validate_response(
         Ok(problem) => Err(Failure::Problem(Box::new(problem.with_headers(headers)))),
         Err(_) => Err(invalid("a problem that cannot be read")),
     }
+}
+
+/// The failure if something between the services demands a wait.
+fn busy(status: StatusCode, headers: &HeaderMap) -> Option<Failure> {
+    let retry_after = problem::retry_after(headers);
+    let waits = status == StatusCode::SERVICE_UNAVAILABLE && retry_after.is_some();
+    (waits || status == StatusCode::TOO_MANY_REQUESTS)
+        .then_some(Failure::Busy { status, retry_after })
 }
 
 /// The media type without its parameters; empty if the header is missing.

@@ -239,7 +239,7 @@ pub(crate) fn body(path: &str) -> &'static str {
 /// Builds a problem in the format of aux-service.
 pub(crate) fn problem(status: u16, code: &str, retryable: bool, headers: &[(&str, &str)]) -> Reply {
     let body = format!(
-        r#"{{"type":"urn:problem:{code}","title":"T","status":{status},"detail":"D","code":"{code}","retryable":{retryable},"request_id":"theirs","error":"E"}}"#
+        r#"{{"type":"urn:problem:{code}","title":"T","status":{status},"detail":"D","code":"{code}","retryable":{retryable},"request_id":"upstream","error":"E"}}"#
     );
     let mut all = vec![("content-type", "application/problem+json")];
     all.extend_from_slice(headers);

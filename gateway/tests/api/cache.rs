@@ -21,7 +21,7 @@ fn fresh_for(cache_control: &'static str, age: &'static str) -> impl Fn(&Seen) -
             JSON,
             ("cache-control", cache_control),
             ("age", age),
-            ("etag", "\"theirs\""),
+            ("etag", "\"upstream\""),
             ("cache-status", "aux-service; hit; ttl=53"),
         ];
         response(200, &headers, body(&seen.path))
@@ -29,7 +29,7 @@ fn fresh_for(cache_control: &'static str, age: &'static str) -> impl Fn(&Seen) -
 }
 
 fn seconds(answer: &Answer, name: &str) -> u64 {
-    answer.header(name).expect("it is told").parse().expect("seconds")
+    answer.header(name).expect("the header is set").parse().expect("seconds")
 }
 
 /// Repeats a request until its response matches.
@@ -57,7 +57,7 @@ async fn a_fresh_entry_costs_one_call() {
         first.header("cache-status"),
         Some("aux-service; hit; ttl=53, main-api; fwd=miss; stored")
     );
-    let status = second.header("cache-status").expect("it is told");
+    let status = second.header("cache-status").expect("the header is set");
     assert!(status.starts_with("aux-service; hit; ttl=53, main-api; hit; ttl=5"), "{status}");
 }
 
@@ -114,7 +114,7 @@ async fn a_client_with_the_current_response_gets_a_304() {
     let aux = Aux::start(fresh_for("max-age=60", "0")).await;
     let gateway = Gateway::before(&aux, &[ON]).await;
     let etag = gateway.get("/buckets").await.header("etag").expect("a tag").to_owned();
-    assert_ne!(etag, "\"theirs\"", "our body is another than theirs");
+    assert_ne!(etag, "\"upstream\"", "the body differs from the upstream one");
     assert_eq!(gateway.status_with("/buckets", &[("if-none-match", &etag)]).await, 304);
     assert_eq!(aux.calls(), 1);
 }
@@ -127,17 +127,17 @@ async fn a_stale_entry_is_served_at_once_and_refreshed_in_the_background() {
     aux.behave(|seen| {
         assert_eq!(
             seen.header("if-none-match"),
-            Some("\"theirs\""),
+            Some("\"upstream\""),
             "it is revalidated, not fetched"
         );
-        let headers = [("cache-control", "max-age=60"), ("age", "0"), ("etag", "\"theirs\"")];
+        let headers = [("cache-control", "max-age=60"), ("age", "0"), ("etag", "\"upstream\"")];
         response(304, &headers, "")
     });
     let stale = gateway.get("/buckets").await;
     assert_eq!(stale.body, first.body);
     assert!(stale.header("cache-status").is_some_and(|status| status.contains("main-api; hit")));
     let fresh = until(&gateway, "/buckets", |answer| {
-        answer.header("cache-control").is_some_and(|told| told.starts_with("max-age=60"))
+        answer.header("cache-control").is_some_and(|value| value.starts_with("max-age=60"))
     })
     .await;
     assert_eq!(fresh.body, first.body);
@@ -159,7 +159,7 @@ async fn a_stale_entry_is_served_while_aux_service_fails() {
         aux.behave(fault);
         let answer = gateway.get("/buckets").await;
         assert_eq!((answer.status, &answer.body), (200, &good.body));
-        let status = answer.header("cache-status").expect("it is told");
+        let status = answer.header("cache-status").expect("the header is set");
         assert!(status.contains("detail=stale-if-error"), "{status}");
     }
 }
@@ -199,7 +199,7 @@ async fn a_response_that_must_not_be_stored_is_not_stored() {
             let answer = gateway.get("/param/secret").await;
             assert_eq!(answer.body["value"], "cloud-engineer");
             assert_eq!(answer.header("cache-control"), Some("no-store"), "{forbidden}");
-            assert_eq!(answer.header("etag"), None, "a tag would tell that two secrets are equal");
+            assert_eq!(answer.header("etag"), None, "a tag would show that two secrets are equal");
             assert_eq!(aux.calls(), calls, "{forbidden}");
         }
         aux.stop().await;
@@ -217,10 +217,10 @@ async fn a_negative_entry_lives_as_long_as_aux_service_says() {
     for _ in 0..3 {
         let answer = gateway.get("/param/nothing").await;
         answer.assert_problem(404, "parameter-not-found");
-        let told = answer.header("cache-control").expect("it is told");
+        let cache_control = answer.header("cache-control").expect("the header is set");
         assert!(
-            ["max-age=4", "max-age=3"].contains(&told),
-            "what is left, begun seconds not counted: {told}"
+            ["max-age=4", "max-age=3"].contains(&cache_control),
+            "the remaining whole seconds: {cache_control}"
         );
     }
     assert_eq!(aux.calls(), 1);
@@ -235,7 +235,7 @@ async fn a_404_or_a_403_replaces_the_entry() {
         aux.behave(move |_| problem(status, code, false, &[]));
         gateway.get("/param/a").await.assert_problem(status, code);
         aux.stop().await;
-        assert_eq!(gateway.get("/param/a").await.status, 502, "{code}: what was kept is gone");
+        assert_eq!(gateway.get("/param/a").await.status, 502, "{code}: the entry is removed");
     }
 }
 
@@ -273,7 +273,7 @@ async fn a_load_outlives_the_caller_that_started_it() {
     let answer = gateway.get("/buckets").await;
     assert_eq!(answer.status, 200);
     assert_eq!(aux.calls(), 1);
-    assert_eq!(aux.seen()[0].header("x-envoy-expected-rq-timeout-ms"), Some("4000"));
+    assert_eq!(aux.seen()[0].header("x-envoy-expected-rq-timeout-ms"), Some("3800"));
 }
 
 /// Without tokens, any client could use up the quota of AWS with forced revalidations.
@@ -282,16 +282,16 @@ async fn only_an_authenticated_client_can_force_a_revalidation() {
     let tokens = format!("{}/known-client.tokens", env!("CARGO_TARGET_TMPDIR"));
     std::fs::write(&tokens, "a-token-of-enough-length\n").unwrap();
     let file = format!("--auth-token-file={tokens}");
-    let asks =
+    let headers =
         [("authorization", "Bearer a-token-of-enough-length"), ("cache-control", "no-cache")];
-    for (flags, calls, told) in [(vec![ON, &file], 2, Some("no-cache")), (vec![ON], 1, None)] {
+    for (flags, calls, sent) in [(vec![ON, &file], 2, Some("no-cache")), (vec![ON], 1, None)] {
         let aux = Aux::start(fresh_for("max-age=60", "0")).await;
         let gateway = Gateway::before(&aux, &flags).await;
         for _ in 0..2 {
-            assert_eq!(gateway.get_with("/param/a", &asks).await.status, 200);
+            assert_eq!(gateway.get_with("/param/a", &headers).await.status, 200);
         }
         assert_eq!(aux.calls(), calls, "{flags:?}");
-        assert_eq!(aux.seen().last().unwrap().header("cache-control"), told, "{flags:?}");
+        assert_eq!(aux.seen().last().unwrap().header("cache-control"), sent, "{flags:?}");
     }
 }
 
@@ -312,8 +312,10 @@ async fn without_a_cache_every_request_is_a_call_and_clients_may_still_store_the
     for calls in 1..=3 {
         let answer = gateway.get("/buckets").await;
         assert_eq!(aux.calls(), calls);
-        assert!(answer.header("cache-control").is_some_and(|told| told.starts_with("max-age=60")));
-        let status = answer.header("cache-status").expect("it is told");
+        assert!(
+            answer.header("cache-control").is_some_and(|value| value.starts_with("max-age=60"))
+        );
+        let status = answer.header("cache-status").expect("the header is set");
         assert!(status.ends_with("main-api; fwd=bypass"), "{status}");
     }
 }

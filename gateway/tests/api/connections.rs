@@ -84,7 +84,8 @@ fn counts(metrics: &Metrics) -> [f64; 3] {
 }
 
 fn circuit_is_closed(metrics: &Metrics) -> bool {
-    metrics.value("circuit_breaker_state", &[("state", "closed")]) == Some(1.0)
+    metrics.value("circuit_breaker_state", &[("route", "/param/{name}"), ("state", "closed")])
+        == Some(1.0)
 }
 
 #[tokio::test]
@@ -370,7 +371,7 @@ async fn a_body_that_is_too_large_is_refused_and_its_connection_is_closed() {
     let gateway = Gateway::before(&aux, &[ONCE]).await;
     open_connections(&gateway, &aux).await;
     aux.behave(|_| vec![Act::Send(bytes(200, &[JSON], 1 << 40, "{"))]);
-    gateway.get("/param/a").await.assert_problem(502, "upstream-unavailable");
+    gateway.get("/param/a").await.assert_problem(502, "answer-too-large");
     is_never_used_again(&gateway, &aux, latest(&aux)).await;
 }
 

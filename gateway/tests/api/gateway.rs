@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use clap::Parser;
-use main_api::{config::Config, routes, upstream::Upstream};
+use main_api::{api, config::Config, upstream::Upstream};
 use reqwest::header::HeaderMap;
 use serde_json::Value;
-use shared::{config::Checked, metrics::Exporter, server};
+use service::{config::Validate, observe::metrics::Exporter, server};
 use tokio::{net::TcpListener, sync::oneshot, time::Instant};
 
 use crate::aux_double::Aux;
@@ -62,7 +62,7 @@ impl Gateway {
 
         let exporter = Exporter::install("main-api", "0.0.0").expect("one recorder");
         let upstream = Upstream::new(&config).expect("a client");
-        let app = routes::app(&config, upstream, &exporter);
+        let app = api::app(&config, upstream, &exporter);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("a bound address"));
         let (stop, stopped) = oneshot::channel();

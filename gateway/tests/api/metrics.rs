@@ -14,7 +14,7 @@ const STATES: [&str; 3] = ["closed", "open", "half_open"];
 fn states(metrics: &Metrics) -> [f64; 3] {
     STATES.map(|state| {
         metrics
-            .value("circuit_breaker_state", &[("state", state)])
+            .value("circuit_breaker_state", &[("route", "/buckets"), ("state", state)])
             .expect("every state has its series")
     })
 }
@@ -27,10 +27,10 @@ async fn every_series_of_the_circuit_of_retries_and_of_connections_exists_from_t
     for (from, to) in
         [("closed", "open"), ("open", "half_open"), ("half_open", "closed"), ("half_open", "open")]
     {
-        let labels = [("from", from), ("to", to)];
+        let labels = [("route", "/values/{path}"), ("from", from), ("to", to)];
         assert_eq!(metrics.value("circuit_breaker_transitions_total", &labels), Some(0.0));
     }
-    assert_eq!(metrics.series("circuit_breaker_transitions_total").len(), 4);
+    assert_eq!(metrics.series("circuit_breaker_transitions_total").len(), 4 * 5);
     for route in ["/buckets", "/params", "/param/{name}", "/values/{path}", "/status"] {
         for outcome in ["success", "failure", "budget_exhausted"] {
             let labels = [("route", route), ("outcome", outcome)];

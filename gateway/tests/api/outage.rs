@@ -77,7 +77,7 @@ async fn an_open_circuit_refuses_at_once_and_sends_retry_after() {
         answer.assert_problem(503, "circuit-open");
         assert_eq!(answer.body["retryable"], true);
         let seconds: u64 =
-            answer.header("retry-after").expect("it is told").parse().expect("seconds");
+            answer.header("retry-after").expect("the header is set").parse().expect("seconds");
         assert!((1..=6).contains(&seconds), "{seconds}");
         times.push(answer.elapsed);
     }
@@ -138,6 +138,41 @@ async fn client_errors_do_not_open_the_circuit() {
     }
     assert_eq!(gateway.circuit().await, "closed");
     assert_eq!(aux.calls(), 50);
+}
+
+#[tokio::test]
+async fn an_open_circuit_of_one_route_refuses_no_other() {
+    let aux = Aux::start(|seen| match seen.path.as_str() {
+        "/params" => vec![Act::Reset],
+        _ => healthy(seen),
+    })
+    .await;
+    let gateway = Gateway::before(&aux, &["--retry-max-attempts=1", "--cache=off"]).await;
+    for _ in 0..5 {
+        gateway.get("/params").await.assert_problem(502, "upstream-unavailable");
+    }
+    gateway.get("/params").await.assert_problem(503, "circuit-open");
+    assert_eq!(gateway.get("/param/a").await.status, 200);
+    let ready = gateway.get("/readyz").await;
+    let dependencies = &ready.body["dependencies"];
+    assert_eq!(dependencies["circuit_breaker"], "open");
+    assert_eq!(dependencies["circuits"]["/params"], "open");
+    assert_eq!(dependencies["circuits"]["/param/{name}"], "closed");
+}
+
+/// Six requests for a value that is final do not keep other values of the route from their clients.
+#[tokio::test]
+async fn a_final_error_does_not_open_the_circuit() {
+    for (status, code) in
+        [(502, "aws-refused"), (422, "parameter-unreadable"), (502, "answer-too-large")]
+    {
+        let aux = Aux::start(move |_| problem(status, code, false, &[])).await;
+        let gateway = Gateway::before(&aux, &["--cache=off"]).await;
+        for _ in 0..30 {
+            gateway.get("/param/a").await.assert_problem(status, code);
+        }
+        assert_eq!((aux.calls(), gateway.circuit().await.as_str()), (30, "closed"), "{code}");
+    }
 }
 
 #[tokio::test]

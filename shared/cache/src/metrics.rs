@@ -78,11 +78,11 @@ impl Metrics {
     /// Creates every series at the start, so that a rate over it covers the first request.
     pub(crate) fn new(cache: &'static str) -> Self {
         metrics::describe_counter!(REQUESTS, "Requests to the cache, by how they were answered");
-        metrics::describe_gauge!(ENTRIES, "Answers that are kept, negative ones included");
+        metrics::describe_gauge!(ENTRIES, "Entries of the cache, negative entries included");
         metrics::describe_gauge!(
             BYTES,
             metrics::Unit::Bytes,
-            "Memory held by what is kept: keys, bodies, headers, bookkeeping"
+            "Memory of the entries: keys, bodies, headers, bookkeeping"
         );
         metrics::describe_histogram!(
             SERVED_AGE,

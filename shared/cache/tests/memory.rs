@@ -2,7 +2,7 @@
 //! reports.
 //!
 //! This is a separate program that runs one test at a time. Any thread may free moka's garbage, so
-//! a parallel test would distort the measurement. `--nocapture` shows the figures.
+//! a parallel test would distort the measurement. `--nocapture` shows the measurements.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use std::{ops::Range, time::Duration};

@@ -68,7 +68,7 @@ async fn main() {
         let (main, aux) = (stack.main.url.clone(), stack.aux.url.clone());
         tokio::spawn(ask_on(if client.is_multiple_of(4) { aux } else { main }, client));
     }
-    tell(&json!({ "main-api": stack.main.url, "aux-service": stack.aux.url }).to_string());
+    report(&json!({ "main-api": stack.main.url, "aux-service": stack.aux.url }).to_string());
 
     while let Some(weather) = spawn_blocking(heard).await.expect("reading a line does not panic") {
         stack.aws.proxy.heal();
@@ -88,7 +88,7 @@ async fn main() {
             "cut" => stack.between.fail_all(Fault::Reset),
             other => panic!("there is no weather called {other}"),
         }
-        tell(&weather);
+        report(&weather);
     }
 }
 
@@ -112,7 +112,7 @@ fn heard() -> Option<String> {
     std::io::stdin().lines().next()?.ok()
 }
 
-fn tell(line: &str) {
+fn report(line: &str) {
     let mut output = std::io::stdout().lock();
     writeln!(output, "{line}").and_then(|()| output.flush()).expect("somebody listens");
 }

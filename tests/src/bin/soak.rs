@@ -50,7 +50,7 @@ const PARAMETERS: usize = 40;
 const AFTERMATH: Duration = Duration::from_secs(25);
 
 /// The time limit for every response.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The codes that errors may have during a fault, and for a while after it.
 const TROUBLE: [&str; 6] = [
@@ -161,7 +161,7 @@ fn report(
     tasks: [u64; 2],
 ) -> ExitCode {
     let tally = world.tally.lock().expect("no client panics while it counts");
-    let mut wrong = world.wrong.lock().expect("no client panics while it tells").clone();
+    let mut wrong = world.wrong.lock().expect("no client panics while it holds the lock").clone();
     println!(
         "\n{} minutes, restarts of main-api: {}, of aux-service: {}",
         duration.as_secs() / 60,
@@ -297,9 +297,9 @@ impl<S: Fn() -> Setup> Replicas<S> {
         }
         let stopped = self.steady.log_line(|line| line["message"] == "stopped").await;
         let logs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/soak");
-        let kept = fs::create_dir_all(&logs)
+        let saved = fs::create_dir_all(&logs)
             .and_then(|()| fs::write(logs.join(format!("{}.log", self.name)), self.steady.log()));
-        if let Err(error) = kept {
+        if let Err(error) = saved {
             eprintln!("the log of {} is lost: {error}", self.name);
         }
         stopped["tasks"].as_u64().unwrap_or(u64::MAX)
@@ -348,7 +348,7 @@ impl World {
 
     fn wrong(&self, what: String) {
         println!("wrong: {what}");
-        self.wrong.lock().expect("no client panics while it tells").push(what);
+        self.wrong.lock().expect("no client panics while it holds the lock").push(what);
     }
 
     fn in_trouble(&self) -> bool {
@@ -391,7 +391,7 @@ impl World {
     fn client(&self) -> reqwest::Client {
         reqwest::Client::builder()
             .no_proxy()
-            .timeout(PATIENCE)
+            .timeout(TIMEOUT)
             .retry(reqwest::retry::never())
             .build()
             .expect("a client without TLS needs nothing that could be missing")
@@ -455,15 +455,15 @@ impl World {
             match request.send().await {
                 Err(error) => self.wrong(format!("{path}: {error:?}")),
                 Ok(answer) => {
-                    let told = answer.status().as_u16();
+                    let received = answer.status().as_u16();
                     let body: Value = answer.json().await.unwrap_or_default();
-                    let said = body["code"].as_str().unwrap_or_default();
-                    if (told, said) == (status, code) {
+                    let code_sent = body["code"].as_str().unwrap_or_default();
+                    if (received, code_sent) == (status, code) {
                         self.count("invalid", format!("{status} {code}"));
-                    } else if (troubled || self.in_trouble()) && TROUBLE.contains(&said) {
-                        self.count("invalid", format!("{told} {said} (during a fault)"));
+                    } else if (troubled || self.in_trouble()) && TROUBLE.contains(&code_sent) {
+                        self.count("invalid", format!("{received} {code_sent} (during a fault)"));
                     } else {
-                        self.wrong(format!("{path}: {told} {body}"));
+                        self.wrong(format!("{path}: {received} {body}"));
                     }
                 }
             }
@@ -494,10 +494,10 @@ impl World {
                 continue;
             };
             // The service may close the connection before it has read everything.
-            let _ = timeout(PATIENCE, stream.write_all(&bytes)).await;
+            let _ = timeout(TIMEOUT, stream.write_all(&bytes)).await;
             let _ = stream.shutdown().await;
             let mut answer = Vec::new();
-            match timeout(PATIENCE, stream.read_to_end(&mut answer)).await {
+            match timeout(TIMEOUT, stream.read_to_end(&mut answer)).await {
                 Err(_) => self.wrong(format!("{what}: the connection stays open")),
                 Ok(_) if answer.starts_with(b"HTTP/1.1 5") => {
                     self.wrong(format!("{what}: {}", String::from_utf8_lossy(&answer)));
@@ -526,7 +526,7 @@ impl World {
                 sleep(Duration::from_millis(20)).await;
             }
             let mut answer = Vec::new();
-            match timeout(PATIENCE, stream.read_to_end(&mut answer)).await {
+            match timeout(TIMEOUT, stream.read_to_end(&mut answer)).await {
                 Ok(Ok(_)) if answer.starts_with(b"HTTP/1.1 200") => self.count("slow", "200"),
                 // A drain does not wait for the rest of a request's head.
                 Ok(_) if answer.is_empty() => self.count("slow", "cut off by a restart"),
@@ -547,7 +547,7 @@ impl World {
                 held.spawn(async move {
                     let mut stream = TcpStream::connect(address).await.ok()?;
                     stream.write_all(b"GET /buckets HTTP/1.1\r\nho").await.ok()?;
-                    timeout(PATIENCE, stream.read(&mut [0; 1])).await.ok()
+                    timeout(TIMEOUT, stream.read(&mut [0; 1])).await.ok()
                 });
             }
             while let Some(cut_off) = held.join_next().await {

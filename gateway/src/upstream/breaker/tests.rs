@@ -34,7 +34,7 @@ fn calls(breaker: &Breaker, n: usize, verdict: Verdict) {
 }
 
 fn opened() -> Breaker {
-    let breaker = Breaker::new(settings());
+    let breaker = Breaker::new("/x", settings());
     calls(&breaker, 5, Verdict::Failure);
     assert_eq!(breaker.state(), State::Open);
     breaker
@@ -48,7 +48,7 @@ async fn half_opened() -> Breaker {
 
 #[tokio::test(start_paused = true)]
 async fn failures_in_a_row_open_the_circuit() {
-    let breaker = Breaker::new(settings());
+    let breaker = Breaker::new("/x", settings());
     calls(&breaker, 4, Verdict::Failure);
     call(&breaker, Verdict::Success);
     calls(&breaker, 4, Verdict::Failure);
@@ -58,25 +58,8 @@ async fn failures_in_a_row_open_the_circuit() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_upstream_is_degraded_from_a_failure_to_the_next_success() {
-    let breaker = Breaker::new(settings());
-    assert!(!breaker.is_degraded());
-    call(&breaker, Verdict::Throttled);
-    assert!(!breaker.is_degraded());
-    call(&breaker, Verdict::Failure);
-    assert!(breaker.is_degraded());
-    call(&breaker, Verdict::Success);
-    assert!(!breaker.is_degraded());
-    calls(&breaker, 5, Verdict::Failure);
-    advance(MAX_OPEN).await;
-    assert!(breaker.is_degraded(), "half open");
-    call(&breaker, Verdict::Success);
-    assert!(!breaker.is_degraded());
-}
-
-#[tokio::test(start_paused = true)]
 async fn the_failure_rate_opens_the_circuit_after_enough_calls() {
-    let breaker = Breaker::new(settings());
+    let breaker = Breaker::new("/x", settings());
     for _ in 0..9 {
         call(&breaker, Verdict::Failure);
         call(&breaker, Verdict::Success);
@@ -93,7 +76,7 @@ async fn the_failure_rate_opens_the_circuit_after_enough_calls() {
 
 #[tokio::test(start_paused = true)]
 async fn a_rate_below_the_threshold_keeps_the_circuit_closed() {
-    let breaker = Breaker::new(settings());
+    let breaker = Breaker::new("/x", settings());
     for _ in 0..1000 {
         calls(&breaker, 3, Verdict::Success);
         calls(&breaker, 2, Verdict::Failure);
@@ -105,7 +88,7 @@ async fn a_rate_below_the_threshold_keeps_the_circuit_closed() {
 /// failures as there ever were successes to open the circuit.
 #[tokio::test(start_paused = true)]
 async fn a_long_good_past_does_not_hide_a_bad_present() {
-    let breaker = Breaker::new(Settings { consecutive_failures: u32::MAX, ..settings() });
+    let breaker = Breaker::new("/x", Settings { consecutive_failures: u32::MAX, ..settings() });
     calls(&breaker, 10_000, Verdict::Success);
     advance(WINDOW).await;
     calls(&breaker, 20, Verdict::Failure);
@@ -114,7 +97,7 @@ async fn a_long_good_past_does_not_hide_a_bad_present() {
 
 #[tokio::test(start_paused = true)]
 async fn failures_older_than_the_window_do_not_count() {
-    let breaker = Breaker::new(settings());
+    let breaker = Breaker::new("/x", settings());
     for _ in 0..9 {
         call(&breaker, Verdict::Failure);
         call(&breaker, Verdict::Success);
@@ -127,7 +110,7 @@ async fn failures_older_than_the_window_do_not_count() {
 
 #[tokio::test(start_paused = true)]
 async fn throttling_opens_the_circuit_by_the_rate_alone() {
-    let breaker = Breaker::new(settings());
+    let breaker = Breaker::new("/x", settings());
     calls(&breaker, 19, Verdict::Throttled);
     assert_eq!(breaker.state(), State::Closed, "nineteen in a row");
     call(&breaker, Verdict::Throttled);
@@ -136,7 +119,7 @@ async fn throttling_opens_the_circuit_by_the_rate_alone() {
 
 #[tokio::test(start_paused = true)]
 async fn throttling_neither_adds_to_the_failures_in_a_row_nor_ends_them() {
-    let breaker = Breaker::new(settings());
+    let breaker = Breaker::new("/x", settings());
     calls(&breaker, 4, Verdict::Failure);
     calls(&breaker, 3, Verdict::Throttled);
     assert_eq!(breaker.state(), State::Closed);
@@ -223,7 +206,7 @@ async fn a_probe_that_is_abandoned_when_slow_fails() {
 
 #[tokio::test(start_paused = true)]
 async fn slow_abandoned_calls_open_the_circuit_and_quick_ones_do_not() {
-    let breaker = Breaker::new(settings());
+    let breaker = Breaker::new("/x", settings());
     for _ in 0..100 {
         drop(breaker.acquire().expect("closed"));
     }
@@ -236,7 +219,7 @@ async fn slow_abandoned_calls_open_the_circuit_and_quick_ones_do_not() {
 
 #[tokio::test(start_paused = true)]
 async fn a_result_from_an_earlier_state_changes_nothing() {
-    let breaker = Breaker::new(settings());
+    let breaker = Breaker::new("/x", settings());
     let [late_success, late_failure] = [0, 1].map(|_| breaker.acquire().expect("closed"));
     calls(&breaker, 5, Verdict::Failure);
     late_success.record(Verdict::Success);
@@ -255,12 +238,13 @@ async fn the_state_metric_is_one_hot_and_current_without_any_call() {
     let recorder = PrometheusBuilder::new().build_recorder();
     let scrape = recorder.handle();
     let _guard = metrics::set_default_local_recorder(&recorder);
-    let breaker = Breaker::new(settings());
+    let breaker = Breaker::new("/x", settings());
     let states = || {
         breaker.publish();
         let text = scrape.render();
         State::ALL.map(|state| {
-            let sample = format!("circuit_breaker_state{{state=\"{}\"}} ", state.as_str());
+            let sample =
+                format!("circuit_breaker_state{{route=\"/x\",state=\"{}\"}} ", state.as_str());
             let line = text.lines().find_map(|line| line.strip_prefix(&sample));
             line.expect("every state has its series").to_owned()
         })
@@ -281,12 +265,14 @@ async fn every_transition_has_its_series_from_the_start_and_is_counted_once() {
     let scrape = recorder.handle();
     let _guard = metrics::set_default_local_recorder(&recorder);
     let count = |from: &str, to: &str| {
-        let sample = format!("circuit_breaker_transitions_total{{from=\"{from}\",to=\"{to}\"}} ");
+        let sample = format!(
+            "circuit_breaker_transitions_total{{route=\"/x\",from=\"{from}\",to=\"{to}\"}} "
+        );
         let text = scrape.render();
         let line = text.lines().find_map(|line| line.strip_prefix(&sample));
         line.expect("every transition has its series").to_owned()
     };
-    let breaker = Breaker::new(settings());
+    let breaker = Breaker::new("/x", settings());
     for (from, to) in TRANSITIONS {
         assert_eq!(count(from.as_str(), to.as_str()), "0");
     }
@@ -422,7 +408,7 @@ impl Model {
 }
 
 async fn check_against_model(settings: Settings, steps: Vec<Step>) {
-    let breaker = Breaker::new(settings.clone());
+    let breaker = Breaker::new("/x", settings.clone());
     let mut model =
         Model { settings, state: ModelState::Closed(Vec::new()), generation: 0, openings: 0 };
     let mut under_way: Vec<(Permit, u32, Instant)> = Vec::new();

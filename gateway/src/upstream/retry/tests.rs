@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use reqwest_middleware::{ClientBuilder, ClientWithMiddleware, Error};
-use shared::problem::Problem;
+use service::contract::problem::Problem;
 
 use super::*;
 use crate::upstream::budget::{RESERVE, reserve_since};

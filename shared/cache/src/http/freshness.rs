@@ -298,7 +298,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_header_makes_the_parser_panic(
+        fn the_parser_never_panics(
             control in proptest::collection::vec(any::<u8>(), 0..80),
             age in proptest::collection::vec(any::<u8>(), 0..40),
             delay in any::<u64>(),

@@ -1,0 +1,74 @@
+//! The response of `/status`, which includes the status of aux-service.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde_json::Value;
+use service::{
+    contract::{
+        problem::Problem,
+        status::{self, Reporter},
+    },
+    observe::context,
+};
+use utoipa::ToSchema;
+
+use crate::upstream::Upstream;
+
+/// The status of main-api and of aux-service.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Status {
+    #[serde(flatten)]
+    pub common: status::Status,
+    /// The state of the circuit that is furthest from closed: `closed` (calls flow), `half_open`
+    /// (one probe may pass) or `open` (calls are refused).
+    #[schema(example = "closed")]
+    pub circuit_breaker: String,
+    /// The state of each route's circuit, by the path of the route.
+    #[schema(example = json!({ "/buckets": "closed", "/param/{name}": "closed" }))]
+    pub circuits: BTreeMap<String, String>,
+    pub upstream: Attempts,
+    /// The response of aux-service's `/status`; `null` if aux-service does not respond.
+    #[schema(value_type = Option<Object>)]
+    pub aux_service: Option<Value>,
+    /// The problem behind each member that is `null`, by the member's name.
+    pub errors: BTreeMap<String, Problem>,
+}
+
+/// The attempts of calls to aux-service.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Attempts {
+    /// The number of attempts by outcome, including those that the circuit breaker refused.
+    pub requests: BTreeMap<String, u64>,
+    /// The number of retries by outcome.
+    pub retries: BTreeMap<String, u64>,
+}
+
+impl Status {
+    pub fn of(
+        reporter: &Reporter,
+        upstream: &Upstream,
+        aux_service: Result<Value, Problem>,
+    ) -> Self {
+        let (common, samples) = reporter.report(upstream.health());
+        let (aux_service, problem) = match aux_service {
+            Ok(status) => (Some(status), None),
+            Err(problem) => (None, Some(Problem { request_id: context::request_id(), ..problem })),
+        };
+        Self {
+            common,
+            circuit_breaker: upstream.circuit().to_owned(),
+            circuits: upstream
+                .circuits()
+                .into_iter()
+                .map(|(route, state)| (route.to_owned(), state.to_owned()))
+                .collect(),
+            upstream: Attempts {
+                requests: samples.sum_by("upstream_requests_total", "outcome"),
+                retries: samples.sum_by("upstream_retries_total", "outcome"),
+            },
+            aux_service,
+            errors: problem.into_iter().map(|p| ("aux_service".to_owned(), p)).collect(),
+        }
+    }
+}

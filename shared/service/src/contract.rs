@@ -1,0 +1,8 @@
+//! The contract on the network: routes, bodies, errors, and the documents that describe them.
+
+pub mod problem;
+pub mod wire;
+pub mod routes;
+pub mod page;
+pub mod status;
+pub mod openapi;

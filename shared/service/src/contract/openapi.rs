@@ -1,0 +1,244 @@
+//! The OpenAPI document (`/openapi.json`) and the page that shows it (`/docs`).
+//!
+//! The document is generated from the types that are sent, from example responses built of them,
+//! and from the problems that the code returns. It therefore cannot differ from the service.
+
+use std::collections::BTreeMap;
+
+use axum::{
+    http::header,
+    routing::{MethodRouter, get},
+};
+use bytes::Bytes;
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+use utoipa::{
+    ToSchema,
+    openapi::{RefOr, schema::Schema},
+};
+
+use super::{
+    page::html_page,
+    problem::{CONTENT_TYPE, Problem},
+    routes::{RouteId, Tag},
+};
+
+const PAGE: &str = include_str!("docs.html");
+
+/// The request ID in every example.
+const REQUEST_ID: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+
+/// A builder of an OpenAPI document.
+pub struct Docs {
+    info: Value,
+    paths: Map<String, Value>,
+    schemas: BTreeMap<String, Value>,
+}
+
+impl Docs {
+    /// Starts a document with the problem format and the liveness probes, which every service has.
+    pub fn new(title: &str, version: &str, description: &str) -> Self {
+        let info = json!({
+            "title": title,
+            "version": version,
+            "description": description,
+            "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
+        });
+        let mut docs = Self { info, paths: Map::new(), schemas: BTreeMap::new() };
+        docs.schema::<Problem>();
+        for id in [RouteId::Healthz, RouteId::Livez] {
+            let example = json!({ "status": "ok" });
+            let runs = json_response("It runs", &json!({ "type": "object" }), &example);
+            docs.operation(id, &json!({ "200": runs }));
+        }
+        docs
+    }
+
+    /// Adds a route of the API with an example response and its problems. `B` is the body within
+    /// the envelope `E`. The schema's name contains both, because a generic type has the same name
+    /// for every body.
+    pub fn route<B: ToSchema, E: ToSchema + Serialize>(
+        mut self,
+        id: RouteId,
+        answer: &E,
+        problems: &[Problem],
+    ) -> Self {
+        let route = id.route();
+        self.schema::<B>();
+        let schema = self.named_schema::<E>(&format!("{}{}", E::name(), B::name()));
+        let mut responses = Map::new();
+        let mut ok = json_response("The answer", &schema, &json!(answer));
+        if route.cacheable {
+            ok["headers"] = cache_headers();
+            responses.insert(
+                "304".to_owned(),
+                json!({ "description": "The response that the client holds, named by its `If-None-Match`, is still current" }),
+            );
+        }
+        responses.insert("200".to_owned(), ok);
+        add_problems(&mut responses, problems);
+        self.operation(id, &Value::Object(responses));
+        let operation = &mut self.paths[route.path]["get"];
+        let mut parameters = Vec::new();
+        if let Some(parameter) = &route.parameter {
+            let name = route.path.split(['{', '}']).nth(1).expect("the path has a parameter");
+            parameters.push(json!({
+                "name": name, "in": "path", "required": true, "description": parameter.description,
+                "schema": { "type": "string" }, "example": parameter.example,
+            }));
+        }
+        if route.cacheable {
+            parameters.push(json!({
+                "name": "If-None-Match", "in": "header", "required": false,
+                "description": "The `ETag` of an earlier response: if it is still current, the status is 304, without a body.",
+                "schema": { "type": "string" },
+            }));
+        }
+        operation["parameters"] = Value::Array(parameters);
+        self
+    }
+
+    /// Adds the operational routes `/status` and `/metrics`.
+    pub fn status<T: ToSchema + Serialize>(mut self, example: &T) -> Self {
+        let schema = self.schema::<T>();
+        let status = json_response("The status", &schema, &json!(example));
+        let mut responses = Map::from_iter([("200".to_owned(), status)]);
+        add_problems(&mut responses, &[]);
+        self.operation(RouteId::Status, &Value::Object(responses));
+        let text = json!({ "text/plain": { "schema": { "type": "string" } } });
+        let metrics = json!({ "description": "The metrics", "content": text });
+        self.operation(RouteId::Metrics, &json!({ "200": metrics }));
+        self
+    }
+
+    /// Adds `/readyz` with the dependencies of this service.
+    pub fn ready(mut self, dependencies: &Value) -> Self {
+        let example = json!({ "status": "ready", "dependencies": dependencies });
+        let responses = json!({
+            "200": json_response("It does", &json!({ "type": "object" }), &example),
+            "503": problem_response(&[&Problem::draining()]),
+        });
+        self.operation(RouteId::Readyz, &responses);
+        self
+    }
+
+    /// Returns the complete document.
+    pub fn build(self) -> Value {
+        json!({
+            "openapi": "3.1.0",
+            "info": self.info,
+            // The URL is relative to the document, because an ingress may serve it below a prefix.
+            "servers": [{ "url": "./", "description": "The server of this document" }],
+            "tags": [
+                { "name": "API", "description": "Buckets and parameters" },
+                { "name": "Operations", "description": "Status and metrics" },
+                { "name": "Probes", "description": "Probes for Kubernetes" },
+            ],
+            "security": [{}, { "bearer": [] }],
+            "paths": self.paths,
+            "components": {
+                "schemas": self.schemas,
+                "securitySchemes": { "bearer": {
+                    "type": "http", "scheme": "bearer",
+                    "description": "Required only if `AUTH_TOKEN_FILE` is set.",
+                } },
+            },
+        })
+    }
+
+    fn operation(&mut self, id: RouteId, responses: &Value) {
+        let route = id.route();
+        let tag = match route.tag {
+            Tag::Api => "API",
+            Tag::Operations => "Operations",
+            Tag::Probes | Tag::Pages => "Probes",
+        };
+        let operation = json!({
+            "operationId": route.operation, "summary": route.summary,
+            "description": route.description, "tags": [tag], "responses": responses,
+        });
+        self.paths.insert(route.path.to_owned(), json!({ "get": operation }));
+    }
+
+    fn schema<T: ToSchema>(&mut self) -> Value {
+        self.named_schema::<T>(&T::name())
+    }
+
+    /// Adds the schema of a type and of its parts, and returns a reference to it.
+    fn named_schema<T: ToSchema>(&mut self, name: &str) -> Value {
+        let mut schemas: Vec<(String, RefOr<Schema>)> = vec![(name.to_owned(), T::schema())];
+        T::schemas(&mut schemas);
+        for (name, schema) in schemas {
+            self.schemas.insert(name, json!(schema));
+        }
+        json!({ "$ref": format!("#/components/schemas/{name}") })
+    }
+}
+
+/// Returns the handlers of `/openapi.json` and of `/docs`, the page that shows it.
+pub fn handlers(document: &Value) -> (MethodRouter, MethodRouter) {
+    let json = Bytes::from(document.to_string());
+    let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-cache")];
+    (get(async move || (headers, json)), get(async || html_page(PAGE)))
+}
+
+fn json_response(description: &str, schema: &Value, example: &Value) -> Value {
+    json!({
+        "description": description,
+        "content": { "application/json": { "schema": schema, "example": example } },
+    })
+}
+
+fn problem_response(problems: &[&Problem]) -> Value {
+    let titles: Vec<&str> = problems.iter().map(|problem| problem.title.as_ref()).collect();
+    let examples: BTreeMap<_, _> = problems
+        .iter()
+        .map(|problem| {
+            let problem = Problem { request_id: REQUEST_ID.to_owned(), ..(*problem).clone() };
+            (problem.code.clone(), json!({ "summary": problem.title, "value": problem }))
+        })
+        .collect();
+    let schema = json!({ "$ref": "#/components/schemas/Problem" });
+    let media_type = String::from_utf8_lossy(CONTENT_TYPE.as_bytes()).into_owned();
+    let mut answer = json!({
+        "description": titles.join(", or: "),
+        "content": { media_type: { "schema": schema, "examples": examples } },
+    });
+    if problems.iter().any(|problem| problem.retry_after.is_some()) {
+        answer["headers"] = json!({ "Retry-After": {
+            "description": "Seconds until the next try", "schema": { "type": "integer" },
+        } });
+    }
+    answer
+}
+
+/// Adds the problems of a route and the problems that every route can return.
+fn add_problems(responses: &mut Map<String, Value>, problems: &[Problem]) {
+    let everywhere = [Problem::missing_token(), Problem::overloaded(), Problem::internal()];
+    for (status, problems) in by_status(problems.iter().chain(&everywhere)) {
+        responses.insert(status, problem_response(&problems));
+    }
+}
+
+fn by_status<'a>(
+    problems: impl Iterator<Item = &'a Problem>,
+) -> BTreeMap<String, Vec<&'a Problem>> {
+    let mut sorted: BTreeMap<String, Vec<&Problem>> = BTreeMap::new();
+    for problem in problems {
+        sorted.entry(problem.status.to_string()).or_default().push(problem);
+    }
+    sorted
+}
+
+fn cache_headers() -> Value {
+    let header = |description: &str, example: &str| json!({ "description": description, "schema": { "type": "string" }, "example": example });
+    json!({
+        "Age": header("Seconds since the origin created this response, across all hops", "12"),
+        "Cache-Control": header(
+            "The time for which the response is fresh, and the time for which it may be used when stale (RFC 9111, RFC 5861)",
+            "max-age=60, stale-while-revalidate=60, stale-if-error=3600",
+        ),
+        "Cache-Status": header("The handling of the request by each cache on the path (RFC 9211)", "aux-service; hit; ttl=48"),
+        "ETag": header("The version of the response", "\"5d41402abc4b2a76b9719d911017c592\""),
+    })
+}

@@ -1,0 +1,15 @@
+//! The parts that make a process of this project a service, the same in both.
+//!
+//! Imports go one way: `server` → `config` → `auth` → `contract` → `observe`.
+//!
+//! - [`contract`]: routes, bodies, errors and documents that clients rely on.
+//! - [`observe`]: logs, request IDs, traces and metrics.
+//! - [`auth`]: bearer tokens.
+//! - [`config`]: the flags that every service has.
+//! - [`server`]: listeners, the one stack of layers, probes, and the end of the process.
+
+pub mod observe;
+pub mod contract;
+pub mod auth;
+pub mod config;
+pub mod server;

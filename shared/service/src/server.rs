@@ -1,0 +1,206 @@
+//! The life of a process: listen, answer probes, serve, and end without dropping a request.
+//!
+//! Read in this order: `stack` is the one order of layers, each layer has a file of its own, and
+//! `dispatch` is the service below them. `listener` and `connection` carry requests to the stack,
+//! and this file starts and ends it all.
+
+use std::{
+    future::Future,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use anyhow::Context;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::{
+    net::TcpListener,
+    runtime::{Builder, Handle},
+    signal::unix::{SignalKind, signal},
+    sync::{oneshot, watch},
+    time::sleep,
+};
+
+mod request;
+mod request_log;
+mod count;
+mod problems;
+mod host;
+mod shed;
+mod authenticate;
+mod deadline;
+mod dispatch;
+mod stack;
+mod connection;
+mod registry;
+mod listener;
+mod probes;
+
+pub use dispatch::{CachedRoutes, LoadFuture, Query};
+pub use listener::listen;
+pub use probes::Dependencies;
+pub use request::{Deadline, EXPECTED_TIMEOUT};
+pub use stack::{HttpService, PublicApi, StackConfig, stack};
+
+use crate::{
+    config::Common,
+    observe::{metrics::Exporter, trace},
+};
+use listener::{HttpServer, Limits};
+use probes::{ProbesFirst, probes};
+
+/// The connections that may be open beside those of the `MAX_IN_FLIGHT` requests.
+const MORE_CONNECTIONS: usize = 1024;
+
+/// The connections of the admin listener. Only probes and scrapers use it.
+const ADMIN_CONNECTIONS: usize = 128;
+
+/// After `main`, the time for threads that still run, such as a lookup of a host name. The runtime
+/// would otherwise wait for them without bound.
+const THREADS_GRACE: Duration = Duration::from_millis(100);
+
+/// A service as the network sees it.
+pub struct App<S> {
+    pub api: S,
+    pub dependencies: Dependencies,
+}
+
+/// Runs the main function of a process.
+///
+/// # Errors
+///
+/// `main` failed, or the system has no threads for a runtime.
+pub fn block_on(main: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    let runtime = Builder::new_multi_thread().enable_all().build()?;
+    let result = runtime.block_on(main);
+    runtime.shutdown_timeout(THREADS_GRACE);
+    result
+}
+
+/// Serves until SIGTERM or Ctrl-C, then drains and sends the last traces. A second signal ends the
+/// process at once.
+///
+/// # Errors
+///
+/// An address cannot be listened on.
+pub async fn run(
+    config: &Common,
+    listen_addr: SocketAddr,
+    app: App<impl PublicApi>,
+    exporter: Exporter,
+) -> anyhow::Result<()> {
+    let public = bind(listen_addr)?;
+    let admin = config.admin_addr.map(bind).transpose()?;
+    raise_open_files_limit();
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut next_signal = async || {
+        tokio::select! {
+            _ = terminate.recv() => (),
+            _ = interrupt.recv() => (),
+        }
+    };
+    let (request_shutdown, shutdown_requested) = oneshot::channel();
+    let shutdown_requested = async {
+        // The sender lives as long as this future.
+        let _ = shutdown_requested.await;
+    };
+    let second_signal = async {
+        next_signal().await;
+        // The drain starts only after the first signal is taken. Two pending signals would count as
+        // one.
+        let _ = request_shutdown.send(());
+        next_signal().await;
+    };
+    let served = async {
+        serve(config, public, admin, app, exporter, shutdown_requested).await;
+        trace::flush().await;
+    };
+    tokio::select! {
+        () = served => (),
+        () = second_signal => tracing::warn!("a second signal: ending at once"),
+    }
+    Ok(())
+}
+
+/// Serves until `shutdown`, then drains in four steps, in this order:
+/// 1. `/readyz` turns 503 and requests are served on for `shutdown_delay`, because a pod still gets
+///    new requests for a moment after SIGTERM; each response closes its connection, so that clients
+///    move to another replica;
+/// 2. the public listener stops accepting;
+/// 3. open requests get up to `shutdown_grace` to finish;
+/// 4. the admin listener stops last, so that the drain can be watched.
+pub async fn serve(
+    config: &Common,
+    public: TcpListener,
+    admin: Option<TcpListener>,
+    app: App<impl PublicApi>,
+    exporter: Exporter,
+    shutdown: impl Future<Output = ()>,
+) {
+    let upkeep = tokio::spawn(exporter.clone().upkeep());
+    let draining = Arc::new(AtomicBool::new(false));
+    let probes = probes(Arc::clone(&draining), &exporter, app.dependencies);
+    let (stop_admin, admin_stopped) = watch::channel(());
+    let (stop_public, public_stopped) = watch::channel(());
+    let limits = Limits {
+        capacity: config.max_in_flight.saturating_add(MORE_CONNECTIONS),
+        max_age: config.max_connection_age,
+    };
+    let grace = config.shutdown_grace;
+    let (serving, serving_admin) = match admin {
+        None => {
+            let server = HttpServer::new(ProbesFirst { probes, api: app.api }, &limits, &draining);
+            exporter.before_scrape(server.registry().gauge());
+            log_address("listening", &public);
+            (tokio::spawn(server.serve(public, public_stopped, grace)), None)
+        }
+        Some(admin) => {
+            let limits_of_admin = Limits { capacity: ADMIN_CONNECTIONS, max_age: Duration::ZERO };
+            log_address("listening for probes", &admin);
+            let server = HttpServer::new(probes, &limits_of_admin, &draining);
+            let serving_admin = tokio::spawn(server.serve(admin, admin_stopped, Duration::ZERO));
+            let server = HttpServer::new(app.api, &limits, &draining);
+            exporter.before_scrape(server.registry().gauge());
+            log_address("listening", &public);
+            (tokio::spawn(server.serve(public, public_stopped, grace)), Some(serving_admin))
+        }
+    };
+
+    shutdown.await;
+    tracing::info!("draining");
+    draining.store(true, Relaxed);
+    sleep(config.shutdown_delay).await;
+    drop(stop_public);
+    // It ends by itself within the grace, and only a panic could make it fail.
+    let _ = serving.await;
+    drop(stop_admin);
+    if let Some(serving_admin) = serving_admin {
+        let _ = serving_admin.await;
+    }
+    upkeep.abort();
+    // More than a handful would be tasks that outlive their purpose.
+    tracing::info!(tasks = Handle::current().metrics().num_alive_tasks(), "stopped");
+}
+
+/// Raises the limit of open files to its maximum. Each connection is an open file, and the default
+/// limit of many systems is 1024.
+fn raise_open_files_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::warn!(%error, "cannot raise the limit of open files");
+    }
+}
+
+fn bind(addr: SocketAddr) -> anyhow::Result<TcpListener> {
+    listen(addr).with_context(|| format!("cannot listen on {addr}"))
+}
+
+fn log_address(message: &'static str, listener: &TcpListener) {
+    if let Ok(address) = listener.local_addr() {
+        tracing::info!(%address, "{message}");
+    }
+}

@@ -1,0 +1,157 @@
+//! The innermost service: cacheable routes are served here, everything else by axum's Router.
+//!
+//! Serving a cacheable route here costs half of what it costs by way of the Router, which boxes
+//! the future of every handler and copies the headers for it.
+
+use std::{
+    convert::Infallible,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use axum::{
+    Router,
+    body::{Body, HttpBody},
+    http::{HeaderMap, Method, Request},
+    response::{IntoResponse, Response},
+    routing::future::RouteFuture,
+};
+use bytes::Bytes;
+use cache::{Mode, Served};
+use pin_project_lite::pin_project;
+use tokio::time::Instant;
+use tower::{BoxError, Service};
+
+use super::request::{Answer, Deadline, RequestInfo};
+use crate::contract::{problem::Problem, routes::RouteId};
+
+/// The cacheable routes of a service.
+pub trait CachedRoutes: Send + Sync + 'static {
+    /// Looks up the response for a cache key, without waiting and without a call: a fresh or stale
+    /// entry, or a negative one. Without one, the response has to be [loaded](Self::load). It records the
+    /// outcome, because the caller always sends the result.
+    fn lookup(&self, key: &str, now: Instant) -> Option<Result<Served, Problem>>;
+
+    /// Loads the response, or waits for a load that is under way.
+    fn load(&self, query: Query) -> LoadFuture;
+}
+
+/// A response, or the problem of the request.
+pub type LoadFuture = Pin<Box<dyn Future<Output = Result<Served, Problem>> + Send>>;
+
+/// A request for a cacheable route whose response is not in the cache.
+#[derive(Debug)]
+pub struct Query {
+    pub route: RouteId,
+    /// Under this key the cache is to hold the response. See [`RouteId::cache_key`].
+    pub key: String,
+    pub mode: Mode,
+    pub deadline: Deadline,
+}
+
+impl Query {
+    /// The parameter or path that the request names, with its leading slash.
+    pub fn parameter(&self) -> Option<&str> {
+        self.route.parameter(&self.key)
+    }
+}
+
+/// Cloning is shallow.
+#[derive(Clone)]
+pub(crate) struct Dispatch(Arc<Inner>);
+
+struct Inner {
+    cached: Arc<dyn CachedRoutes>,
+    others: Router,
+    /// See [`Mode::of_request`].
+    trusts_clients: bool,
+}
+
+impl Dispatch {
+    pub(crate) fn new(cached: Arc<dyn CachedRoutes>, others: Router, trusts_clients: bool) -> Self {
+        Self(Arc::new(Inner { cached, others, trusts_clients }))
+    }
+
+    /// The response to a `GET` or `HEAD` of a cacheable route. hyper sends no body to a `HEAD`.
+    fn cached<B>(&self, route: RouteId, now: Instant, request: Request<B>) -> DispatchFuture {
+        let Inner { cached, trusts_clients, .. } = &*self.0;
+        let Ok(key) = route.cache_key(request.uri().path()) else {
+            return DispatchFuture::Ready { response: Some(undecodable_name().into_response()) };
+        };
+        let mode = Mode::of_request(request.headers(), *trusts_clients);
+        if mode == Mode::Normal
+            && let Some(found) = cached.lookup(&key, now)
+        {
+            let response = respond(found, request.headers());
+            return DispatchFuture::Ready { response: Some(response) };
+        }
+        let deadline = *request.extensions().get().expect("the layer above sets the deadline");
+        let query = Query { route, key: key.into_owned(), mode, deadline };
+        DispatchFuture::Load { load: cached.load(query), headers: request.into_parts().0.headers }
+    }
+}
+
+fn respond(found: Result<Served, Problem>, request: &HeaderMap) -> Response {
+    match found {
+        Ok(served) => served.response(request).map(Body::from),
+        Err(problem) => problem.into_response(),
+    }
+}
+
+fn undecodable_name() -> Problem {
+    Problem::invalid_parameter_name("The name is not UTF-8 once its percent-encoding is decoded.")
+}
+
+impl<B> Service<Request<B>> for Dispatch
+where
+    B: HttpBody<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = DispatchFuture;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        // A Router is always ready.
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> DispatchFuture {
+        if let Some(&RequestInfo { route: Some(route), received_at }) = request.extensions().get()
+            && route.route().cacheable
+            && (request.method() == Method::GET || request.method() == Method::HEAD)
+        {
+            return self.cached(route, received_at, request);
+        }
+        DispatchFuture::Route { inner: Box::pin(self.0.others.clone().call(request)) }
+    }
+}
+
+pin_project! {
+    #[project = DispatchProjection]
+    pub(crate) enum DispatchFuture {
+        Ready { response: Option<Response> },
+        Load { load: LoadFuture, headers: HeaderMap },
+        // Boxed, because it is so large that moving it would slow down the cacheable routes.
+        Route { inner: Pin<Box<RouteFuture<Infallible>>> },
+    }
+}
+
+impl Future for DispatchFuture {
+    type Output = Answer;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer> {
+        match self.project() {
+            DispatchProjection::Ready { response } => {
+                Poll::Ready(Ok(response.take().expect("a future is not polled after its end")))
+            }
+            DispatchProjection::Load { load, headers } => {
+                let found = ready!(load.as_mut().poll(cx));
+                Poll::Ready(Ok(respond(found, headers)))
+            }
+            DispatchProjection::Route { inner } => inner.as_mut().poll(cx),
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! The outermost layer: gives a request its ids, its span and its line in the log.
+//!
+//! tower-http's request-id layers keep a malformed id, and this id goes into every log line, so the
+//! ids are made and checked by [`RequestContext`].
+
+use std::{
+    convert::Infallible,
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use axum::{
+    http::{HeaderMap, HeaderValue, Request, StatusCode, header},
+    response::Response,
+};
+use pin_project_lite::pin_project;
+use tokio::{task::futures::TaskLocalFuture, time::Instant};
+use tower::{Layer, Service};
+
+use super::request::{Answer, RequestInfo};
+use crate::{
+    config::AccessLog,
+    contract::{
+        problem::Problem,
+        routes::{RouteId, Routes, label},
+    },
+    observe::{
+        context::{REQUEST_ID, RequestContext, TRACEPARENT, TraceParent},
+        metrics::{count_abandoned, method_label},
+        trace::Span,
+    },
+};
+
+/// A request slower than this gets a log line even when it succeeds.
+const SLOW: Duration = Duration::from_secs(1);
+
+/// A browser must take the kind of a body from its type and not guess it.
+const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
+
+#[derive(Clone, Copy)]
+pub(crate) struct RequestLogLayer {
+    pub(crate) routes: Routes,
+    pub(crate) kind: RequestKind,
+}
+
+/// The rules by which requests are logged, traced and counted.
+#[derive(Clone, Copy)]
+pub(crate) struct RequestKind {
+    pub(crate) access_log: AccessLog,
+    /// Whether the requests are the work of the service. Probes and scrapes are not: they have no
+    /// span, and one whose client left is not counted.
+    pub(crate) traffic: bool,
+}
+
+impl<S> Layer<S> for RequestLogLayer {
+    type Service = RequestLog<S>;
+
+    fn layer(&self, inner: S) -> RequestLog<S> {
+        RequestLog { inner, settings: *self }
+    }
+}
+
+#[derive(Clone)]
+pub(crate) struct RequestLog<S> {
+    inner: S,
+    settings: RequestLogLayer,
+}
+
+impl<S, B> Service<Request<B>> for RequestLog<S>
+where
+    S: Service<Request<B>, Response = Response, Error = Infallible>,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = RequestLogFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let RequestLogLayer { routes, kind } = self.settings;
+        let route = routes.parse(request.uri().path());
+        let record =
+            RequestRecord::new(kind, method_label(request.method()), route, request.headers());
+        request.extensions_mut().insert(RequestInfo { route, received_at: record.received_at });
+        let context = record.context.clone();
+        let inner = context.enter(|| self.inner.call(request));
+        RequestLogFuture { inner: context.scope(inner), record: Some(record) }
+    }
+}
+
+pin_project! {
+    pub(crate) struct RequestLogFuture<F> {
+        #[pin]
+        inner: TaskLocalFuture<RequestContext, F>,
+        record: Option<RequestRecord>,
+    }
+}
+
+impl<F: Future<Output = Answer>> Future for RequestLogFuture<F> {
+    type Output = Answer;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer> {
+        let this = self.project();
+        let Ok(mut response) = ready!(this.inner.poll(cx));
+        let record = this.record.take().expect("a future is not polled after its end");
+        record.answered(&mut response);
+        Poll::Ready(Ok(response))
+    }
+}
+
+/// A request under way. A record that is dropped before its response is that of a request whose
+/// client has left.
+struct RequestRecord {
+    kind: RequestKind,
+    context: RequestContext,
+    /// See [`method_label`]. An unknown method may be as long as a header, so it is not logged.
+    method: &'static str,
+    route: Option<RouteId>,
+    span: Span,
+    received_at: Instant,
+    answered: bool,
+}
+
+impl RequestRecord {
+    fn new(
+        kind: RequestKind,
+        method: &'static str,
+        route: Option<RouteId>,
+        headers: &HeaderMap,
+    ) -> Self {
+        let context = RequestContext::from_headers(headers);
+        let span = if kind.traffic {
+            let caller = || headers.get(TRACEPARENT).and_then(TraceParent::parse);
+            Span::server(caller, || format!("{method} {}", label(route)))
+        } else {
+            Span::none()
+        };
+        let context = span.context(context);
+        let received_at = Instant::now();
+        Self { kind, context, method, route, span, received_at, answered: false }
+    }
+
+    /// Adds the headers of every response, and writes the log line if the request gets one.
+    fn answered(mut self, response: &mut Response) {
+        self.answered = true;
+        self.describe_span(response);
+        let headers = response.headers_mut();
+        headers.insert(REQUEST_ID, self.context.request_id().clone());
+        headers.insert(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF);
+        let (status, elapsed) = (response.status(), self.received_at.elapsed());
+        let logged = match self.kind.access_log {
+            AccessLog::All => true,
+            AccessLog::Errors => status.is_server_error() || elapsed > SLOW,
+            AccessLog::Off => false,
+        };
+        if logged {
+            let problem = response.extensions().get();
+            self.context.enter(|| self.log_response(status, problem, elapsed));
+        }
+    }
+
+    fn describe_span(&mut self, response: &Response) {
+        if !self.span.is_recorded() {
+            return;
+        }
+        self.span.set_attribute("http.request.method", self.method);
+        self.span.set_attribute("http.route", label(self.route));
+        self.span.set_attribute("http.response.status_code", i64::from(response.status().as_u16()));
+        // The handling by each cache on the way: a hit, a stale response, a call.
+        if let Some(status) = response.headers().get(header::CACHE_STATUS) {
+            self.span.set_attribute(
+                "cache.status",
+                String::from_utf8_lossy(status.as_bytes()).into_owned(),
+            );
+        }
+        if let Some(problem) = response.extensions().get::<Problem>() {
+            self.span.set_attribute("error.type", problem.code.to_string());
+        }
+        if response.status().is_server_error() {
+            self.span.fail("");
+        }
+    }
+
+    fn log_response(&self, status: StatusCode, problem: Option<&Problem>, elapsed: Duration) {
+        let (method, route) = (self.method, label(self.route));
+        let code = problem.map(|problem| problem.code.as_ref());
+        let cause = problem.and_then(|problem| problem.cause.as_ref()).map(|error| chain(error));
+        let duration_ms = elapsed.as_secs_f64() * 1e3;
+        let failed = status.is_server_error();
+        let status = status.as_u16();
+        if failed {
+            tracing::warn!(method, route, status, code, cause, duration_ms, "failed");
+        } else {
+            tracing::info!(method, route, status, code, cause, duration_ms, "answered");
+        }
+    }
+
+    fn log_abandoned(&self, elapsed: Duration) {
+        let (method, route) = (self.method, label(self.route));
+        let duration_ms = elapsed.as_secs_f64() * 1e3;
+        tracing::info!(method, route, duration_ms, "abandoned by the client");
+    }
+}
+
+impl Drop for RequestRecord {
+    fn drop(&mut self) {
+        if self.answered || !self.kind.traffic {
+            return;
+        }
+        let elapsed = self.received_at.elapsed();
+        count_abandoned(self.method, label(self.route), elapsed);
+        self.span.fail("abandoned by the client");
+        let log = self.kind.access_log;
+        if log == AccessLog::All || log == AccessLog::Errors && elapsed > SLOW {
+            self.context.enter(|| self.log_abandoned(elapsed));
+        }
+    }
+}
+
+/// An error and its causes, down to the root.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
+}
