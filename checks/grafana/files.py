@@ -65,7 +65,7 @@ def readable() -> Iterator[str]:
                     yield f"{title}: it uses ${', $'.join(unknown)}, which is no variable"
 
 
-def told() -> Iterator[str]:
+def documented() -> Iterator[str]:
     """Each alert has annotations, an entry in the runbook, and a test that it fires and one that it does not."""
     runbook = (ROOT / "docs/runbook.md").read_text()
     entries = set(re.findall(r"^## (\w+)$", runbook, re.MULTILINE))
@@ -129,7 +129,7 @@ def applied() -> Iterator[str]:
 
 def main() -> int:
     failed = False
-    for check in (readable, typed, told, tested, applied):
+    for check in (readable, typed, documented, tested, applied):
         problems = list(check())
         failed |= bool(problems)
         print(f"{'failed' if problems else 'ok':6} {check.__doc__.splitlines()[0]}", *problems, sep="\n         ")

@@ -94,8 +94,8 @@ class Services:
         assert self.process.stdin
         self.process.stdin.write(f"{kind}\n")
         self.process.stdin.flush()
-        if (told := self.line()) != kind:
-            raise RuntimeError(f"bad_day reported {told or 'its end'} instead of {kind}")
+        if (reported := self.line()) != kind:
+            raise RuntimeError(f"bad_day reported {reported or 'its end'} instead of {kind}")
 
     def line(self) -> str:
         assert self.process.stdout

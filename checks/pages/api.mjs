@@ -41,12 +41,12 @@ export async function describesItself(url) {
 
     const target = (get.parameters ?? []).filter(({ in: where }) => where === "path").reduce((all, { name, example }) => all.replace(`{${name}}`, example), route);
     const real = await fetch(url + target);
-    const told = get.responses[real.status];
-    assert.ok(told, `${target} answered ${real.status}, which is not described`);
+    const described = get.responses[real.status];
+    assert.ok(described, `${target} returned ${real.status}, which is not described`);
     const type = real.headers.get("content-type").split(";")[0];
-    assert.ok(told.content[type], `${target} answered with ${type}, which is not described`);
-    if (type.endsWith("json")) validate(`${target} answered`, told.content[type].schema, await real.json());
-    for (const name of Object.keys(told.headers ?? {})) assert.ok(real.headers.has(name), `${target} did not send the header ${name}`);
+    assert.ok(described.content[type], `${target} returned ${type}, which is not described`);
+    if (type.endsWith("json")) validate(`${target} returned`, described.content[type].schema, await real.json());
+    for (const name of Object.keys(described.headers ?? {})) assert.ok(real.headers.has(name), `${target} did not send the header ${name}`);
   }
 
   const missing = await fetch(`${url}/param/no/such/name`);

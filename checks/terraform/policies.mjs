@@ -225,9 +225,9 @@ async function resourcePolicies() {
     await may(administrator, verdict, 's3:GetObject', `${bucket}/object`, context, guarded)
     await may(administrator, verdict, 's3:ListBucket', bucket, context, guarded)
   }
-  const told = policy('service_account_with_everything_on', 'module.ssm.aws_sqs_queue_policy.changes["queue"]', 'policy')
+  const queuePolicy = policy('service_account_with_everything_on', 'module.ssm.aws_sqs_queue_policy.changes["queue"]', 'policy')
   const send = (verdict, what, context, principal = 'events.amazonaws.com') =>
-    assume(told, verdict, what, 'sqs:SendMessage', 'sqs:SendMessage', principal, { 'aws:SecureTransport': 'true', ...context }, queue)
+    assume(queuePolicy, verdict, what, 'sqs:SendMessage', 'sqs:SendMessage', principal, { 'aws:SecureTransport': 'true', ...context }, queue)
   send('yes', 'the rule of parameter changes', { 'aws:SourceArn': rule })
   send('no', 'another rule', { 'aws:SourceArn': `${rule}-2` })
   send('no', 'another service', { 'aws:SourceArn': rule }, 'sns.amazonaws.com')

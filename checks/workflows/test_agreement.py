@@ -58,7 +58,7 @@ class Agreement(unittest.TestCase):
         for path in ("README.md", "helm/aux-service/values.yaml", "terraform/main.tf", "tests/src/moto.rs", ".github/workflows/ci.yml"):
             self.assertFalse(triggers(path), path)
 
-    def test_nothing_is_built_before_it_is_tested_and_nothing_deployed_before_it_is_pushed(self) -> None:
+    def test_tests_run_before_the_build_and_the_push_before_the_deployment(self) -> None:
         needs = {name: job.get("needs", []) for name, job in RELEASE["jobs"].items()}
         self.assertEqual(needs, {"ci": [], "scan": [], "build-and-push": ["ci", "scan"], "update-manifests": "build-and-push"})
 

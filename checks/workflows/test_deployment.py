@@ -139,7 +139,7 @@ class Deployment(unittest.TestCase):
         self.succeeds(self.deploy(sha, "a"), "nothing to do")
         self.assertEqual(self.log(), before)
 
-    def test_main_that_has_moved_keeps_what_moved_it(self) -> None:
+    def test_other_commits_on_main_are_kept(self) -> None:
         sha = self.source("code")
         clone, other = self.clone(), self.clone()
         self.source("a commit since the checkout")
@@ -166,13 +166,13 @@ class Deployment(unittest.TestCase):
         self.assertIn("main has moved", done.stderr)
         return done
 
-    def test_of_two_releases_at_once_the_newer_one_that_pushes_last_wins(self) -> None:
+    def test_the_newer_of_two_concurrent_releases_wins_when_it_pushes_last(self) -> None:
         older, newer = self.source("code"), self.source("more code")
         self.succeeds(self.two_releases_at_once(newer, "b", older, "a"), f"deployed {newer}")
         self.runs(newer, "b")
         self.assertEqual(self.log()[:2], [f"Deploy {newer}", f"Deploy {older}"])
 
-    def test_of_two_releases_at_once_the_older_one_that_pushes_last_steps_back(self) -> None:
+    def test_the_older_of_two_concurrent_releases_steps_back_when_it_pushes_last(self) -> None:
         older, newer = self.source("code"), self.source("more code")
         self.succeeds(self.two_releases_at_once(older, "a", newer, "b"), f"a newer release than {older}")
         self.runs(newer, "b")

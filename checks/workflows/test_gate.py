@@ -27,5 +27,5 @@ class Gate(unittest.TestCase):
                 with self.subTest(job=job, result=result):
                     self.assertFalse(self.passes(dict.fromkeys(NEEDED, "success") | {job: result}))
 
-    def test_it_fails_when_it_waited_for_nothing(self) -> None:
+    def test_it_fails_without_any_job(self) -> None:
         self.assertFalse(self.passes({}))

@@ -115,7 +115,7 @@ class Published(Steps):
 
 
 class Bills(unittest.TestCase):
-    def test_a_bill_lists_what_its_own_program_is_linked_from(self) -> None:
+    def test_a_bill_lists_the_crates_of_its_own_program(self) -> None:
         folder = Path(self.enterContext(tempfile.TemporaryDirectory()))
         subprocess.run([ROOT / "scripts/release/sbom.sh", folder], check=True, capture_output=True)
         self.assertEqual({path.name for path in folder.iterdir()}, {"aux-service.cdx.json", "main-api.cdx.json"})
