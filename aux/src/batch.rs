@@ -1,4 +1,5 @@
-//! Batches misses: `GetParameters` takes ten names in one call and costs one token of the quota.
+//! A batch combines concurrent misses: `GetParameters` takes ten names in one call, and costs one
+//! token of the quota.
 //!
 //! While no call is in flight, a miss starts its own call at once. While a call is in flight, a
 //! miss joins a batch, which is sent after a few milliseconds or when it is full.
@@ -14,7 +15,7 @@ use cache::Priority;
 use parking_lot::Mutex;
 use tokio::{sync::oneshot, time::sleep};
 
-use crate::{error::Error, inventory::Parameter};
+use crate::{error::Error, parameter::Parameter};
 
 /// The largest number of names that `GetParameters` accepts.
 const MAX_BATCH: usize = 10;
@@ -22,9 +23,9 @@ const MAX_BATCH: usize = 10;
 /// The longest time that a miss waits in a batch. A call to AWS takes several times as long.
 const BATCH_WINDOW: Duration = Duration::from_millis(3);
 
-/// Gets parameters, one or several per call.
+/// Reads parameters, one or several per call.
 #[async_trait]
-pub trait Source: Send + Sync + 'static {
+pub trait ParameterReader: Send + Sync + 'static {
     async fn get_one(&self, name: &str, priority: Priority) -> Result<Parameter, Error>;
 
     /// Gets up to `MAX_BATCH` distinct names. Returns one result per name, in the order of the
@@ -37,10 +38,10 @@ pub trait Source: Send + Sync + 'static {
 }
 
 /// Combines concurrent misses into batches. Cloning is shallow.
-pub struct Batcher<S>(Arc<Inner<S>>);
+pub struct Batcher<R>(Arc<Inner<R>>);
 
-struct Inner<S> {
-    source: S,
+struct Inner<R> {
+    reader: R,
     /// The lock is never held while a task is spawned or a future is dropped. A runtime that shuts
     /// down drops a spawned future at once, in the same thread, and its [`InFlightGuard`] takes
     /// this lock.
@@ -62,25 +63,25 @@ struct Waiter {
 }
 
 /// The next step after a miss has joined the batch.
-enum Joined {
-    First,
-    Later,
-    Full(Vec<Waiter>),
+enum NextStep {
+    StartTimer,
+    Wait,
+    Send(Vec<Waiter>),
 }
 
-impl<S> Clone for Batcher<S> {
+impl<R> Clone for Batcher<R> {
     fn clone(&self) -> Self {
         Self(Arc::clone(&self.0))
     }
 }
 
-impl<S: Source> Batcher<S> {
-    pub fn new(source: S) -> Self {
-        Self(Arc::new(Inner { source, state: Mutex::default() }))
+impl<R: ParameterReader> Batcher<R> {
+    pub fn new(reader: R) -> Self {
+        Self(Arc::new(Inner { reader, state: Mutex::default() }))
     }
 
-    pub fn source(&self) -> &S {
-        &self.0.source
+    pub fn reader(&self) -> &R {
+        &self.0.reader
     }
 
     /// Gets one parameter, with a call of its own or in a batch.
@@ -93,7 +94,7 @@ impl<S: Source> Batcher<S> {
             }
         }
         let _in_flight = InFlightGuard::new(self.clone());
-        self.0.source.get_one(name, priority).await
+        self.0.reader.get_one(name, priority).await
     }
 
     /// Adds a miss to the batch. Returns `None` if no call is in flight, because the miss then
@@ -103,7 +104,7 @@ impl<S: Source> Batcher<S> {
         name: &str,
         priority: Priority,
     ) -> Option<oneshot::Receiver<Result<Parameter, Error>>> {
-        let (joined, receiver) = {
+        let (next_step, receiver) = {
             let mut state = self.0.state.lock();
             if state.calls == 0 {
                 return None;
@@ -111,10 +112,10 @@ impl<S: Source> Batcher<S> {
             let (result, receiver) = oneshot::channel();
             (state.join(Waiter { name: name.to_owned(), priority, result }), receiver)
         };
-        match joined {
-            Joined::First => self.start_timer(),
-            Joined::Later => (),
-            Joined::Full(batch) => self.send(batch),
+        match next_step {
+            NextStep::StartTimer => self.start_timer(),
+            NextStep::Wait => (),
+            NextStep::Send(batch) => self.send(batch),
         }
         Some(receiver)
     }
@@ -150,8 +151,8 @@ impl<S: Source> Batcher<S> {
         let names: BTreeSet<_> = batch.iter().map(|waiter| waiter.name.clone()).collect();
         let names: Vec<_> = names.into_iter().collect();
         let results = match names.as_slice() {
-            [only] => Ok(vec![self.0.source.get_one(only, priority).await]),
-            _ => self.0.source.get_many(&names, priority).await,
+            [only] => Ok(vec![self.0.reader.get_one(only, priority).await]),
+            _ => self.0.reader.get_many(&names, priority).await,
         };
         match results {
             Ok(results) => {
@@ -167,7 +168,7 @@ impl<S: Source> Batcher<S> {
                 for Waiter { name, priority, result } in batch {
                     let this = self.clone();
                     tokio::spawn(async move {
-                        let _ = result.send(this.0.source.get_one(&name, priority).await);
+                        let _ = result.send(this.0.reader.get_one(&name, priority).await);
                     });
                 }
             }
@@ -181,12 +182,12 @@ impl<S: Source> Batcher<S> {
 }
 
 impl State {
-    fn join(&mut self, waiter: Waiter) -> Joined {
+    fn join(&mut self, waiter: Waiter) -> NextStep {
         self.batch.push(waiter);
         match self.batch.len() {
-            1 => Joined::First,
-            MAX_BATCH => self.take_batch().map_or(Joined::Later, Joined::Full),
-            _ => Joined::Later,
+            1 => NextStep::StartTimer,
+            MAX_BATCH => self.take_batch().map_or(NextStep::Wait, NextStep::Send),
+            _ => NextStep::Wait,
         }
     }
 
@@ -202,16 +203,16 @@ impl State {
 }
 
 /// Counts a call as in flight until it is dropped.
-struct InFlightGuard<S>(Batcher<S>);
+struct InFlightGuard<R>(Batcher<R>);
 
-impl<S> InFlightGuard<S> {
-    fn new(batcher: Batcher<S>) -> Self {
+impl<R> InFlightGuard<R> {
+    fn new(batcher: Batcher<R>) -> Self {
         batcher.0.state.lock().calls += 1;
         Self(batcher)
     }
 }
 
-impl<S> Drop for InFlightGuard<S> {
+impl<R> Drop for InFlightGuard<R> {
     fn drop(&mut self) {
         self.0.0.state.lock().calls -= 1;
     }
@@ -244,7 +245,7 @@ mod tests {
     }
 
     #[async_trait]
-    impl Source for Recorder {
+    impl ParameterReader for Recorder {
         async fn get_one(&self, name: &str, _: Priority) -> Result<Parameter, Error> {
             self.0.lock().push(1);
             sleep(LATENCY).await;
@@ -261,7 +262,7 @@ mod tests {
             assert!(names.len() <= MAX_BATCH);
             let mut once = names.to_vec();
             once.dedup();
-            assert_eq!(once, names, "AWS rejects a name that comes twice");
+            assert_eq!(once, names, "AWS rejects a call that holds a name twice");
             if names.iter().any(|name| name == "forbidden") {
                 return find("forbidden").map(|_| Vec::new());
             }
@@ -283,7 +284,7 @@ mod tests {
         for task in tasks {
             results.push(task.await.expect("no panic"));
         }
-        let calls = batcher.source().0.lock().clone();
+        let calls = batcher.reader().0.lock().clone();
         (results, calls)
     }
 
@@ -331,33 +332,33 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_caller_that_gives_up_does_not_cancel_the_batch() {
+    async fn a_caller_that_stops_waiting_does_not_cancel_the_batch() {
         let batcher = Batcher::new(Recorder::default());
         let first = batcher.get("a", Priority::Miss);
-        let impatient = batcher.get("b", Priority::Miss);
-        let patient = batcher.get("c", Priority::Miss);
-        let impatient = tokio::time::timeout(Duration::from_millis(1), impatient);
-        let (_, gave_up, received) = tokio::join!(first, impatient, patient);
-        assert!(gave_up.is_err(), "the caller gave up before the batch was sent");
+        let cancelled = batcher.get("b", Priority::Miss);
+        let remaining = batcher.get("c", Priority::Miss);
+        let cancelled = tokio::time::timeout(Duration::from_millis(1), cancelled);
+        let (_, timed_out, received) = tokio::join!(first, cancelled, remaining);
+        assert!(timed_out.is_err(), "the caller stopped waiting before the batch was sent");
         assert_eq!(received.expect("known").name, "c");
     }
 
     /// Runs a check in the context of a runtime that has shut down, with one call in flight. Such a
     /// runtime drops the future of `tokio::spawn` at once, in the thread that spawns.
     fn after_shutdown(check: fn(&Batcher<Recorder>)) {
-        let (finished, waits) = std::sync::mpsc::channel();
+        let (finished, finish) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
             let handle = runtime.handle().clone();
             drop(runtime);
-            let _within = handle.enter();
+            let _context = handle.enter();
             let batcher = Batcher::new(Recorder::default());
             let _in_flight = InFlightGuard::new(batcher.clone());
             check(&batcher);
             assert_eq!(batcher.0.state.lock().calls, 1, "a dropped call is not in flight");
-            finished.send(()).expect("the test waits");
+            finished.send(()).expect("the test is waiting");
         });
-        waits.recv_timeout(Duration::from_secs(20)).expect("the lock is free");
+        finish.recv_timeout(Duration::from_secs(20)).expect("the lock is free");
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub struct Config {
     #[arg(long, env = "REQUEST_TIMEOUT", value_name = "DURATION", default_value = "5s", value_parser = positive_duration)]
     pub request_timeout: Duration,
 
-    /// Backend of the data: AWS, or memory for trials without AWS
+    /// Backend that holds the data: AWS, or memory for trials without AWS
     #[arg(long, env = "BACKEND", value_name = "BACKEND", default_value = "aws")]
     pub backend: Backend,
 
@@ -52,14 +52,14 @@ pub struct Config {
     pub cache_negative_ttl: Duration,
 
     /// Maximum fraction by which the TTL is randomly shortened, so that entries loaded together do not expire together
-    #[arg(long, env = "CACHE_TTL_JITTER", value_name = "PART", default_value = "0.1", value_parser = jitter)]
+    #[arg(long, env = "CACHE_TTL_JITTER", value_name = "FRACTION", default_value = "0.1", value_parser = jitter)]
     pub cache_ttl_jitter: f64,
 
-    /// Parameters that may be shown: comma-separated paths, each with everything below it
+    /// Parameters that responses may show: comma-separated paths, each with everything below it
     #[arg(long, env = "PARAMETER_PREFIXES", value_name = "PATHS", default_value = "/")]
     pub parameter_prefixes: Prefixes,
 
-    /// Whether SecureStrings are decrypted and shown
+    /// Whether responses show SecureStrings, decrypted
     #[arg(long, env = "ALLOW_SECURE_STRINGS", value_name = "BOOL", default_value_t = false,
           action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
     pub allow_secure_strings: bool,
@@ -80,7 +80,7 @@ pub struct Config {
     #[arg(long, env = "AWS_RATE_GET", value_name = "CALLS", default_value = "40", value_parser = rate)]
     pub aws_rate_get: f64,
 
-    /// Limit of this process for lists of buckets, and likewise for lists of parameters, in calls a second; 0 means no limit
+    /// Limit of this process for lists of buckets, and the same limit for lists of parameters, in calls a second; 0 means no limit
     #[arg(long, env = "AWS_RATE_LIST", value_name = "CALLS", default_value = "3", value_parser = rate)]
     pub aws_rate_list: f64,
 
@@ -88,6 +88,7 @@ pub struct Config {
     pub common: Common,
 }
 
+/// The values of `--backend`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Backend {
     Aws,
@@ -114,27 +115,27 @@ impl Validate for Config {
             ));
         }
         if self.embedded_file.is_some() && self.backend != Backend::Embedded {
-            return Err("--embedded-file is given, but --backend is not embedded; say --backend embedded, or leave the file out".to_owned());
+            return Err("--embedded-file is given, but --backend is not embedded; set --backend embedded, or remove the file".to_owned());
         }
         Ok(())
     }
 }
 
-/// The lowest accepted rate, in calls a second: one in about a quarter of an hour. A lower value is
-/// a mistake rather than a quota.
-const SLOWEST_RATE: f64 = 0.001;
+/// The lowest accepted rate, in calls a second: one call in about a quarter of an hour. A lower
+/// value is a mistake rather than a quota.
+const MIN_RATE: f64 = 0.001;
 
 fn jitter(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
-        Ok(part) if (0.0..1.0).contains(&part) => Ok(part),
+        Ok(fraction) if (0.0..1.0).contains(&fraction) => Ok(fraction),
         _ => Err("it must be a number from 0 up to, and not including, 1".to_owned()),
     }
 }
 
 fn rate(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
-        Ok(rate) if rate == 0.0 || (SLOWEST_RATE..=1e6).contains(&rate) => Ok(rate),
-        Ok(_) => Err(format!("it must be 0, or between {SLOWEST_RATE} and a million")),
+        Ok(rate) if rate == 0.0 || (MIN_RATE..=1e6).contains(&rate) => Ok(rate),
+        Ok(_) => Err(format!("it must be 0, or between {MIN_RATE} and a million")),
         Err(_) => Err("it must be a number of calls a second, like 40 or 0.5".to_owned()),
     }
 }
@@ -181,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_makes_no_sense_is_named() {
+    fn an_invalid_value_is_named() {
         for flag in [
             "--listen-addr=nowhere",
             "--request-timeout=5",

@@ -31,11 +31,11 @@ pub enum Error {
         #[source]
         cause: Option<Cause>,
     },
-    #[error("AWS did not take the credentials")]
+    #[error("AWS rejected the credentials")]
     AwsCredentials(#[source] Cause),
     #[error("AWS cannot be reached, or failed")]
     AwsUnavailable(#[source] Cause),
-    #[error("AWS did not answer in time")]
+    #[error("AWS did not respond in time")]
     AwsTimeout(#[source] Option<Cause>),
 }
 

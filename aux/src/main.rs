@@ -1,6 +1,6 @@
 //! The composition root: builds every part of the service and connects them.
 
-use aux_service::{config::Config, inventory, routes};
+use aux_service::{api, backend, config::Config};
 use service::{config, observe, server};
 
 fn main() -> anyhow::Result<()> {
@@ -14,7 +14,7 @@ async fn run() -> anyhow::Result<()> {
     let collector = config.common.otel_exporter_otlp_endpoint.as_ref();
     observe::trace::init("aux-service", &config.aux_version, collector)?;
     let exporter = observe::metrics::Exporter::install("aux-service", &config.aux_version)?;
-    let inventory = inventory::connect(&config).await;
-    let app = routes::app(&config, inventory, &exporter);
+    let backend = backend::from_config(&config).await;
+    let app = api::app(&config, backend, &exporter);
     server::run(&config.common, config.listen_addr, app, exporter).await
 }

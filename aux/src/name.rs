@@ -7,12 +7,12 @@
 use std::{fmt, str::FromStr};
 
 /// The longest name, in characters, the leading slash included.
-const LONGEST: usize = 2048;
+const MAX_LENGTH: usize = 2048;
 
 /// The most levels of a name; `/a/b/c` has three.
-const MOST_LEVELS: usize = 15;
+const MAX_LEVELS: usize = 15;
 
-const LONGEST_LABEL: usize = 100;
+const MAX_LABEL_LENGTH: usize = 100;
 
 /// A well-formed name with its leading slash and an optional version or label: `/app/db:3`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -103,7 +103,7 @@ fn normalise(name: &str) -> Result<String, Malformed> {
     if relative.is_empty() {
         return Err(Malformed::Empty);
     }
-    if relative.len() >= LONGEST {
+    if relative.len() >= MAX_LENGTH {
         return Err(Malformed::TooLong);
     }
     if !relative.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-/".contains(&b)) {
@@ -112,7 +112,7 @@ fn normalise(name: &str) -> Result<String, Malformed> {
     if relative.split('/').any(|level| matches!(level, "" | "." | "..")) {
         return Err(Malformed::BadLevel);
     }
-    if relative.split('/').count() > MOST_LEVELS {
+    if relative.split('/').count() > MAX_LEVELS {
         return Err(Malformed::TooDeep);
     }
     Ok(format!("/{relative}"))
@@ -129,7 +129,7 @@ fn is_selector(text: &str) -> bool {
     let reserved = ["aws", "ssm"]
         .iter()
         .any(|word| text.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word)));
-    text.len() <= LONGEST_LABEL
+    text.len() <= MAX_LABEL_LENGTH
         && !text.starts_with(|first: char| first.is_ascii_digit())
         && !reserved
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b))
@@ -170,7 +170,7 @@ impl FromStr for Prefixes {
                 Err(format!("the prefix '{prefix}' must begin with /"))
             }
             Ok(path) => Ok(path),
-            Err(reason) => Err(format!("the prefix '{prefix}' is none: {reason}")),
+            Err(reason) => Err(format!("the prefix '{prefix}' is invalid: {reason}")),
         };
         text.split(',').map(str::trim).map(parse).collect::<Result<_, _>>().map(Self)
     }
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_may_ask_for_a_version_or_a_label() {
+    fn a_name_may_include_a_version_or_a_label() {
         let name = ParameterName::parse("app/db.host-1_a:3").expect("valid");
         assert_eq!((name.bare(), name.selector()), ("/app/db.host-1_a", Some("3")));
         assert_eq!(name.as_str(), "/app/db.host-1_a:3");
@@ -288,7 +288,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_is_accepted_is_what_ssm_could_hold(text in "\\PC{0,40}|[a-z/:.%_-]{0,40}") {
+        fn an_accepted_name_is_one_that_ssm_could_hold(text in "\\PC{0,40}|[a-z/:.%_-]{0,40}") {
             if let Ok(name) = ParameterName::parse(&text) {
                 prop_assert!(name.bare().starts_with('/'));
                 prop_assert!(!name.bare().contains("//") && !name.bare().ends_with('/'));

@@ -2,7 +2,7 @@
 
 use std::{hint::black_box, time::Duration};
 
-use aux_service::shield::{Group, Shield};
+use aux_service::quota::{Group, QuotaLimiter};
 use cache::Priority;
 use gungraun::prelude::*;
 use main_api::upstream::{
@@ -107,25 +107,25 @@ fn withdrawal(budget: Budget, allowed: bool) -> Budget {
 library_benchmark_group!(name = budget, benchmarks = [deposit, withdrawal]);
 
 /// Builds a limiter with a rate at which its bucket is empty for no turn, or for each.
-fn quota(rate: f64) -> Shield {
-    let shield = Shield::new(rate, rate);
-    assert!(shield.admit(Group::Reads, Priority::Miss).is_ok());
-    shield
+fn quota(rate: f64) -> QuotaLimiter {
+    let limiter = QuotaLimiter::new(rate, rate);
+    assert!(limiter.try_acquire(Group::Reads, Priority::Miss).is_ok());
+    limiter
 }
 
-fn admit(shield: Shield, admitted: bool) -> Shield {
+fn acquire(limiter: QuotaLimiter, acquired: bool) -> QuotaLimiter {
     for _ in 0..TIMES {
-        let answer = black_box(&shield).admit(Group::Reads, Priority::Miss);
-        assert_eq!(black_box(answer).is_ok(), admitted);
+        let result = black_box(&limiter).try_acquire(Group::Reads, Priority::Miss);
+        assert_eq!(black_box(result).is_ok(), acquired);
     }
-    shield
+    limiter
 }
 
 #[library_benchmark]
 #[bench::full(quota(1e6), true)]
 #[bench::empty(quota(1e-6), false)]
-fn admission(shield: Shield, admitted: bool) -> Shield {
-    admit(shield, admitted)
+fn admission(limiter: QuotaLimiter, acquired: bool) -> QuotaLimiter {
+    acquire(limiter, acquired)
 }
 
 library_benchmark_group!(name = shield, benchmarks = admission);

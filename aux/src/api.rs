@@ -15,15 +15,17 @@ use service::{
 };
 use tokio::time::Instant;
 
+pub mod openapi;
+pub mod status;
+
 use crate::{
-    answers::{Answers, Question},
+    backend::ParameterStore,
     config::Config,
     error::Error,
-    inventory::Inventory,
     name::{ParameterName, ParameterPath, Prefixes},
-    openapi,
-    status::Status,
+    store::{CachedStore, StoreQuery},
 };
+use status::Status;
 
 /// The public routes of aux-service, in descending order of traffic.
 pub const ROUTES: Routes = Routes(&[
@@ -39,19 +41,19 @@ pub const ROUTES: Routes = Routes(&[
 /// Builds the public API of aux-service on top of a backend.
 pub fn app(
     config: &Config,
-    inventory: Arc<dyn Inventory>,
+    backend: Arc<dyn ParameterStore>,
     exporter: &Exporter,
 ) -> App<impl PublicApi + use<>> {
-    let answers = Answers::new(config, Arc::clone(&inventory));
+    let store = CachedStore::new(config, Arc::clone(&backend));
     exporter.before_scrape({
-        let answers = answers.clone();
-        move || answers.sync()
+        let store = store.clone();
+        move || store.sync()
     });
     let reporter =
         Reporter::new("aux-service", &config.aux_version, config.common.cache_bytes(), exporter);
     let status = {
-        let (reporter, inventory) = (Arc::new(reporter), Arc::clone(&inventory));
-        get(async move || Json(Status::of(&reporter, inventory.health(), inventory.quota())))
+        let (reporter, backend) = (Arc::new(reporter), Arc::clone(&backend));
+        get(async move || Json(Status::of(&reporter, backend.health(), backend.quota())))
     };
     let (document, page) = handlers(&openapi::document(&config.aux_version));
     let others = ROUTES.router(|route| match route {
@@ -63,57 +65,59 @@ pub fn app(
     let config_of_stack = StackConfig {
         routes: ROUTES,
         endpoint: |path| ROUTES.endpoint(path).to_owned(),
-        cached: Arc::new(Service { answers, prefixes: config.parameter_prefixes.clone() }),
+        cached: Arc::new(CachedApi { store, prefixes: config.parameter_prefixes.clone() }),
         others,
         request_timeout: config.request_timeout,
         timed_out: || Error::AwsTimeout(None).problem(),
     };
     let api = stack(config_of_stack, &config.common, exporter);
-    App { api, dependencies: Arc::new(move || inventory.health()) }
+    App { api, dependencies: Arc::new(move || backend.health()) }
 }
 
-struct Service {
-    answers: Answers,
+/// The cacheable routes.
+struct CachedApi {
+    store: CachedStore,
     prefixes: Prefixes,
 }
 
-impl CachedRoutes for Service {
+impl CachedRoutes for CachedApi {
     fn lookup(&self, key: &str, now: Instant) -> Option<Result<cache::Served, Problem>> {
         // The cache holds no entry outside the prefixes, so a lookup needs no check.
-        self.answers.lookup(key, now)
+        self.store.lookup(key, now)
     }
 
     fn load(&self, query: Query) -> LoadFuture {
-        let question = self.question(&query);
-        let answers = self.answers.clone();
-        Box::pin(async move { answers.answer(question?, query.mode).await })
+        let store_query = self.validate(&query);
+        let store = self.store.clone();
+        Box::pin(async move { store.get(store_query?, query.mode).await })
     }
 }
 
-impl Service {
-    fn question(&self, query: &Query) -> Result<Question, Error> {
+impl CachedApi {
+    /// Validates the name or path of a query, and checks that this service may show it.
+    fn validate(&self, query: &Query) -> Result<StoreQuery, Error> {
         let parameter = query.parameter().unwrap_or_default();
         match query.route {
-            RouteId::Buckets => Ok(Question::Buckets),
-            RouteId::Params => Ok(Question::Parameters),
+            RouteId::Buckets => Ok(StoreQuery::Buckets),
+            RouteId::Params => Ok(StoreQuery::Parameters),
             RouteId::Values => self.values(parameter),
             _ => self.parameter(parameter),
         }
     }
 
-    fn parameter(&self, name: &str) -> Result<Question, Error> {
+    fn parameter(&self, name: &str) -> Result<StoreQuery, Error> {
         let name = ParameterName::parse(name).map_err(Error::InvalidParameterName)?;
         if !self.prefixes.allow(name.bare()) {
             return Err(Error::ParameterNotAllowed);
         }
-        Ok(Question::Parameter(name))
+        Ok(StoreQuery::Parameter(name))
     }
 
-    fn values(&self, path: &str) -> Result<Question, Error> {
+    fn values(&self, path: &str) -> Result<StoreQuery, Error> {
         let path = ParameterPath::parse(path).map_err(Error::InvalidParameterName)?;
         if !self.prefixes.allow_some_below(&path) {
             return Err(Error::ParameterNotAllowed);
         }
-        Ok(Question::Values(path))
+        Ok(StoreQuery::Values(path))
     }
 }

@@ -1,4 +1,4 @@
-//! Turns a query into a response that is ready to send: from the cache, or with a call to the
+//! A query becomes a response that is ready to send: from the cache, or with a call to the
 //! backend (AWS or memory).
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -19,22 +19,22 @@ use service::{
 use tokio::time::Instant;
 
 use crate::{
+    backend::ParameterStore,
     config::Config,
     error::Error,
-    inventory::Inventory,
     name::{ParameterName, ParameterPath, Prefixes},
 };
 
 /// A query of the public API whose name or path is valid.
 #[derive(Clone, Debug)]
-pub enum Question {
+pub enum StoreQuery {
     Buckets,
     Parameters,
     Parameter(ParameterName),
     Values(ParameterPath),
 }
 
-impl Question {
+impl StoreQuery {
     /// The cache key: the path of the query in its simplest form. Equal queries have equal keys,
     /// and different queries have different keys.
     fn key(&self) -> String {
@@ -49,14 +49,15 @@ impl Question {
 
 /// The response cache in front of the backend. Cloning is shallow.
 #[derive(Clone)]
-pub struct Answers {
-    cache: Cache<Failure>,
-    source: Arc<Source>,
+pub struct CachedStore {
+    cache: Cache<LoadError>,
+    loader: Arc<Loader>,
 }
 
-struct Source {
+/// The load of an entry: calls the backend, filters its result and builds the body.
+struct Loader {
     version: String,
-    inventory: Arc<dyn Inventory>,
+    backend: Arc<dyn ParameterStore>,
     prefixes: Prefixes,
     allow_secure_strings: bool,
     /// The lifetime of entries, absent while the cache is off, so that clients do not store a
@@ -68,24 +69,24 @@ struct Source {
 
 /// An error, and the lifetime of its entry if it becomes a negative entry.
 #[derive(Clone, Debug)]
-struct Failure {
+struct LoadError {
     error: Error,
     negative_ttl: Duration,
 }
 
-/// A result of the backend, and whether it is empty.
-struct Found {
+/// A body made of the result of the backend, and whether that result is empty.
+struct LoadedBody {
     body: CachedBody,
     empty: bool,
 }
 
-impl Found {
-    fn something(body: CachedBody) -> Self {
+impl LoadedBody {
+    fn non_empty(body: CachedBody) -> Self {
         Self { body, empty: false }
     }
 }
 
-impl CacheableError for Failure {
+impl CacheableError for LoadError {
     fn disposition(&self) -> Disposition {
         match self.error {
             // AWS reported that the parameter is a SecureString. Repeated calls for it would cost
@@ -110,14 +111,14 @@ impl CacheableError for Failure {
     }
 }
 
-impl From<Failure> for Problem {
-    fn from(failure: Failure) -> Self {
-        failure.error.problem()
+impl From<LoadError> for Problem {
+    fn from(failed: LoadError) -> Self {
+        failed.error.problem()
     }
 }
 
-impl Answers {
-    pub fn new(config: &Config, inventory: Arc<dyn Inventory>) -> Self {
+impl CachedStore {
+    pub fn new(config: &Config, backend: Arc<dyn ParameterStore>) -> Self {
         let settings = Settings {
             name: "answers",
             hop: "aux-service",
@@ -127,9 +128,9 @@ impl Answers {
             Switch::On => Cache::new(settings),
             Switch::Off => Cache::off(settings),
         };
-        let source = Source {
+        let loader = Loader {
             version: config.aux_version.clone(),
-            inventory,
+            backend,
             prefixes: config.parameter_prefixes.clone(),
             allow_secure_strings: config.allow_secure_strings,
             freshness: (config.common.cache == Switch::On).then(|| {
@@ -145,19 +146,19 @@ impl Answers {
                 Switch::Off => Duration::ZERO,
             },
         };
-        Self { cache, source: Arc::new(source) }
+        Self { cache, loader: Arc::new(loader) }
     }
 
     /// Returns the entry from the cache, or loads it. Concurrent requests for one entry share a
     /// load.
-    pub async fn answer(&self, question: Question, mode: Mode) -> Result<Served, Problem> {
-        let key = question.key();
-        let source = Arc::clone(&self.source);
+    pub async fn get(&self, query: StoreQuery, mode: Mode) -> Result<Served, Problem> {
+        let key = query.key();
+        let loader = Arc::clone(&self.loader);
         let request_context = RequestContext::current();
         let load = move |context: LoadContext| {
             // The load runs in a task of its own, as part of the request that started it.
-            let load = async move { source.load(&question, context.priority).await };
-            RequestContext::restore(request_context, load)
+            let loading = async move { loader.load(&query, context.priority).await };
+            RequestContext::restore(request_context, loading)
         };
         Ok(self.cache.get(&key, mode, load).await?)
     }
@@ -173,40 +174,42 @@ impl Answers {
     }
 }
 
-impl Source {
-    async fn load(&self, question: &Question, priority: Priority) -> Result<Loaded, Failure> {
-        let found = match question {
-            Question::Buckets => self.buckets(priority).await.map(Found::something),
-            Question::Parameters => self.parameters(priority).await.map(Found::something),
-            Question::Parameter(name) => self.parameter(name, priority).await.map(Found::something),
-            Question::Values(path) => self.values(path, priority).await,
+impl Loader {
+    async fn load(&self, query: &StoreQuery, priority: Priority) -> Result<Loaded, LoadError> {
+        let result = match query {
+            StoreQuery::Buckets => self.buckets(priority).await.map(LoadedBody::non_empty),
+            StoreQuery::Parameters => self.parameters(priority).await.map(LoadedBody::non_empty),
+            StoreQuery::Parameter(name) => {
+                self.parameter(name, priority).await.map(LoadedBody::non_empty)
+            }
+            StoreQuery::Values(path) => self.values(path, priority).await,
         };
-        match (found, self.freshness) {
-            (Ok(Found { body, empty: false }), Some(freshness)) => {
+        match (result, self.freshness) {
+            (Ok(LoadedBody { body, empty: false }), Some(freshness)) => {
                 Ok(Loaded::new(body, freshness.jittered(self.jitter)))
             }
             // An empty result expires like a negative entry. Otherwise requests for made-up paths
             // would evict useful entries.
-            (Ok(Found { body, empty: true }), Some(_)) => {
-                let briefly = Freshness::new(self.negative_ttl, Duration::ZERO, Duration::ZERO);
-                Ok(Loaded::new(body, briefly))
+            (Ok(LoadedBody { body, empty: true }), Some(_)) => {
+                let negative = Freshness::new(self.negative_ttl, Duration::ZERO, Duration::ZERO);
+                Ok(Loaded::new(body, negative))
             }
-            (Ok(Found { body, .. }), None) => {
+            (Ok(LoadedBody { body, .. }), None) => {
                 Ok(Loaded { storable: false, ..Loaded::new(body, Freshness::default()) })
             }
-            (Err(error), _) => Err(Failure { error, negative_ttl: self.negative_ttl }),
+            (Err(error), _) => Err(LoadError { error, negative_ttl: self.negative_ttl }),
         }
     }
 
     async fn buckets(&self, priority: Priority) -> Result<CachedBody, Error> {
-        let buckets = self.inventory.buckets(priority).await?;
-        Ok(self.open(Buckets { buckets }))
+        let buckets = self.backend.buckets(priority).await?;
+        Ok(self.public_json(Buckets { buckets }))
     }
 
     async fn parameters(&self, priority: Priority) -> Result<CachedBody, Error> {
-        let mut parameters = self.inventory.parameters(priority).await?;
+        let mut parameters = self.backend.parameters(priority).await?;
         parameters.retain(|name| self.prefixes.allow(name));
-        Ok(self.open(Parameters { parameters }))
+        Ok(self.public_json(Parameters { parameters }))
     }
 
     async fn parameter(
@@ -214,37 +217,38 @@ impl Source {
         name: &ParameterName,
         priority: Priority,
     ) -> Result<CachedBody, Error> {
-        let parameter = self.inventory.parameter(name, priority).await?;
+        let parameter = self.backend.parameter(name, priority).await?;
         if parameter.secure && !self.allow_secure_strings {
             return Err(Error::SecureStringNotAllowed);
         }
         let body = Value { value: parameter.value.as_str() };
-        Ok(if parameter.secure { self.secret(body) } else { self.open(body) })
+        Ok(if parameter.secure { self.confidential_json(body) } else { self.public_json(body) })
     }
 
-    async fn values(&self, path: &ParameterPath, priority: Priority) -> Result<Found, Error> {
-        let mut parameters = self.inventory.values(path, priority).await?;
+    async fn values(&self, path: &ParameterPath, priority: Priority) -> Result<LoadedBody, Error> {
+        let mut parameters = self.backend.values(path, priority).await?;
         parameters.retain(|parameter| self.prefixes.allow(&parameter.name));
-        let (mut values, mut omitted, mut secret) = (BTreeMap::new(), Vec::new(), false);
+        let (mut values, mut omitted, mut confidential) = (BTreeMap::new(), Vec::new(), false);
         for parameter in &parameters {
             if parameter.secure && !self.allow_secure_strings {
                 omitted.push(parameter.name.clone());
             } else {
-                secret |= parameter.secure;
+                confidential |= parameter.secure;
                 values.insert(parameter.name.clone(), parameter.value.as_str());
             }
         }
         let empty = values.is_empty() && omitted.is_empty();
         let values = Values { path: path.as_str().to_owned(), values, omitted };
-        let body = if secret { self.secret(values) } else { self.open(values) };
-        Ok(Found { body, empty })
+        let body =
+            if confidential { self.confidential_json(values) } else { self.public_json(values) };
+        Ok(LoadedBody { body, empty })
     }
 
-    fn open<T: Serialize>(&self, body: T) -> CachedBody {
+    fn public_json<T: Serialize>(&self, body: T) -> CachedBody {
         CachedBody::json(&self.versioned(body)).expect("strings are JSON")
     }
 
-    fn secret<T: Serialize>(&self, body: T) -> CachedBody {
+    fn confidential_json<T: Serialize>(&self, body: T) -> CachedBody {
         CachedBody::confidential_json(&self.versioned(body)).expect("strings are JSON")
     }
 

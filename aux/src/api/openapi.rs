@@ -12,11 +12,8 @@ use service::contract::{
     wire::{Buckets, Parameters, Value, Values, Versioned},
 };
 
-use crate::{
-    error::Error,
-    name::Malformed,
-    status::{Aws, Status},
-};
+use super::status::{Aws, Status};
+use crate::{error::Error, name::Malformed};
 
 /// Builds an OpenAPI 3.1 document.
 pub fn document(version: &str) -> Json {
@@ -37,7 +34,7 @@ pub fn document(version: &str) -> Json {
     Docs::new(
         "aux-service",
         version,
-        "Answers questions about S3 buckets and SSM parameters, and asks AWS as little as possible. \
+        "Serves S3 buckets and SSM parameters with as few calls to AWS as possible. \
          Every error is `application/problem+json`: branch on its `code`, and try again where `retryable` is true.",
     )
     .route::<Buckets, _>(

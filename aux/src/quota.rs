@@ -29,40 +29,41 @@ pub enum Group {
     BucketLists,
 }
 
+/// A token bucket for each group of operations.
 #[derive(Debug)]
-pub struct Shield {
-    reads: Bucket,
-    parameter_lists: Bucket,
-    bucket_lists: Bucket,
+pub struct QuotaLimiter {
+    reads: TokenBucket,
+    parameter_lists: TokenBucket,
+    bucket_lists: TokenBucket,
 }
 
-impl Shield {
+impl QuotaLimiter {
     /// Builds a limiter with full buckets. The rates are in calls a second; 0 means no limit.
     pub fn new(rate_get: f64, rate_list: f64) -> Self {
         Self {
-            reads: Bucket::new(rate_get),
-            parameter_lists: Bucket::new(rate_list),
-            bucket_lists: Bucket::new(rate_list),
+            reads: TokenBucket::new(rate_get),
+            parameter_lists: TokenBucket::new(rate_list),
+            bucket_lists: TokenBucket::new(rate_list),
         }
     }
 
     /// Takes one call from the quota, or returns the time until one is available.
-    pub fn admit(&self, group: Group, priority: Priority) -> Result<(), Duration> {
-        self.bucket(group).take(priority)
+    pub fn try_acquire(&self, group: Group, priority: Priority) -> Result<(), Duration> {
+        self.bucket_of(group).try_acquire(priority)
     }
 
-    /// Waits for one call from the quota. Use it for the later pages of a list: a refusal would
-    /// waste the pages that have been read.
-    pub async fn admitted(&self, group: Group, priority: Priority) {
-        while let Err(wait) = self.admit(group, priority) {
+    /// Waits until one call is available in the quota, and takes it. Use it for the later pages of
+    /// a list: a refusal would waste the pages that have been read.
+    pub async fn acquire(&self, group: Group, priority: Priority) {
+        while let Err(wait) = self.try_acquire(group, priority) {
             sleep(wait).await;
         }
     }
 
     /// Empties the bucket of a group that AWS throttled. Other processes use the same quota, so the
     /// tokens left in the bucket do not exist at AWS.
-    pub fn throttled(&self, group: Group) {
-        self.bucket(group).drain();
+    pub fn drain(&self, group: Group) {
+        self.bucket_of(group).drain();
     }
 
     /// Returns the calls left and the calls refused, by group, for `/status`.
@@ -74,7 +75,7 @@ impl Shield {
         })
     }
 
-    fn bucket(&self, group: Group) -> &Bucket {
+    fn bucket_of(&self, group: Group) -> &TokenBucket {
         match group {
             Group::Reads => &self.reads,
             Group::ParameterLists => &self.parameter_lists,
@@ -84,7 +85,7 @@ impl Shield {
 }
 
 #[derive(Debug)]
-struct Bucket {
+struct TokenBucket {
     /// The rate in calls a second; 0 means no limit.
     rate: f64,
     level: Mutex<Level>,
@@ -98,7 +99,7 @@ struct Level {
     at: Instant,
 }
 
-impl Bucket {
+impl TokenBucket {
     fn new(rate: f64) -> Self {
         let level = Level { tokens: Self::capacity(rate), at: Instant::now() };
         Self { rate, level: Mutex::new(level), refused: AtomicU64::new(0) }
@@ -115,17 +116,17 @@ impl Bucket {
         level.at = level.at.max(now);
     }
 
-    fn take(&self, priority: Priority) -> Result<(), Duration> {
+    fn try_acquire(&self, priority: Priority) -> Result<(), Duration> {
         if self.rate == 0.0 {
             return Ok(());
         }
         // Lower-priority calls must leave part of the bucket for higher-priority ones.
-        let spared = match priority {
+        let reserved_fraction = match priority {
             Priority::Miss => 0.0,
             Priority::Revalidation => 0.25,
             Priority::Refresh => 0.5,
         };
-        let needed = 1.0 + spared * (Self::capacity(self.rate) - 1.0);
+        let needed = 1.0 + reserved_fraction * (Self::capacity(self.rate) - 1.0);
         let now = Instant::now();
         let mut level = self.level.lock();
         self.refill(&mut level, now);
@@ -166,73 +167,74 @@ mod tests {
 
     use super::*;
 
-    fn taken(shield: &Shield, priority: Priority) -> usize {
-        std::iter::from_fn(|| shield.admit(Group::Reads, priority).ok()).take(1000).count()
+    /// Takes calls until the limiter refuses one, but at most 1000. Returns their number.
+    fn acquired(limiter: &QuotaLimiter, priority: Priority) -> usize {
+        std::iter::from_fn(|| limiter.try_acquire(Group::Reads, priority).ok()).take(1000).count()
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_second_allows_as_many_calls_as_the_rate_says() {
-        let shield = Shield::new(40.0, 3.0);
-        assert_eq!(taken(&shield, Priority::Miss), 40);
+    async fn each_second_allows_one_full_bucket_of_calls() {
+        let limiter = QuotaLimiter::new(40.0, 3.0);
+        assert_eq!(acquired(&limiter, Priority::Miss), 40);
         advance(Duration::from_secs(1)).await;
-        assert_eq!(taken(&shield, Priority::Miss), 40);
+        assert_eq!(acquired(&limiter, Priority::Miss), 40);
         advance(Duration::from_secs(60)).await;
-        assert_eq!(taken(&shield, Priority::Miss), 40, "what is not used does not add up");
+        assert_eq!(acquired(&limiter, Priority::Miss), 40, "unused calls do not accumulate");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_refusal_says_when_to_come_back() {
-        let shield = Shield::new(2.0, 3.0);
-        taken(&shield, Priority::Miss);
-        let wait = shield.admit(Group::Reads, Priority::Miss).expect_err("empty");
+    async fn a_refusal_returns_the_time_until_the_next_call() {
+        let limiter = QuotaLimiter::new(2.0, 3.0);
+        acquired(&limiter, Priority::Miss);
+        let wait = limiter.try_acquire(Group::Reads, Priority::Miss).expect_err("empty");
         assert!(wait <= Duration::from_millis(502), "{wait:?}");
         advance(wait).await;
-        assert_eq!(shield.admit(Group::Reads, Priority::Miss), Ok(()));
+        assert_eq!(limiter.try_acquire(Group::Reads, Priority::Miss), Ok(()));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_can_be_done_without_leaves_a_part_of_the_bucket() {
-        let shield = Shield::new(40.0, 3.0);
-        assert_eq!(taken(&shield, Priority::Refresh), 20);
-        assert_eq!(taken(&shield, Priority::Revalidation), 10);
-        assert_eq!(taken(&shield, Priority::Miss), 10);
+    async fn lower_priorities_leave_part_of_the_bucket() {
+        let limiter = QuotaLimiter::new(40.0, 3.0);
+        assert_eq!(acquired(&limiter, Priority::Refresh), 20);
+        assert_eq!(acquired(&limiter, Priority::Revalidation), 10);
+        assert_eq!(acquired(&limiter, Priority::Miss), 10);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_groups_do_not_take_from_each_other() {
-        let shield = Shield::new(1.0, 3.0);
-        taken(&shield, Priority::Miss);
-        assert_eq!(shield.admit(Group::ParameterLists, Priority::Miss), Ok(()));
-        assert_eq!(shield.admit(Group::BucketLists, Priority::Miss), Ok(()));
+    async fn each_group_has_a_bucket_of_its_own() {
+        let limiter = QuotaLimiter::new(1.0, 3.0);
+        acquired(&limiter, Priority::Miss);
+        assert_eq!(limiter.try_acquire(Group::ParameterLists, Priority::Miss), Ok(()));
+        assert_eq!(limiter.try_acquire(Group::BucketLists, Priority::Miss), Ok(()));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn when_aws_throttles_nothing_is_asked_for_a_moment() {
-        let shield = Shield::new(40.0, 3.0);
-        shield.throttled(Group::Reads);
-        let wait = shield.admit(Group::Reads, Priority::Miss).expect_err("drained");
+    async fn calls_pause_after_aws_has_throttled() {
+        let limiter = QuotaLimiter::new(40.0, 3.0);
+        limiter.drain(Group::Reads);
+        let wait = limiter.try_acquire(Group::Reads, Priority::Miss).expect_err("drained");
         assert!(wait >= THROTTLE_PAUSE, "{wait:?}");
         advance(THROTTLE_PAUSE + Duration::from_millis(500)).await;
-        assert_eq!(taken(&shield, Priority::Miss), 20, "it fills again at its rate");
+        assert_eq!(acquired(&limiter, Priority::Miss), 20, "the bucket refills at its rate");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_share_below_one_call_a_second_still_allows_one() {
-        let shield = Shield::new(0.5, 0.5);
-        assert_eq!(taken(&shield, Priority::Miss), 1);
+    async fn a_rate_below_one_call_a_second_still_allows_one_call() {
+        let limiter = QuotaLimiter::new(0.5, 0.5);
+        assert_eq!(acquired(&limiter, Priority::Miss), 1);
         advance(Duration::from_millis(1900)).await;
-        assert_eq!(taken(&shield, Priority::Miss), 0);
+        assert_eq!(acquired(&limiter, Priority::Miss), 0);
         advance(Duration::from_millis(200)).await;
-        assert_eq!(taken(&shield, Priority::Miss), 1);
+        assert_eq!(acquired(&limiter, Priority::Miss), 1);
     }
 
     #[test]
-    fn no_rate_is_no_limit() {
-        assert_eq!(taken(&Shield::new(0.0, 0.0), Priority::Refresh), 1000);
+    fn a_rate_of_zero_sets_no_limit() {
+        assert_eq!(acquired(&QuotaLimiter::new(0.0, 0.0), Priority::Refresh), 1000);
     }
 
     proptest! {
-        /// In any sequence of calls, throttling and pauses, the limiter admits no more than a full
+        /// In any sequence of calls, throttling and pauses, the limiter allows no more than a full
         /// bucket plus the calls that the elapsed time has refilled.
         #[test]
         fn the_rate_is_never_exceeded(
@@ -242,21 +244,21 @@ mod tests {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_time().start_paused(true).build().expect("a runtime");
             runtime.block_on(async {
-                let shield = Shield::new(rate, rate);
+                let limiter = QuotaLimiter::new(rate, rate);
                 let start = Instant::now();
-                let mut admitted = 0.0;
+                let mut acquired = 0.0;
                 for (pause, calls, throttled) in steps {
                     advance(Duration::from_millis(pause)).await;
                     for _ in 0..calls {
-                        if shield.admit(Group::Reads, Priority::Miss).is_ok() {
-                            admitted += 1.0;
+                        if limiter.try_acquire(Group::Reads, Priority::Miss).is_ok() {
+                            acquired += 1.0;
                         }
                     }
                     if throttled {
-                        shield.throttled(Group::Reads);
+                        limiter.drain(Group::Reads);
                     }
                     let allowed = rate.max(1.0) + start.elapsed().as_secs_f64() * rate + 1e-6;
-                    prop_assert!(admitted <= allowed, "{admitted} of {allowed}");
+                    prop_assert!(acquired <= allowed, "{acquired} of {allowed}");
                 }
                 Ok(())
             })?;

@@ -8,11 +8,12 @@ use cache::Priority;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
+use super::parameter_store::ParameterStore;
 use crate::{
     config::Config,
     error::Error,
-    inventory::{Inventory, Parameter},
     name::{ParameterName, ParameterPath},
+    parameter::Parameter,
 };
 
 /// The content without `--embedded-file`.
@@ -22,18 +23,19 @@ parameters:
   - { name: /challenge/kantox, value: cloud-engineer }
 ";
 
+/// The content of the embedded file.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Embedded {
+pub(super) struct Embedded {
     #[serde(default)]
     buckets: Vec<String>,
     #[serde(default)]
-    parameters: Vec<Entry>,
+    parameters: Vec<StoredParameter>,
 }
 
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Entry {
+struct StoredParameter {
     name: String,
     #[serde(default, rename = "type")]
     kind: Kind,
@@ -52,7 +54,7 @@ enum Kind {
 impl Embedded {
     /// Reads a file, or uses the default content. Ends the process with status 2 if the file cannot
     /// be read or is invalid.
-    pub fn load(file: Option<&Path>) -> Self {
+    pub(super) fn from_file(file: Option<&Path>) -> Self {
         let read = || match file {
             None => Self::parse(DEFAULT),
             Some(path) => std::fs::read_to_string(path)
@@ -67,26 +69,27 @@ impl Embedded {
 
     /// Parses and validates the content. SSM must be able to store each name, and no name may occur
     /// twice.
-    pub fn parse(yaml: &str) -> anyhow::Result<Self> {
+    fn parse(yaml: &str) -> anyhow::Result<Self> {
         // The parser's own message would quote lines of the file, and so reveal values.
         let mut embedded: Self = serde_saphyr::from_str(yaml).map_err(|error| {
             let place = error.location().map(|l| format!(" near line {}", l.line()));
             anyhow::anyhow!(
-                "it is no YAML with buckets (a list of names) and parameters (a list of name, type, value){}",
+                "it is not YAML with buckets (a list of names) and parameters (a list of name, type, value){}",
                 place.unwrap_or_default()
             )
         })?;
-        for entry in &mut embedded.parameters {
-            let name = ParameterName::parse(&entry.name)
-                .with_context(|| format!("the parameter '{}' cannot exist", entry.name))?;
+        for parameter in &mut embedded.parameters {
+            let name = ParameterName::parse(&parameter.name)
+                .with_context(|| format!("the parameter '{}' cannot exist", parameter.name))?;
             anyhow::ensure!(
                 name.selector().is_none(),
                 "the parameter '{}' must not name a version",
-                entry.name
+                parameter.name
             );
-            name.bare().clone_into(&mut entry.name);
+            name.bare().clone_into(&mut parameter.name);
         }
-        let mut names: Vec<_> = embedded.parameters.iter().map(|entry| &entry.name).collect();
+        let mut names: Vec<_> =
+            embedded.parameters.iter().map(|parameter| &parameter.name).collect();
         names.sort_unstable();
         if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
             anyhow::bail!("the parameter '{}' is given twice", twice[0]);
@@ -95,7 +98,7 @@ impl Embedded {
     }
 }
 
-impl Entry {
+impl StoredParameter {
     fn to_parameter(&self) -> Parameter {
         Parameter {
             name: self.name.clone(),
@@ -106,25 +109,26 @@ impl Entry {
 }
 
 #[async_trait]
-impl Inventory for Embedded {
+impl ParameterStore for Embedded {
     async fn buckets(&self, _: Priority) -> Result<Vec<String>, Error> {
         Ok(self.buckets.clone())
     }
 
     async fn parameters(&self, _: Priority) -> Result<Vec<String>, Error> {
-        Ok(self.parameters.iter().map(|entry| entry.name.clone()).collect())
+        Ok(self.parameters.iter().map(|parameter| parameter.name.clone()).collect())
     }
 
     async fn parameter(&self, name: &ParameterName, _: Priority) -> Result<Parameter, Error> {
         // The memory holds no history, so the first version is the only one.
         let only_version = matches!(name.selector(), None | Some("1"));
-        let found = self.parameters.iter().find(|entry| entry.name == name.bare() && only_version);
-        found.map(Entry::to_parameter).ok_or(Error::ParameterNotFound)
+        let found =
+            self.parameters.iter().find(|parameter| parameter.name == name.bare() && only_version);
+        found.map(StoredParameter::to_parameter).ok_or(Error::ParameterNotFound)
     }
 
     async fn values(&self, path: &ParameterPath, _: Priority) -> Result<Vec<Parameter>, Error> {
-        let below = self.parameters.iter().filter(|entry| path.holds(&entry.name));
-        Ok(below.map(Entry::to_parameter).collect())
+        let below = self.parameters.iter().filter(|parameter| path.holds(&parameter.name));
+        Ok(below.map(StoredParameter::to_parameter).collect())
     }
 
     fn health(&self) -> serde_json::Value {
@@ -132,9 +136,9 @@ impl Inventory for Embedded {
     }
 }
 
-impl std::fmt::Debug for Entry {
+impl std::fmt::Debug for StoredParameter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Entry")
+        f.debug_struct("StoredParameter")
             .field("name", &self.name)
             .field("kind", &self.kind)
             .finish_non_exhaustive()
@@ -146,7 +150,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_default_content_is_what_the_terraform_creates() {
+    fn the_default_content_equals_that_of_terraform() {
         let embedded = Embedded::parse(DEFAULT).expect("valid");
         assert_eq!(embedded.buckets, ["kantox-challenge-bucket"]);
         assert_eq!(embedded.parameters[0].name, "/challenge/kantox");
@@ -154,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_makes_no_sense_is_refused_without_quoting_values() {
+    fn an_invalid_file_is_rejected_without_quoting_values() {
         for (yaml, reason) in [
             ("parameters: [{ name: 'a b', value: hunter2 }]", "'a b' cannot exist"),
             ("parameters: [{ name: a:1, value: hunter2 }]", "must not name a version"),
@@ -162,10 +166,10 @@ mod tests {
                 "parameters: [{ name: a, value: hunter2 }, { name: /a, value: hunter2 }]",
                 "'/a' is given twice",
             ),
-            ("parameters: [{ name: a, type: Secret, value: hunter2 }]", "it is no YAML with"),
-            ("parameters: [{ name: a, values: hunter2 }]", "it is no YAML with"),
-            ("bucket: [a]", "it is no YAML with"),
-            ("parameters: hunter2", "it is no YAML with"),
+            ("parameters: [{ name: a, type: Secret, value: hunter2 }]", "it is not YAML with"),
+            ("parameters: [{ name: a, values: hunter2 }]", "it is not YAML with"),
+            ("bucket: [a]", "it is not YAML with"),
+            ("parameters: hunter2", "it is not YAML with"),
         ] {
             let message = format!("{:#}", Embedded::parse(yaml).expect_err(yaml));
             assert!(message.contains(reason), "{yaml}: {message}");

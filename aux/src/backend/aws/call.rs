@@ -1,0 +1,174 @@
+//! The rules for every call to AWS: quota, timeouts, metrics, spans and health.
+
+use std::{
+    error::Error as StdError,
+    fmt,
+    future::Future,
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    time::Duration,
+};
+
+use aws_sdk_ssm::error::{ProvideErrorMetadata, SdkError};
+use cache::Priority;
+use service::{contract::problem::Cause, observe::trace::Span};
+use tokio::time::{Instant, timeout};
+use tower::{Service, service_fn, timeout::Timeout};
+
+use super::{
+    errors::{classify_error, repeated_page_token},
+    metrics::{self, Outcome},
+    operation::Operation,
+};
+use crate::{
+    config::Config,
+    error::Error,
+    quota::{Group, QuotaLimiter},
+};
+
+/// The rules for every call, and the state that they need.
+pub(super) struct CallPolicy {
+    limiter: QuotaLimiter,
+    operation_timeout: Duration,
+    list_timeout: Duration,
+    health: Health,
+}
+
+impl CallPolicy {
+    pub(super) fn from_config(config: &Config) -> Self {
+        Self {
+            limiter: QuotaLimiter::new(config.aws_rate_get, config.aws_rate_list),
+            operation_timeout: config.aws_operation_timeout,
+            list_timeout: config.aws_list_timeout,
+            health: Health::default(),
+        }
+    }
+
+    /// Makes a call that the quota has room for. Returns an error at once if the quota has none,
+    /// because an early error serves a client better than a wait.
+    pub(super) async fn call<T, E, R>(
+        &self,
+        operation: Operation,
+        priority: Priority,
+        request: impl Future<Output = Result<T, SdkError<E, R>>>,
+    ) -> Result<T, Error>
+    where
+        E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
+        R: fmt::Debug + Send + Sync + 'static,
+    {
+        self.try_acquire(operation, priority)?;
+        self.send(operation, request).await
+    }
+
+    /// Reads all pages of a list. Returns an error instead of a partial list, and after the list
+    /// timeout.
+    pub(super) async fn list<T, E, R, P>(
+        &self,
+        operation: Operation,
+        priority: Priority,
+        page: impl Fn(Option<String>) -> P,
+    ) -> Result<Vec<T>, Error>
+    where
+        P: Future<Output = Result<(Vec<T>, Option<String>), SdkError<E, R>>>,
+        E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
+        R: fmt::Debug + Send + Sync + 'static,
+    {
+        self.try_acquire(operation, priority)?;
+        let pages = async {
+            let (mut items, mut token) = self.send(operation, page(None)).await?;
+            // An empty page is not necessarily the last page.
+            while let Some(current) = token.filter(|token| !token.is_empty()) {
+                self.limiter.acquire(operation.group(), priority).await;
+                let (more, next) = self.send(operation, page(Some(current.clone()))).await?;
+                if next.as_ref() == Some(&current) {
+                    return Err(repeated_page_token(operation));
+                }
+                items.extend(more);
+                token = next;
+            }
+            Ok(items)
+        };
+        timeout(self.list_timeout, pages).await.unwrap_or(Err(Error::AwsTimeout(None)))
+    }
+
+    fn try_acquire(&self, operation: Operation, priority: Priority) -> Result<(), Error> {
+        self.limiter.try_acquire(operation.group(), priority).map_err(|retry_after| {
+            metrics::record_refusal(operation);
+            Error::AwsThrottled { retry_after, cause: None }
+        })
+    }
+
+    /// Makes one call. Limits the time of the call with its retries, records its outcome, and
+    /// classifies its error.
+    async fn send<T, E, R>(
+        &self,
+        operation: Operation,
+        request: impl Future<Output = Result<T, SdkError<E, R>>>,
+    ) -> Result<T, Error>
+    where
+        E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
+        R: fmt::Debug + Send + Sync + 'static,
+    {
+        let mut span = Span::client(|| operation.name().to_owned());
+        let started = Instant::now();
+        // The request type of this tower service is the call's future itself.
+        let mut limited = Timeout::new(service_fn(|request| request), self.operation_timeout);
+        let result = limited.call(request).await.map_err(|error| match error.downcast() {
+            Ok(error) => classify_error::<E, R>(operation, *error),
+            Err(elapsed) => Error::AwsTimeout(Some(Cause::from(elapsed))),
+        });
+        let outcome = Outcome::of(&result);
+        metrics::record_call(operation, outcome, started.elapsed());
+        span.set_attribute("outcome", outcome.label());
+        if outcome == Outcome::Throttled {
+            self.limiter.drain(operation.group());
+        }
+        let failed = is_failure_of_aws(&result);
+        self.health.record(operation, failed);
+        if failed {
+            span.fail("");
+        }
+        result
+    }
+
+    /// Returns the recent health of each service of AWS.
+    pub(super) fn health(&self) -> serde_json::Value {
+        self.health.status()
+    }
+
+    /// Returns the calls that the quota has left.
+    pub(super) fn quota(&self) -> serde_json::Value {
+        self.limiter.status()
+    }
+}
+
+/// Whether a call failed because of AWS or our access to it. A name that AWS rejects is the
+/// client's mistake, and the response shows that AWS works.
+fn is_failure_of_aws<T>(result: &Result<T, Error>) -> bool {
+    let failed = matches!(
+        Outcome::of(result),
+        Outcome::Throttled | Outcome::Timeout | Outcome::Credentials | Outcome::Error
+    );
+    failed && !matches!(result, Err(Error::RefusedParameterName(_)))
+}
+
+/// The health of each service of AWS: the result of its last call.
+#[derive(Default)]
+struct Health {
+    s3_degraded: AtomicBool,
+    ssm_degraded: AtomicBool,
+}
+
+impl Health {
+    fn record(&self, operation: Operation, failed: bool) {
+        let degraded = match operation.group() {
+            Group::BucketLists => &self.s3_degraded,
+            Group::Reads | Group::ParameterLists => &self.ssm_degraded,
+        };
+        degraded.store(failed, Relaxed);
+    }
+
+    fn status(&self) -> serde_json::Value {
+        let word = |degraded: &AtomicBool| if degraded.load(Relaxed) { "degraded" } else { "ok" };
+        serde_json::json!({ "s3": word(&self.s3_degraded), "ssm": word(&self.ssm_degraded) })
+    }
+}

@@ -1,0 +1,40 @@
+//! The interface of the backends.
+
+use async_trait::async_trait;
+use cache::Priority;
+
+use crate::{
+    error::Error,
+    name::{ParameterName, ParameterPath},
+    parameter::Parameter,
+};
+
+/// A store of parameters and buckets. Each list is complete and in the order of the store, or the
+/// method returns an error.
+#[async_trait]
+pub trait ParameterStore: Send + Sync {
+    /// Returns the names of all buckets.
+    async fn buckets(&self, priority: Priority) -> Result<Vec<String>, Error>;
+
+    /// Returns the names of all parameters, spelled as in the store.
+    async fn parameters(&self, priority: Priority) -> Result<Vec<String>, Error>;
+
+    /// Returns one parameter.
+    async fn parameter(&self, name: &ParameterName, priority: Priority)
+    -> Result<Parameter, Error>;
+
+    /// Returns every parameter below a path, recursively.
+    async fn values(
+        &self,
+        path: &ParameterPath,
+        priority: Priority,
+    ) -> Result<Vec<Parameter>, Error>;
+
+    /// Returns the recent health of each dependency, by name, for `/readyz`.
+    fn health(&self) -> serde_json::Value;
+
+    /// Returns the calls that the quota has left, for `/status`; null for a store without a quota.
+    fn quota(&self) -> serde_json::Value {
+        serde_json::Value::Null
+    }
+}
