@@ -424,8 +424,8 @@ AWS_ROW = [
 
 GATEWAY_ROW = [
     Panel(
-        "Circuit", "The circuit to aux-service, pod by pod. Closed: requests flow. Open: they are refused at once, or answered from the cache. Half open: one is let through to see.",
-        [(f"max by (pod) (2 * {selected('circuit_breaker_state', OPEN)}) + max by (pod) ({selected('circuit_breaker_state', HALF_OPEN)})", "{{pod}}")],
+        "Circuit", "The circuit of each pod and route to aux-service. Closed: calls flow. Open: calls are refused at once, and responses come from the cache. Half open: one call may probe aux-service.",
+        [(f"max by (pod, route) (2 * {selected('circuit_breaker_state', OPEN)}) + max by (pod, route) ({selected('circuit_breaker_state', HALF_OPEN)})", "{{pod}} {{route}}")],
         kind="state-timeline", width=16,
         options={"mergeValues": True, "showValue": "auto", "alignValue": "left", "rowHeight": 0.8,
                  "legend": {"displayMode": "list", "placement": "bottom", "showLegend": False, "calcs": []}, "tooltip": {"mode": "single", "sort": "none"}},
