@@ -1,4 +1,4 @@
-"""Scenarios in which 32 connections ask as fast as they are answered."""
+"""Scenarios with 32 connections, each of which sends its next request once it has a response."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from subjects import AUTHORIZATION, SUBJECTS, Server, Stage
 @dataclass(frozen=True)
 class Questions:
     path: str
-    # Of a right answer. 304: asked with If-None-Match.
+    # The expected status. For 304 the requests have If-None-Match.
     status: int = 200
     headers: tuple[tuple[str, str], ...] = ()
     script: str = "done.lua"
     arguments: tuple[str, ...] = ()
-    # Which data the source has.
+    # The data of the source.
     data: str = "parameters"
-    # Whether wrk's make sense: it takes pipelined answers for late ones.
+    # False where wrk's latencies are wrong: it counts pipelined responses as late.
     latencies: bool = True
-    # Whether each parameter is asked for once, before anything is measured.
+    # True: each parameter is requested once before the measurement.
     warm_all: bool = False
 
 
@@ -61,7 +61,7 @@ def measure(questions: Questions, options: Options, stage: Stage, result: Result
 
 
 def warm(server: Server) -> None:
-    """Asks for each parameter once, and checks that it is the right one."""
+    """Requests each parameter once and checks its value."""
     paths = [source.path(index) for index in range(source.PARAMETERS)]
     for index, answer in enumerate(ask_all(server.address, paths, AUTHORIZATION)):
         if answer.status != 200 or answer.meaning() != {"value": source.value(index)}:
@@ -76,8 +76,8 @@ def asked_with(questions: Questions, server: Server) -> Headers:
 
 
 def right_answer(questions: Questions, server: Server, headers: Headers, truth: Answer) -> Answer:
-    """Asks what will be asked, and says what came. Raises if it is not what the source says."""
-    # The first one may be a miss.
+    """Sends the scenario's request and returns the response. Raises if it differs from the source's."""
+    # The first request may be a miss.
     ask(server.address, questions.path, headers)
     answer = ask(server.address, questions.path, headers)
     if questions.status == 304:
@@ -92,7 +92,7 @@ def right_answer(questions: Questions, server: Server, headers: Headers, truth: 
 
 
 def check_source(server: Server, requests: int, asked: int) -> None:
-    """A cache that asks its source was not measured as a cache, and a proxy that does not was not measured as a proxy."""
+    """Raises if a cache sent requests to its source, or if a proxy did not."""
     subject = SUBJECTS[server.subject]
     if subject.name == "aux-service":
         return

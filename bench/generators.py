@@ -1,4 +1,4 @@
-"""The load: wrk, which asks again when it has been answered, and our own open loop, which does not wait."""
+"""The load generators: wrk, which waits for each response, and our open loop, which sends at a fixed rate."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from subjects import BINARIES, HERE, Server, program
 
 CONNECTIONS = 32
 
-# Ages and dates of one answer may be written longer than those of another.
+# The headers Age and Date of two responses may differ in length.
 HEADER_SLACK = 32
 
 
 @dataclass(frozen=True)
 class Load:
-    """What one run saw, each answer of which was right."""
+    """The figures of one run, after a check of every response."""
 
     requests: int
-    # A second.
+    # Requests per second.
     rate: float
     p50_us: float
     p99_us: float
-    # For one request, in all processes of the subject.
+    # CPU time per request, in all processes of the subject.
     cpu_us: float
-    # The share of its core that the generator used. Near 1, the subject could perhaps have done more.
+    # The share of its core that the generator used. Near 1, the generator may have limited the rate.
     generator: float
 
 
 def closed_loop(server: Server, expected: Answer, path: str, headers: Headers, seconds: int, script: str, *arguments: str) -> Load:
-    """Raises if any answer was not like the expected one."""
+    """Runs wrk. Raises if a response differs from the expected one."""
     command = [program("wrk"), "--threads", "1", "--connections", str(CONNECTIONS), "--duration", f"{seconds}s", "--script", script]
     for name, value in headers.items():
         command += ["--header", f"{name}: {value}"]
@@ -50,12 +50,12 @@ def closed_loop(server: Server, expected: Answer, path: str, headers: Headers, s
     requests = told["requests"]
     if not requests:
         raise Failed(f"{server.subject} answered nothing")
-    # wrk counts a status above 399 as bad, which a 404 that was asked for is not.
+    # wrk counts a status above 399 as bad, also an expected 404.
     if told["bad_status"] != (requests if expected.status > 399 else 0):
         raise Failed(f"{server.subject}: {told['bad_status']} of {requests} answers had a status above 399")
     if told["broken"]:
         raise Failed(f"{server.subject}: {told['broken']} requests were not answered (no connection, broken off or too slow)")
-    # At the end, each connection may have taken a part of an answer that is not counted.
+    # At the end, each connection may have read a part of a response that wrk does not count.
     if abs(told["bytes"] - requests * expected.wire_bytes) > requests * HEADER_SLACK + CONNECTIONS * expected.wire_bytes:
         raise Failed(f"{server.subject}: answers had {told['bytes'] / requests:.0f} bytes and not {expected.wire_bytes}")
     return Load(
@@ -69,7 +69,7 @@ def closed_loop(server: Server, expected: Answer, path: str, headers: Headers, s
 
 
 def open_loop(server: Server, expected: Answer, path: str, headers: Headers, seconds: int, rate: int) -> dict[str, float]:
-    """Latencies from the time at which each request was due. Raises if any answer was not like the expected one."""
+    """Latencies from the time at which each request was due. Raises if a response differs from the expected one."""
     command = [str(BINARIES / "open_loop"), server.address, path, "--rate", str(rate), "--duration", f"{seconds}s"]
     command += ["--connections", str(CONNECTIONS), "--status", str(expected.status), "--body-bytes", str(len(expected.body))]
     for name, value in headers.items():
@@ -81,8 +81,8 @@ def open_loop(server: Server, expected: Answer, path: str, headers: Headers, sec
 
 
 def run(command: Sequence[str]) -> dict[str, Any]:
-    """What a generator tells, as JSON, in the last line that it prints."""
-    # It inherits the core on which this program runs.
+    """A generator's figures: JSON in the last line of its output."""
+    # The generator inherits this program's core.
     done = subprocess.run(command, check=False, cwd=HERE / "load", stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     lines = done.stdout.splitlines()
     if done.returncode or not lines or not lines[-1].startswith("{"):
@@ -92,6 +92,6 @@ def run(command: Sequence[str]) -> dict[str, Any]:
 
 
 def children_seconds() -> float:
-    """Time on a core of all programs that were run to their end."""
+    """CPU time of all programs that have ended."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime

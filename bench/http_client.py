@@ -1,4 +1,4 @@
-"""Single requests, to see that an answer is right before it is measured."""
+"""Single requests, which check a response before the measurement."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 Headers = dict[str, str]
 
-# What two answers to one question may differ in: who answered, and which request it was.
+# Members that may differ between two responses to the same request.
 OF_THE_ANSWERER = {"version", "main_version", "aux_version", "request_id"}
 
 
@@ -19,11 +19,11 @@ class Answer:
     status: int
     headers: Headers
     body: bytes
-    # With status line and headers.
+    # The size with status line and headers.
     wire_bytes: int
 
     def meaning(self) -> Any:
-        """What was asked for, without what may differ. Two services that answer the same question must agree on it."""
+        """The body without members that may differ. Two services have to return the same content."""
         told = json.loads(self.body) if self.body else {}
         return {key: value for key, value in told.items() if key not in OF_THE_ANSWERER}
 
@@ -33,7 +33,7 @@ def ask(address: str, path: str, headers: Headers) -> Answer:
 
 
 def ask_all(address: str, paths: Iterable[str], headers: Headers) -> Iterator[Answer]:
-    """One after the other, over one connection. Raises OSError or HTTPException if there is no answer."""
+    """Sends requests one after the other over one connection. Raises OSError or HTTPException if a response is missing."""
     connection = http.client.HTTPConnection(address, timeout=10)
     try:
         for path in paths:

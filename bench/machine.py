@@ -1,4 +1,4 @@
-"""On what was measured, and what."""
+"""The machine and the programs of a measurement."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from subjects import BINARIES, ROOT, program
 
 
 def cores() -> tuple[int, int]:
-    """The one of the subjects, and the one of the generators."""
+    """The core of the subjects and the core of the generators."""
     allowed = sorted(os.sched_getaffinity(0))
     if len(allowed) < 2:
         raise Failed("two cores are needed, one for what is measured and one for the load")
@@ -47,7 +47,7 @@ def circumstances() -> dict[str, str]:
 
 
 def said(*command: str) -> str:
-    """What it prints, wherever to: wrk tells its version as a mistake, and nginx on standard error."""
+    """The command's output of both streams: wrk and nginx print their versions on standard error."""
     return subprocess.run(command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True).stdout.strip()
 
 

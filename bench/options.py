@@ -1,4 +1,4 @@
-"""How a run was asked for."""
+"""The options of a run."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ from dataclasses import dataclass
 @dataclass(frozen=True)
 class Options:
     rounds: int
-    # For each subject, in each round.
+    # The duration for each subject in each round.
     seconds: int
     say: Callable[[str], None]

@@ -1,4 +1,4 @@
-"""The source is killed, and its callers answer with what they remember."""
+"""The source is killed, and its clients respond from their caches."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ QUESTIONS = Questions(source.path(42))
 
 
 def measure(options: Options, stage: Stage, result: Result) -> None:
-    # What is older may be answered at once, by all of them, for much longer than this takes.
+    # All subjects may use a stale entry for longer than this scenario takes.
     stage.ttl = f"{TTL_SECONDS}s"
     truth = ask(stage.start(ALL["aux-service"]).address, QUESTIONS.path, AUTHORIZATION)
     servers = [stage.start(ALL[subject]) for subject in result.figures]
@@ -37,7 +37,7 @@ def measure(options: Options, stage: Stage, result: Result) -> None:
     options.say(f"{rate:,} requests a second for each")
 
     stage.source.process.end(signal.SIGKILL)
-    # From then on nothing fresh is left anywhere.
+    # After this time no subject has a fresh entry.
     time.sleep(TTL_SECONDS + 0.5)
     for number in range(1, options.rounds + 1):
         for server in servers:

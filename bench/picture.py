@@ -23,15 +23,15 @@ COLOURS = {
     "varnish": "#c2873a",
 }
 LIMITS = {"nginx-return": ("#b42318", "-"), "hyper": ("#1d4ed8", "--")}
-# A proxy that keeps nothing is no peer of a cache; and a constant that is written sixteen times at once is so far off that
-# all else would be too small to see.
+# A proxy without a cache is no peer of a cache. A constant response, written sixteen times at once, would make all other bars
+# too small.
 LEFT_OUT = {("hit", "nginx-pass"), ("pipelined", "hyper")}
 
 
 def draw(results: list[Result], file: Path) -> bool:
-    """Whether there was anything to draw."""
+    """Draws the picture. Returns False if there are no results for it."""
     shown = [result for result in results if result.scenario not in ("outage", "start")]
-    # Last, because it has another yardstick.
+    # The scenario comes last, because it has another yardstick.
     shown.sort(key=lambda result: result.scenario == "pass")
     if not shown:
         return False
@@ -49,10 +49,10 @@ def draw(results: list[Result], file: Path) -> bool:
             error = [[ratio - min(ratios)], [max(ratios) - ratio]]
             axes.barh(y, ratio, height=0.86, zorder=2, color=COLOURS[subject], xerr=error, error_kw={"ecolor": "#00000055", "elinewidth": 1})
             weight = "bold" if SUBJECTS[subject].ours else "normal"
-            # On white, because a limit may stand just there.
+            # The white background separates the text from a limit's mark.
             behind = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}
             axes.text(max(ratios) + 0.03, y, f"{ratio:.2f}", va="center", fontsize=8, fontweight=weight, bbox=behind, zorder=3)
-            # One entry for both of main-api and both of nginx without extras.
+            # Both subjects of main-api share one entry, and both of plain nginx.
             drawn.setdefault(COLOURS[subject], plt.Rectangle((0, 0), 1, 1, color=COLOURS[subject], label=SUBJECTS[subject].title))
             y += 1
         for limit, (colour, style) in LIMITS.items():

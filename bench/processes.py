@@ -1,4 +1,4 @@
-"""Programs that are measured: started on one core, watched through /proc, and ended with everything they started."""
+"""The measured programs: they start on one core, /proc shows their use of it, and they end with all of their children."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ PROC = Path("/proc")
 
 
 class Failed(Exception):
-    """Why there is nothing to report, in a sentence for the person who ran it."""
+    """The reason for a missing report, as a sentence for the user."""
 
 
 class Process:
-    """A program in a session of its own, by which all that it starts is found. `log` is what it prints."""
+    """A program in a session of its own, by which its children are found. `log` contains its output."""
 
     def __init__(self, name: str, command: list[str], core: int, log: Path) -> None:
         self.name = name
         self.log = log
         with log.open("wb") as output:
-            # Nothing of the caller's environment may configure it.
+            # The caller's environment must not configure the program.
             self.popen = subprocess.Popen(
                 ["taskset", "--cpu-list", str(core), *command],
                 stdin=subprocess.DEVNULL,
@@ -41,7 +41,7 @@ class Process:
         self.end(signal.SIGTERM)
 
     def end(self, how: signal.Signals) -> None:
-        """Ends it and all that it has started, and waits until they are gone."""
+        """Ends the program and its children, and waits for their end."""
         members = self._members()
         if self.popen.poll() is None:
             self.popen.send_signal(how)
@@ -49,7 +49,7 @@ class Process:
                 self.popen.wait(5)
             except subprocess.TimeoutExpired:
                 pass
-        # Those that have not followed their parent.
+        # Children that did not end with their parent.
         for pid in {*members, *self._members()}:
             if _session(pid) == self.popen.pid:
                 try:
@@ -59,13 +59,13 @@ class Process:
         self.popen.wait()
 
     def check(self) -> None:
-        """Raises if it has ended by itself."""
+        """Raises if the program has ended by itself."""
         if self.popen.poll() is not None:
             last = "\n".join(self.log.read_text(errors="replace").splitlines()[-5:])
             raise Failed(f"{self.name} ended with status {self.popen.returncode}; the end of {self.log}:\n{last}")
 
     def cpu_seconds(self) -> float:
-        """Time on a core, in user space and in the kernel, of all its processes and their threads so far."""
+        """CPU time of all its processes and threads so far, in user space and in the kernel."""
         ticks = 0
         for pid in self._members():
             fields = _stat(pid)
@@ -73,7 +73,7 @@ class Process:
         return ticks / TICK
 
     def resident_bytes(self) -> int:
-        """Memory. What its processes share (files and shared memory) counts once: as much as the largest of them has."""
+        """Memory. Shared pages (files and shared memory) count once, with the value of the largest process."""
         own, shared = 0, 0
         for pid in self._members():
             status = dict(line.split(":", 1) for line in (PROC / str(pid) / "status").read_text().splitlines())
@@ -88,8 +88,8 @@ class Process:
 
 
 def elsewhere_seconds(processes: Iterable[Process]) -> float:
-    """Time that went to processes that are neither these nor of this program's session, and that are still there; what a
-    hypervisor took is in it. Not what the cores say of themselves: they count in ticks, and a process in nanoseconds."""
+    """CPU time of all running processes that are neither these nor of this program's session, with the hypervisor's steal time.
+    The sum uses the processes' counters, which have nanoseconds, and not the cores', which have ticks."""
     steal = int((PROC / "stat").read_text().split()[8])
     ours = {process.popen.pid for process in processes} | {os.getsid(0)}
     ticks = steal
@@ -101,7 +101,7 @@ def elsewhere_seconds(processes: Iterable[Process]) -> float:
 
 
 def _stat(pid: int) -> list[str]:
-    """The fields after the name, from the third of `man proc_pid_stat` on; none if it is gone or a zombie."""
+    """The fields after the name, from the third of `man proc_pid_stat` on; empty for an ended process or a zombie."""
     try:
         fields = (PROC / str(pid) / "stat").read_text().rsplit(")", 1)[1].split()
     except (FileNotFoundError, ProcessLookupError):

@@ -1,4 +1,4 @@
-"""The report: tables in Markdown, which are as readable in a terminal."""
+"""The report: tables in Markdown, which are also readable in a terminal."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from targets import MIB, targets
 
 LIMIT = "nginx-return"
 
-# Which share of a core others may have without a word: daemons, and this program's own bookkeeping.
+# Other programs may use this share of a core without a warning: daemons, and this program itself.
 QUIET = 0.1
 
-# How figures are written, and in which unit.
+# The formats and units of the figures.
 UNITS: dict[str, tuple[str, float]] = {
     "rate": ("{:,.0f}", 1),
     "p50_us": ("{:,.0f} µs", 1),
@@ -53,7 +53,7 @@ COLUMNS = {
 
 
 def markdown(results: list[Result], picture: str | None) -> str:
-    # Scenarios may have been measured in several runs.
+    # The scenarios may come from several runs.
     facts = {key: dict.fromkeys(result.circumstances[key] for result in results) for key in results[0].circumstances}
     sections = ["# Side by side\n\nWritten by `make bench`; [README.md](README.md) tells what is compared, and how."]
     sections.append("\n".join(f"- {fact}: {'; '.join(values)}" for fact, values in facts.items()))
@@ -94,7 +94,7 @@ def about(result: Result) -> str:
 
 
 def medians(results: list[Result]) -> str:
-    """One table of all scenarios in which requests a second are the figure."""
+    """One table of all scenarios whose figure is requests per second."""
     header = ["scenario", "subject", "requests/s", "× yardstick", "× return 200", "50 %", "99 %", "CPU a request", "memory", "generator's core"]
     rows, legend = [], []
     for result in results:
@@ -129,7 +129,7 @@ def spread(results: list[Result]) -> str:
 
 
 def held_back(result: Result, subject: str) -> bool:
-    """Whether the generator had no time left and the subject had, so that it could have done more."""
+    """Whether the generator limited the rate: it used its whole core, and the subject did not."""
     rate, cpu, generator = (result.median(subject, figure) or 0 for figure in ("rate", "cpu_us", "generator"))
     return generator > 0.95 and rate * cpu / 1e6 < 0.95
 
@@ -158,7 +158,7 @@ def ratio(result: Result, subject: str, to: str | None) -> str:
 
 
 def table(header: list[str], rows: list[list[str]]) -> str:
-    """In columns of one width, numbers to the right."""
+    """A table with aligned columns, and with numbers on the right."""
     widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
     right = [all(not row[column] or row[column].strip("*≥< ")[:1].isdigit() for row in rows) for column in range(len(header))]
 

@@ -1,4 +1,4 @@
-"""What was measured. The figures of each scenario's latest run are kept, so that a report can be written again."""
+"""The results. The figures of each scenario's latest run are stored, so that a report can be written again."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from pathlib import Path
 
 from processes import Failed
 
-# By figure, one value for each round.
+# One value per round, by figure.
 Figures = dict[str, list[float]]
 
 
 @dataclass
 class Result:
     scenario: str
-    # To which subject the others are compared, if they are.
+    # The subject that the others are compared with, if any.
     yardstick: str | None
-    # By subject, in the order of the table.
+    # The figures by subject, in the order of the table.
     figures: dict[str, Figures] = field(default_factory=dict)
-    # What a reader has to know to understand the figures.
+    # Facts that a reader needs to understand the figures.
     notes: list[str] = field(default_factory=list)
-    # Which revision of the code was measured, and how.
+    # The revision of the code, and the options of the run.
     circumstances: dict[str, str] = field(default_factory=dict)
 
     def add(self, subject: str, **values: float) -> None:
@@ -34,7 +34,7 @@ class Result:
         return statistics.median(values) if values else None
 
     def ratios(self, subject: str, to: str | None, figure: str = "rate") -> list[float]:
-        """Round by round, because what disturbs the machine for a while disturbs neighbours alike."""
+        """The ratios of each round, because a disturbance affects the neighbouring measurements of a round alike."""
         if not to:
             return []
         mine, theirs = self.figures.get(subject, {}).get(figure, []), self.figures.get(to, {}).get(figure, [])
@@ -51,7 +51,7 @@ def keep(folder: Path, result: Result) -> None:
 
 
 def kept(folder: Path, scenarios: list[str]) -> list[Result]:
-    """Those of the scenarios of which figures are kept. Raises if they are not of one revision on one machine."""
+    """The stored results of these scenarios. Raises if they are not of one revision on one machine."""
     files = [folder / f"{scenario}.json" for scenario in scenarios]
     results = [Result(**json.loads(file.read_text())) for file in files if file.exists()]
     if not results:

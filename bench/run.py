@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Compares both services with what people would pick instead, side by side, on this machine.
+"""Compares both services with nginx and Varnish on this machine.
 
-Subjects share one core, the load comes from another; in each round all subjects of a scenario are measured in turn, and
-medians are reported as multiples of one of them. An answer that is not what it should be ends the run without a report.
-The default run takes about eleven minutes. It needs a machine that does nothing else.
+Subjects share one core, and the load generator uses another. Each round measures all subjects of a scenario in turn, and the
+report has medians as multiples of one of them. A wrong response ends the run without a report.
+The default run takes about eleven minutes. It needs an idle machine.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ FIGURES = WORK / "figures"
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--list", action="store_true", help="tell which scenarios there are, and end")
+    parser.add_argument("--list", action="store_true", help="list the scenarios")
     parser.add_argument("--only", nargs="+", choices=SCENARIOS, metavar="SCENARIO", help="measure these scenarios, not all")
-    parser.add_argument("--rounds", type=positive, metavar="N", help="how often each subject is measured (5)")
-    parser.add_argument("--seconds", type=positive, metavar="N", help="for how long each time (2)")
-    parser.add_argument("--quick", action="store_true", help="3 rounds of a second: four minutes, and more noise")
-    parser.add_argument("--report", action="store_true", help="measure nothing; report the latest figures of each scenario")
+    parser.add_argument("--rounds", type=positive, metavar="N", help="the number of measurements of each subject (5)")
+    parser.add_argument("--seconds", type=positive, metavar="N", help="the duration of each measurement (2)")
+    parser.add_argument("--quick", action="store_true", help="3 rounds of one second: four minutes, and more noise")
+    parser.add_argument("--report", action="store_true", help="report the latest figures of each scenario without a measurement")
     parser.add_argument(
         "--out",
         type=Path,
         metavar="FOLDER",
-        help="where results.md and results.svg go (bench/; with --only nowhere, they are printed)",
+        help="the folder for results.md and results.svg (bench/; with --only the report is only printed)",
     )
     return parser.parse_args()
 
@@ -65,7 +65,7 @@ def main() -> None:
     out = asked.out or (None if asked.only else HERE)
     if out:
         try:
-            # Before minutes are spent, and not for those who only ask for help.
+            # The import comes before the measurement, which takes minutes, and after --help.
             from picture import draw
         except ImportError:
             raise Failed("matplotlib is needed for the picture; `make bench` installs it") from None
@@ -82,7 +82,7 @@ def main() -> None:
 def measured(scenarios: list[Scenario], asked: argparse.Namespace) -> list[Result]:
     machine.check_programs()
     core, own = machine.cores()
-    # The generators inherit it.
+    # The generators inherit this core.
     os.sched_setaffinity(0, {own})
     rounds, seconds = asked.rounds or (3 if asked.quick else 5), asked.seconds or (1 if asked.quick else 2)
     circumstances = machine.circumstances() | {"measured": f"{rounds} rounds of {seconds} s for each subject"}
@@ -110,7 +110,7 @@ def progress(begin: float, scenario: str, text: str) -> None:
 
 
 if __name__ == "__main__":
-    # As Ctrl-C does: all that was started is ended.
+    # SIGTERM ends all started programs, like Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         main()

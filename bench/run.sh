@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Builds what is measured as the images ship it, installs what it is compared with, and measures: bench/run.sh --help.
+# Builds the services with the profile of the images, installs the programs for comparison, and measures: bench/run.sh --help.
 source "$(dirname "${BASH_SOURCE[0]}")/../checks/tools.sh"
 
-need cargo "it builds the services; https://rustup.rs installs it"
+need cargo
 need cc "Varnish compiles its configuration with it, and cargo links with it"
-# Where Debian has servers, and where only root looks.
+# Debian installs servers into this folder, which only root has in PATH.
 PATH=$PATH:/usr/sbin
 debian taskset util-linux
 debian wrk wrk
@@ -12,7 +12,7 @@ debian nginx nginx-light
 debian varnishd varnish
 venv bench matplotlib==3.10.8
 
-# Apart from each other, so that the services are built with the features that they are shipped with.
+# Two separate builds: in one build, Cargo would add the features that bench needs to the services.
 cargo build --profile dist --locked --manifest-path "$root/Cargo.toml" --package aux-service --package main-api
 cargo build --profile dist --locked --manifest-path "$root/Cargo.toml" --package bench --bins
 exec python3 "$root/bench/run.py" "$@"

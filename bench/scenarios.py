@@ -1,4 +1,4 @@
-"""What is asked of whom. Each scenario has its subjects, and one of them is the yardstick of the others."""
+"""The scenarios. Each has its subjects, and one of them is the yardstick of the others."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from results import Result
 from subjects import Stage
 
 CACHES = ("aux-service", "main-api", "nginx-cache", "nginx-cache-tuned", "varnish")
-# Where nginx as most configure it waits for 40 ms again and again: tcp_nopush, or Nagle's algorithm between pipelined
-# answers, holds bytes back until the client's delayed acknowledgement. A ratio to that would say nothing.
+# The yardstick where nginx's usual configuration often waits for 40 ms: tcp_nopush, or Nagle's algorithm between pipelined
+# responses, delays bytes until the client's delayed acknowledgement. A ratio to those times would be meaningless.
 TUNED = "nginx-cache-tuned"
 LIMITS = ("nginx-return", "hyper")
 

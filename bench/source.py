@@ -1,4 +1,4 @@
-"""What aux-service's embedded backend holds, and how often it was asked."""
+"""The data of aux-service's embedded backend, and the number of requests to it."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ def path(index: int) -> str:
     return f"/param/bench/p{index:05}"
 
 
-# The same as `path`, for string.format in Lua.
+# The pattern of `path` for string.format in Lua.
 PATTERN = "/param/bench/p%05d"
 
 
 def value(index: int) -> str:
-    """No two are alike, so that an answer under another's name is seen."""
+    """A value that is different for each parameter, so that a response for another name is found."""
     return f"{index:05}".ljust(VALUE_BYTES, "x")
 
 
 def write(folder: Path, data: str) -> Path:
-    """`parameters`: as many as are asked for. `names`: so many that the list of their names has LIST_BYTES."""
+    """Writes the data: for `parameters` PARAMETERS of them, for `names` as many as a list of LIST_BYTES needs."""
     if data == "parameters":
         parameters = [{"name": f"/bench/p{index:05}", "value": value(index)} for index in range(PARAMETERS)]
     else:
@@ -35,13 +35,13 @@ def write(folder: Path, data: str) -> Path:
         count = LIST_BYTES // len(json.dumps(name.format(0)) + ",")
         parameters = [{"name": name.format(index), "value": "x"} for index in range(count)]
     file = folder / "source.yaml"
-    # JSON is YAML.
+    # Every JSON document is also YAML.
     lines = ",\n".join(json.dumps(parameter) for parameter in parameters)
     file.write_text(f'{{"buckets": ["bench"], "parameters": [\n{lines}\n]}}\n')
     return file
 
 
 def requests(address: str) -> int:
-    """How many requests of the API aux-service has answered so far."""
+    """The number of API requests that aux-service has served so far."""
     metrics = ask(address, "/metrics", {}).body.decode()
     return sum(int(count) for count in re.findall(r"^axum_http_requests_total\{.*\} (\d+)$", metrics, re.MULTILINE))

@@ -1,4 +1,4 @@
-"""How long a start takes, and what 10,000 remembered parameters take."""
+"""The duration of a start, and the memory of 10,000 cached parameters."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SUBJECTS = ("aux-service", "main-api", "nginx-cache", "varnish")
 
 STARTS = 11
 
-PATIENCE = 10.0
+START_TIMEOUT = 10.0
 
 
 def measure(options: Options, stage: Stage, result: Result) -> None:
@@ -38,7 +38,7 @@ def measure(options: Options, stage: Stage, result: Result) -> None:
         result.add(server.subject, memory_empty_bytes=server.process.resident_bytes())
     questions = Questions(source.path(42))
     for server in servers:
-        # What aux-service holds before anything is cached, and not on its built-in data, is the source.
+        # aux-service also contains the data of the source, which is no cached entry.
         own = 0.0
         if server.subject == "aux-service":
             own = server.process.resident_bytes() - (result.median(server.subject, "memory_start_bytes") or 0)
@@ -59,19 +59,19 @@ def measure(options: Options, stage: Stage, result: Result) -> None:
 
 
 def start(stage: Stage, subject: str, folder: Path) -> tuple[float, float]:
-    """Milliseconds from exec to the first 200 of /readyz, and the bytes that are resident then."""
+    """Milliseconds from exec to the first 200 of /readyz, and the resident memory then, in bytes."""
     folder.mkdir()
     address = free_address()
-    # main-api becomes ready without aux-service, which is at its default address or is not.
+    # main-api becomes ready also without aux-service.
     command = service(subject, address, folder)
     if subject == "aux-service":
         command += ["--backend", "embedded"]
     begin = time.monotonic()
     with Process(subject, command, stage.core, folder / "log") as process:
-        while time.monotonic() - begin < PATIENCE:
+        while time.monotonic() - begin < START_TIMEOUT:
             try:
                 if ask(address, "/readyz", {}).status == 200:
                     return (time.monotonic() - begin) * 1000, process.resident_bytes()
             except (OSError, http.client.HTTPException):
                 process.check()
-    raise Failed(f"{subject} was not ready after {PATIENCE:.0f} s")
+    raise Failed(f"{subject} was not ready after {START_TIMEOUT:.0f} s")

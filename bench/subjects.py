@@ -1,4 +1,4 @@
-"""What is compared: how each subject is started in front of a source, and what the source must see of its requests."""
+"""The compared programs: the start of each subject in front of a source, and the expected requests to the source."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ BINARIES = ROOT / "target/dist"
 TOKEN = "a-token-that-only-this-measurement-knows"
 AUTHORIZATION: Headers = {"Authorization": f"Bearer {TOKEN}"}
 
-# Starting 10,000 parameters takes a moment; compiling Varnish's configuration takes a compiler.
-PATIENCE = 30.0
+# A start with 10,000 parameters and the compilation of Varnish's configuration take seconds.
+START_TIMEOUT = 30.0
 
 
 @dataclass
@@ -39,16 +39,16 @@ class Server:
 
 @dataclass
 class Stage:
-    """Where the subjects of one scenario run, beside each other and in front of the same source."""
+    """The environment of one scenario: its subjects run beside each other, in front of the same source."""
 
     folder: Path
     core: int
     stack: ExitStack
-    # Of aux-service, which is the source of all others: for how long its answers are fresh, and may then be stale.
+    # The fresh and the stale lifetime of responses of aux-service, the source of all others.
     ttl: str = "1h"
     stale: str = "1h"
     data: str = "parameters"
-    # What the limits answer: as long as the source's answer.
+    # The body size of the limits' response, which is the size of the source's.
     constant_bytes: int = 0
     servers: dict[str, Server] = field(default_factory=dict)
 
@@ -57,17 +57,17 @@ class Stage:
         return self.servers["aux-service"]
 
     def elsewhere(self) -> tuple[float, float]:
-        """To be given to `disturbed` later."""
+        """The start of an interval, for `disturbed`."""
         return elsewhere_seconds(server.process for server in self.servers.values()), time.monotonic()
 
     def disturbed(self, since: tuple[float, float]) -> float:
-        """The part of a core that others took meanwhile. Those that have ended meanwhile are not counted, which would make
-        it less than nothing."""
+        """The share of a core that other programs used since `since`. Programs that have ended since then do not count, so the
+        difference may be negative and is cut at 0."""
         seconds, now = self.elsewhere()
         return max(0.0, seconds - since[0]) / (now - since[1])
 
     def start(self, subject: Subject) -> Server:
-        """Starts it, unless it runs already, and waits until it answers."""
+        """Starts the subject, unless it runs already, and waits for its first response."""
         if subject.name not in self.servers:
             (self.folder / subject.name).mkdir(parents=True)
             address = free_address()
@@ -83,9 +83,9 @@ class Subject:
     name: str
     title: str
     command: Callable[[Stage, str, Path], list[str]]
-    # Whether each request must reach the source. Otherwise none may, once the cache is warm.
+    # True: each request must reach the source. False: no request may reach it once the cache is warm.
     asks_source: bool = False
-    # Whether it answers a constant, and so only shows what could be reached.
+    # True: the subject returns a constant, as an upper limit for the others.
     limit: bool = False
     ours: bool = False
 
@@ -110,7 +110,7 @@ def main_api_pass(stage: Stage, address: str, folder: Path) -> list[str]:
 
 
 def service(name: str, address: str, folder: Path) -> list[str]:
-    """With everything on that is on by default, and tokens, which are not."""
+    """A service with its default settings, and with tokens in addition."""
     tokens = folder / "tokens"
     tokens.write_text(f"{TOKEN}\n")
     return [str(BINARIES / name), "--listen-addr", address, "--auth-token-file", str(tokens)]
@@ -121,7 +121,7 @@ def nginx_cache(stage: Stage, address: str, folder: Path) -> list[str]:
 
 
 def nginx_cache_tuned(stage: Stage, address: str, folder: Path) -> list[str]:
-    # The fastest that was found: for a file of a kilobyte, sendfile is one more system call and no gain.
+    # The fastest setting: for a file of a kilobyte, sendfile costs one more system call.
     transfer = "sendfile on;" if stage.data == "names" else "sendfile off;"
     open_files = "open_file_cache max=20000 inactive=1h;"
     return nginx("nginx-cache", stage, address, folder, OPEN_FILES=open_files, TRANSFER=transfer)
@@ -136,9 +136,9 @@ def nginx_return(stage: Stage, address: str, folder: Path) -> list[str]:
 
 
 def nginx(site: str, stage: Stage, address: str, folder: Path, **values: str) -> list[str]:
-    # Started by root, its worker would be somebody who may not enter this folder.
+    # nginx of root would start its worker as a user without access to this folder.
     user = "user root;" if os.geteuid() == 0 else ""
-    # As in Debian's configuration, and in most that are passed on.
+    # These settings are Debian's, and common elsewhere.
     values = {"TRANSFER": "sendfile on; tcp_nopush on;", "LISTEN": address, "SOURCE": stage.source.address} | values
     written = fill(f"{site}.conf", folder, FOLDER=str(folder), **values)
     main = fill("nginx.conf", folder, FOLDER=str(folder), USER=user, SITE=str(written), TRANSFER=values["TRANSFER"])
@@ -148,7 +148,7 @@ def nginx(site: str, stage: Stage, address: str, folder: Path, **values: str) ->
 def varnish(stage: Stage, address: str, folder: Path) -> list[str]:
     host, port = stage.source.address.split(":")
     vcl = fill("varnish.vcl", folder, SOURCE_HOST=host, SOURCE_PORT=port)
-    # Without a jail it needs no user of its own.
+    # Without a jail, varnishd needs no user of its own.
     return [program("varnishd"), "-F", "-j", "none", "-n", str(folder), "-a", address, "-s", "malloc,256m", "-f", str(vcl)]
 
 
@@ -180,7 +180,7 @@ def program(name: str) -> str:
 
 
 def fill(template: str, folder: Path, **values: str) -> Path:
-    """Writes a template of peers/ into the folder, with each @NAME@ in it replaced."""
+    """Writes a template of peers/ into the folder and replaces each @NAME@."""
     text = (HERE / "peers" / template).read_text()
     written = folder / template
     written.write_text(re.sub(r"@([A-Z_]+)@", lambda match: values[match[1]], text))
@@ -194,13 +194,13 @@ def free_address() -> str:
 
 
 def wait_until_it_answers(process: Process, address: str) -> None:
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + START_TIMEOUT
     while time.monotonic() < end:
         process.check()
         try:
-            # Whatever it says: /readyz of the services is not in the way of a proxy's own answers.
+            # Any response is enough; a proxy may return its own for /readyz.
             ask(address, "/readyz", AUTHORIZATION)
             return
         except (OSError, http.client.HTTPException):
             time.sleep(0.02)
-    raise Failed(f"{process.name} does not answer after {PATIENCE:.0f} s; what it printed is in {process.log}")
+    raise Failed(f"{process.name} does not answer after {START_TIMEOUT:.0f} s; what it printed is in {process.log}")

@@ -1,4 +1,4 @@
-"""What both services should reach, and whether they do."""
+"""The targets of both services, and the results for them."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ class Target:
 
 
 def targets(results: list[Result]) -> list[Target]:
-    """Those of which everything has been measured."""
+    """The targets whose scenarios all have results."""
     by_name = {result.scenario: result for result in results}
     found = []
 
     def cheaper(scenario: str, subject: str, to: str, limit: float) -> None:
-        """By CPU a request: how many of ours cost what one of theirs does."""
+        """The ratio of CPU time per request: requests of ours for the cost of one of theirs."""
         value = by_name[scenario].ratio(to, subject, "cpu_us") if scenario in by_name else None
         if value is not None:
             about = f"{scenario}: CPU a request, {SUBJECTS[to].title} ÷ {SUBJECTS[subject].title}"

@@ -1,8 +1,3 @@
-#!/usr/bin/env bash
-# Known vulnerabilities of what the services depend on; the list comes from GitHub, which `make check` does without.
-source "$(dirname "${BASH_SOURCE[0]}")/tools.sh"
-cd "$root"
-
-need cargo "https://rustup.rs installs it"
-cargo_tool cargo-deny 0.20.2
+# Known vulnerabilities of the services' dependencies. The list comes from GitHub, so `make check` does not include this check.
+install_cargo_deny
 cargo deny --log-level warn check advisories

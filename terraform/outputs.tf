@@ -1,4 +1,4 @@
-# The pipeline reads these as repository variables.
+# The values of the pipeline's repository variables.
 
 output "aws_region" {
   description = "The region (the pipeline's AWS_REGION, the chart's aws.region)."
@@ -11,7 +11,7 @@ output "github_role_arn" {
 }
 
 output "ecr_registry" {
-  description = "The registry that docker login and the kubelet's credential provider name."
+  description = "The registry, for docker login and the kubelet's credential provider."
   value       = split("/", module.ecr.repository_url)[0]
 }
 
@@ -20,7 +20,7 @@ output "ecr_repository" {
   value       = module.ecr.repository_name
 }
 
-# Helm and Argo CD read these as values.
+# Values for Helm and Argo CD.
 
 output "ecr_repository_url" {
   description = "The images' address without a tag (the charts' image.repository)."
@@ -28,7 +28,7 @@ output "ecr_repository_url" {
 }
 
 output "ecr_pull_policy_arn" {
-  description = "The policy that lets its holder pull images and no more: for the nodes, or for the job that renews the pull secret."
+  description = "The policy that allows only pulling images: for the nodes, or for the job that renews the pull secret."
   value       = module.ecr.pull_policy_arn
 }
 
@@ -38,7 +38,7 @@ output "parameter_prefixes" {
 }
 
 output "aux_service_policy_arn" {
-  description = "What aux-service may do, to attach to an identity of your own when workload_identity.method is policy-only."
+  description = "The policy with aux-service's permissions, for an identity of your own when workload_identity.method is policy-only."
   value       = module.workload_identity.aux_service_policy_arn
 }
 
@@ -58,7 +58,7 @@ output "aux_service_profile_arn" {
 }
 
 output "aux_service_user_name" {
-  description = "The IAM user to make an access key for; null with another method."
+  description = "aux-service's IAM user, which needs an access key; null with another method."
   value       = lookup(module.workload_identity.user_names, "aux-service", null)
 }
 
@@ -68,7 +68,7 @@ output "image_pull_role_arn" {
 }
 
 output "image_pull_user_name" {
-  description = "The same job's IAM user; null without one."
+  description = "The IAM user of the job that renews the images' pull secret; null without one."
   value       = lookup(module.workload_identity.user_names, "image-pull", null)
 }
 

@@ -1,4 +1,4 @@
-# What must be said: which repository may push images. There is no safe default.
+# The repository that may push images. These variables are required, because there is no safe default.
 
 variable "github_repository" {
   description = "The GitHub repository whose workflow pushes images, as OWNER/REPO."
@@ -33,7 +33,7 @@ variable "github_owner_id" {
   }
 }
 
-# Everything else has a default.
+# All other variables have a default.
 
 variable "region" {
   description = "The AWS region of every resource."
@@ -67,14 +67,14 @@ variable "tags" {
 }
 
 variable "force_destroy" {
-  description = "Let terraform destroy delete the bucket with its objects and the image repository with its images."
+  description = "Allow terraform destroy to delete the bucket with its objects and the image repository with its images."
   type        = bool
   default     = false
   nullable    = false
 }
 
 variable "permissions_boundary_arn" {
-  description = "A policy that bounds every role and user made here, for accounts that demand one."
+  description = "The permissions boundary of every role and user, for accounts that require one."
   type        = string
   default     = null
 
@@ -112,7 +112,7 @@ variable "github_environments" {
 }
 
 variable "create_github_oidc_provider" {
-  description = "Create GitHub's OIDC provider. An account can hold it once: set false where it exists already."
+  description = "Create GitHub's OIDC provider. An account can have it only once: set false if it exists already."
   type        = bool
   default     = true
   nullable    = false
@@ -126,23 +126,23 @@ variable "services" {
 }
 
 variable "images_kept" {
-  description = "How many images of each service the repository keeps. Older ones expire, so keep more than you would ever roll back."
+  description = "The number of images of each service that the repository keeps. Older ones expire, so keep enough for rollbacks."
   type        = number
   default     = 30
   nullable    = false
 }
 
-# What the services read
+# The data of the services
 
 variable "bucket_name" {
-  description = "The bucket's name. Names are shared by all of AWS: choose another where this one is taken."
+  description = "The bucket's name. Names are unique in all of AWS: choose another if this one is taken."
   type        = string
   default     = "kantox-challenge-bucket"
   nullable    = false
 }
 
 variable "parameters" {
-  description = "String parameters beside /challenge/kantox: name to value. Their values are no secrets: they are in the state and in the plan."
+  description = "String parameters beside /challenge/kantox: name to value. Their values must not be secret: the state and the plan contain them."
   type = map(object({
     value       = string
     description = optional(string)
@@ -162,7 +162,7 @@ variable "secure_parameters" {
 }
 
 variable "secure_parameter_values" {
-  description = "The values of secure_parameters by name. Never in the state, a plan or an output; set it as TF_VAR_secure_parameter_values."
+  description = "The values of secure_parameters by name. The state, plans and outputs never contain them; set them in TF_VAR_secure_parameter_values."
   type        = map(string)
   default     = {}
   nullable    = false
@@ -170,7 +170,7 @@ variable "secure_parameter_values" {
   ephemeral   = true
 }
 
-# What aux-service may do, and how its pods get to be it
+# The permissions and the identity of aux-service
 
 variable "parameter_prefixes" {
   description = "The parameter paths that aux-service may read: the same list as its PARAMETER_PREFIXES."
@@ -180,7 +180,7 @@ variable "parameter_prefixes" {
 }
 
 variable "allow_secure_strings" {
-  description = "Let aux-service decrypt SecureStrings below the prefixes: the same as its ALLOW_SECURE_STRINGS."
+  description = "Allow aux-service to decrypt SecureStrings below the prefixes: the same as its ALLOW_SECURE_STRINGS."
   type        = bool
   default     = false
   nullable    = false
@@ -188,9 +188,9 @@ variable "allow_secure_strings" {
 
 variable "workload_identity" {
   description = <<-EOT
-    How aux-service's pods become their AWS identity.
-    method is one of: policy-only (nothing but the policy, to attach where you like), oidc (a role for the cluster's own OIDC issuer),
-    roles-anywhere (a role for X.509 certificates), user (an IAM user without an access key, for trying out).
+    The AWS identity of aux-service's pods.
+    method is one of: policy-only (only the policy, for an identity of your own), oidc (a role for the cluster's own OIDC issuer),
+    roles-anywhere (a role for X.509 certificates), user (an IAM user without an access key, for trials).
     oidc needs oidc_issuer_url, and oidc_thumbprints unless the issuer's certificate comes from a public authority.
     roles-anywhere needs ca_certificate, the PEM of the authority that signs the pods' certificates, whose common name is the ServiceAccount's name.
     image_pull_service_account, as NAMESPACE/NAME, gives the job that renews the images' pull secret an identity of its own, by the same method.
@@ -207,7 +207,7 @@ variable "workload_identity" {
 }
 
 variable "parameter_change_queue" {
-  description = "Make a queue that tells aux-service of changed parameters, so that it need not wait for its cache's TTL."
+  description = "Create a queue of parameter changes, so that aux-service refreshes entries before the end of their TTL."
   type        = bool
   default     = false
   nullable    = false

@@ -1,11 +1,11 @@
 terraform {
-  # 1.11 brought write-only arguments (values of SecureStrings stay out of the state) and the lock file of the S3 backend.
+  # 1.11 introduced write-only arguments (the state does not contain values of SecureStrings) and the lock file of the S3 backend.
   required_version = ">= 1.11"
 
   required_providers {
     aws = {
       source = "hashicorp/aws"
-      # 6.8 brought the tag filters that let `<service>-latest` move while every other image tag stays where it is.
+      # 6.8 introduced the tag filters, by which `<service>-latest` moves while every other tag is immutable.
       version = "~> 6.8"
     }
   }

@@ -1,4 +1,4 @@
-"""Checks the charts without a cluster. With --update it writes the generated schemas and the snapshots instead."""
+"""Checks the charts without a cluster. With --update it writes the generated files and the snapshots instead."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 import agreement
+import generated
 import mistakes
 import policies
-import schema
 import snapshots
 import validation
 import yaml
@@ -26,17 +26,19 @@ def minor(version: str) -> int:
     return int(version.split(".")[1])
 
 
-def schemas() -> tuple[str, list[str]]:
-    problems = []
-    for path, text in schema.generated().items():
-        name = path.relative_to(HELM)
-        if not path.exists() or path.read_text() != text:
-            problems.append(f"{name} is not what values.schema.yaml says; run checks/charts.sh --update")
-        parsed = json.loads(text)
-        values = yaml.safe_load((path.parent / "values.yaml").read_text())
-        problems += [f"{name}: {where} takes any key" for where in schema.open_objects(parsed)]
-        problems += [f"{name}: {where} is not in values.yaml" for where in schema.undocumented(parsed, values)]
-    return f"{len(CHARTS)} schemas", problems
+def generated_files() -> tuple[str, list[str]]:
+    files = generated.files()
+    problems = [
+        f"{path.relative_to(HELM)} differs from its sources; run checks/run.sh charts --update"
+        for path, text in files.items()
+        if not path.exists() or path.read_text() != text
+    ]
+    for chart in CHARTS:
+        parsed = json.loads(files[HELM / chart / "values.schema.json"])
+        values = yaml.safe_load((HELM / chart / "values.yaml").read_text())
+        problems += [f"{chart}/values.schema.json: {where} accepts any key" for where in generated.open_objects(parsed)]
+        problems += [f"{chart}/values.schema.json: {where} is not in values.yaml" for where in generated.undocumented(parsed, values)]
+    return f"{len(files)} generated files: values and schemas", problems
 
 
 def lint() -> tuple[str, list[str]]:
@@ -54,7 +56,7 @@ def lint() -> tuple[str, list[str]]:
 
 
 def renders() -> tuple[str, list[str]]:
-    """Helm 4 for every Kubernetes, Helm 3 for the oldest and the newest; what they make is validated further down."""
+    """Helm 4 renders for every Kubernetes, Helm 3 for the oldest and the newest; later checks validate the manifests."""
 
     def one(job: tuple[Scenario, str, str]) -> str | None:
         scenario, helm_name, version = job
@@ -65,12 +67,12 @@ def renders() -> tuple[str, list[str]]:
             wanted = minor(version) < minor(scenario.since) and scenario.since in str(refused)
             return None if wanted else f"{where}: {refused}"
         if minor(version) < minor(scenario.since):
-            return f"{where}: should be refused, because it needs {scenario.since}"
+            return f"{where}: should be rejected, because it needs {scenario.since}"
         if manifests(text) != manifests(render(scenario, "Helm 4", version)):
-            return f"{where}: differs from Helm 4's"
+            return f"{where}: Helm 3 and Helm 4 differ"
         return None
 
-    # Helm 3 has nothing to do with the versions in between: what it is told goes through the same comparison.
+    # Helm 3 skips the versions in between: the templates' comparison of versions is the same.
     jobs = [(s, "Helm 4", v) for v in KUBERNETES for s in SCENARIOS]
     jobs += [(s, "Helm 3", v) for v in (KUBERNETES[0], KUBERNETES[-1]) for s in SCENARIOS]
     return f"{len(jobs)} renders: {len(SCENARIOS)} scenarios for Kubernetes {KUBERNETES[0]} to {KUBERNETES[-1]}", [
@@ -122,14 +124,14 @@ def agreements() -> tuple[str, list[str]]:
 
 def wrong_values() -> tuple[str, list[str]]:
     wrong = mistakes.mistakes()
-    return f"{len(wrong)} mistakes refused under both Helms", [p for ps in POOL.map(mistakes.problems, wrong) for p in ps]
+    return f"{len(wrong)} mistakes rejected by both Helms", [p for ps in POOL.map(mistakes.problems, wrong) for p in ps]
 
 
 def committed() -> tuple[str, list[str]]:
     files = snapshots.expected_files(SCENARIOS)
     problems = snapshots.problems(files)
     if problems:
-        problems.append("if that is what you meant: checks/charts.sh --update, and commit the difference")
+        problems.append("if the change is intended, run checks/run.sh charts --update and commit the difference")
     return f"{len(files)} snapshots", problems
 
 
@@ -143,17 +145,17 @@ def table() -> None:
     for scenario in SCENARIOS:
         marks = ("ok" if minor(v) >= minor(scenario.since) else "-" for v in KUBERNETES)
         print(f"{scenario!s:36}" + "".join(f"{mark:>6}" for mark in marks))
-    print("-: refused at install, with a message that names the version that it needs\n")
+    print("-: rejected at install, with a message that names the required version\n")
 
 
 def main() -> int:
     if sys.argv[1:] == ["--update"]:
-        for path, text in schema.generated().items():
+        for path, text in generated.files().items():
             path.write_text(text)
         snapshots.write(snapshots.expected_files(SCENARIOS))
         return 0
     checks: list[Callable[[], tuple[str, list[str]]]] = [
-        schemas, lint, renders, determinism, kubernetes, custom_resources, references, agreements, wrong_values,
+        generated_files, lint, renders, determinism, kubernetes, custom_resources, references, agreements, wrong_values,
         known_policies, committed,
     ]  # fmt: skip
     failed = 0
@@ -166,8 +168,8 @@ def main() -> int:
         if len(problems) > 10:
             print(f"     and {len(problems) - 10} more", file=sys.stderr)
         failed += bool(problems)
-        if problems and check in (schemas, lint, renders):
-            break  # Everything further down would fail for the same reason.
+        if problems and check in (generated_files, lint, renders):
+            break  # The later checks would fail for the same reason.
     if not failed:
         table()
     return 1 if failed else 0

@@ -1,4 +1,4 @@
-"""What the charts must agree on with each other, and the sums that their comments promise."""
+"""Values on which both charts must agree, and the sum of all pods' shares of the quota."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ def _variables(scenario: Scenario) -> dict[str, str]:
 
 
 def _address(by_name: dict[str, Scenario]) -> Iterator[str]:
-    """main-api finds aux-service as both are installed by default, and both policies let it through."""
+    """main-api's URL is aux-service's Service, and both NetworkPolicies allow the connection."""
     aux, main = by_name["aux-service/admin-port"], by_name["main-api/admin-port"]
     service, url = _one(aux, "Service"), urlsplit(_variables(main)["AUX_URL"])
     metadata = service["metadata"]
     if (url.hostname, url.port) != (f"{metadata['name']}.{metadata['namespace']}", service["spec"]["ports"][0]["port"]):
-        yield f"main-api asks {url.geturl()}, aux-service is {metadata['name']}.{metadata['namespace']}"
+        yield f"main-api's AUX_URL is {url.geturl()}, aux-service's Service is {metadata['name']}.{metadata['namespace']}"
     pods = {s.chart: (_one(s, "Deployment")["metadata"]["namespace"], _labels(s)) for s in (aux, main)}
     leaving = _one(main, "NetworkPolicy")["spec"]["egress"]
     if not any(_admits(peer, *pods["aux-service"]) and _has_port(rule, url.port) for rule in leaving for peer in rule["to"]):
-        yield "main-api's NetworkPolicy does not let it reach aux-service's pods"
+        yield "main-api's NetworkPolicy does not allow connections to aux-service's pods"
     arriving = _one(aux, "NetworkPolicy")["spec"]["ingress"]
     if not any(_admits(peer, *pods["main-api"]) and _has_port(rule, "http") for rule in arriving for peer in rule["from"]):
-        yield "aux-service's NetworkPolicy does not let main-api's pods in"
+        yield "aux-service's NetworkPolicy does not allow connections from main-api's pods"
 
 
 def _labels(scenario: Scenario) -> dict[str, str]:
@@ -61,7 +61,7 @@ def _has_port(rule: Manifest, port: object) -> bool:
 
 
 def _quota(scenario: Scenario) -> Iterator[str]:
-    """All pods that there can be stay within the account's quota, and use most of it."""
+    """The largest possible number of pods stays within the account's quota, and uses at least 90 % of it."""
     quota = yaml.safe_load((HELM / scenario.chart / "values.yaml").read_text())["aws"]["quota"]
     if scenario.values:
         quota |= yaml.safe_load(scenario.values.read_text()).get("aws", {}).get("quota", {})

@@ -1,12 +1,14 @@
-// Checks custom resources against their types: reads them as JSON from standard input, prints what is wrong.
-// validate() finds wrong types and missing fields; a field that does not exist is found only by the compiler.
+// Checks custom resources against their types: reads [{from, manifest}] as JSON from standard input and prints the problems.
+// validate() finds wrong types and missing fields; only the compiler finds unknown fields.
 import { writeFileSync } from "node:fs";
 import ts from "typescript";
 import * as prometheus from "@kubernetes-models/prometheus-operator/monitoring.coreos.com/v1";
+import * as argo from "@kubernetes-models/argo-cd/argoproj.io/v1alpha1";
 import * as gateway from "@kubernetes-models/gateway-api/gateway.networking.k8s.io/v1";
 import * as traefik from "@kubernetes-models/traefik/traefik.io/v1alpha1";
 
 const types = {
+  "argoproj.io/v1alpha1": [argo, "@kubernetes-models/argo-cd/argoproj.io/v1alpha1"],
   "monitoring.coreos.com/v1": [prometheus, "@kubernetes-models/prometheus-operator/monitoring.coreos.com/v1"],
   "gateway.networking.k8s.io/v1": [gateway, "@kubernetes-models/gateway-api/gateway.networking.k8s.io/v1"],
   "traefik.io/v1alpha1": [traefik, "@kubernetes-models/traefik/traefik.io/v1alpha1"],
@@ -19,7 +21,7 @@ for (const [index, { from, manifest }] of resources.entries()) {
   const [module, path] = types[manifest.apiVersion] ?? [];
   const label = `${from}: ${manifest.kind} ${manifest.metadata.name}`;
   if (!module?.[manifest.kind]) {
-    problems.push(`${label}: no type is known for ${manifest.apiVersion} ${manifest.kind}, so nothing was checked`);
+    problems.push(`${label}: no type is known for ${manifest.apiVersion} ${manifest.kind}, so the check has no effect`);
     continue;
   }
   try {
@@ -27,7 +29,7 @@ for (const [index, { from, manifest }] of resources.entries()) {
   } catch (error) {
     problems.push(`${label}: ${error.message}`);
   }
-  // One line each, so that a line's number leads back to its resource.
+  // Each resource has one line, so that a line's number identifies it.
   source.push({ label, line: `{ const a: import("${path}").I${manifest.kind} = ${JSON.stringify(manifest)}; void a; }` });
 }
 

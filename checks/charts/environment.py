@@ -1,8 +1,8 @@
-"""The variables that the charts render, given to the real programs.
+"""The real programs with the variables that the charts render.
 
-The programs ignore variables that they do not know, so a misspelt one would go unnoticed: the names are compared with
-`--help`. Then each program is started with exactly the rendered variables, and files in place of the mounted volumes,
-and the script of `helm test` is run against it, with moto as AWS.
+The programs ignore unknown variables, so a misspelt name would have no effect: the names are compared with `--help`.
+Each program then starts with exactly the rendered variables and with files in the place of the mounted volumes, and the
+script of `helm test` runs against it, with moto as AWS.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ import sandbox
 import yaml
 from rendering import SERVICES, Manifest, Scenario, manifests, render, scenarios
 
-# Variables that the AWS SDK reads; --help does not list them one by one.
+# Variables of the AWS SDK, which --help does not list.
 SDK = {
     "AWS_REGION", "AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ROLE_ARN",
     "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_EC2_METADATA_DISABLED", "AWS_EC2_METADATA_SERVICE_ENDPOINT",
 }  # fmt: skip
-# Read by the logs and the traces.
+# Variables of the libraries for logs and traces.
 LIBRARIES = {"RUST_LOG", "OTEL_EXPORTER_OTLP_ENDPOINT"}
-# Where a chart's default differs from the program's, on purpose.
+# Variables whose default in the chart differs from the program's, with the reason.
 OTHER_DEFAULTS = {
     "SHUTDOWN_DELAY": "load balancers need time to notice",
     "AWS_RATE_GET": "one pod's part of the account's quota",
     "AWS_RATE_LIST": "one pod's part of the account's quota",
     "AUX_URL": "the Service is in another namespace",
 }
-# What every host name of the scenarios is in the sandbox: this machine.
+# The host names of the scenarios; in the sandbox each resolves to this machine.
 NAMES = ["aws.internal.example", "aux-service.aux-service", "parameters.shared.svc.cluster.local", "aws.test",
          "aux-service", "main-api", "parameters", "door",
          "aux-service-admin", "main-api-admin", "parameters-admin", "door-admin"]  # fmt: skip
@@ -47,7 +47,7 @@ def binary(service: str) -> Path:
 
 
 def documented(service: str) -> dict[str, str]:
-    """Variable to default, as `--help` tells them; an empty default where there is none."""
+    """The variables in `--help` and their defaults; an empty text for a variable without a default."""
     text = subprocess.run([binary(service), "--help"], capture_output=True, text=True, check=True, env={}).stdout
     options = re.split(r"\n\s+(?=-{1,2}[a-z])", text)
     found = {}
@@ -59,7 +59,7 @@ def documented(service: str) -> dict[str, str]:
 
 
 def container(scenario: Scenario) -> tuple[Manifest, Manifest]:
-    """The pod of the scenario's Deployment, and its first container."""
+    """The pod of the scenario's Deployment and its first container."""
     pod = next(m for m in manifests(render(scenario)) if m["kind"] == "Deployment")["spec"]["template"]["spec"]
     return pod, pod["containers"][0]
 
@@ -86,7 +86,7 @@ def scenario_values(scenario: Scenario) -> Manifest:
 
 
 def files(scenario: Scenario, pod: Manifest, folder: Path, authority: Path) -> dict[str, Path]:
-    """Mount path to folder, with the content that the volume would have."""
+    """The mount paths and, for each, a folder with the volume's content."""
     volumes = {volume["name"]: volume for volume in pod.get("volumes", [])}
     config_maps = {m["metadata"]["name"]: m["data"] for m in manifests(render(scenario)) if m["kind"] == "ConfigMap"}
     mounted = {}
@@ -107,7 +107,7 @@ def files(scenario: Scenario, pod: Manifest, folder: Path, authority: Path) -> d
 
 
 def variables(spec: Manifest, mounted: dict[str, Path]) -> dict[str, str]:
-    """The container's environment as the kubelet would make it."""
+    """The container's environment as the kubelet builds it."""
     env = {}
     for variable in spec["env"]:
         source = variable.get("valueFrom", {})
@@ -122,13 +122,13 @@ def variables(spec: Manifest, mounted: dict[str, Path]) -> dict[str, str]:
 
 
 def start(scenario: Scenario, folder: Path, authority: Path) -> list[str]:
-    """Starts the program as the scenario says and runs the chart's own test against it."""
+    """Starts the program with the scenario's variables and runs the chart's own test against it."""
     folder.mkdir()
     pod, spec = container(scenario)
     mounted = files(scenario, pod, folder, authority)
     env = variables(spec, mounted)
     if env.get("BACKEND") == "aws":
-        # The scenario that names an endpoint of its own reaches it; the others reach moto instead of AWS.
+        # A scenario's own endpoint exists in the sandbox; the other scenarios use moto in the place of AWS.
         env.setdefault("AWS_ENDPOINT_URL", "http://aws.test:5555")
         if "vpce" in env["AWS_ENDPOINT_URL"]:
             env["AWS_ENDPOINT_URL"] = "http://aws.test:5555"
@@ -146,7 +146,7 @@ def start(scenario: Scenario, folder: Path, authority: Path) -> list[str]:
 
 
 def aux_service(env: dict[str, str], folder: Path) -> AbstractContextManager[subprocess.Popen[bytes]]:
-    """An aux-service where main-api looks for one, which wants the token that main-api was given."""
+    """An aux-service at main-api's AUX_URL, which requires main-api's token."""
     tokens = folder / "aux-tokens"
     tokens.write_text(TOKEN + "\n")
     port = re.search(r":(\d+)/?$", env["AUX_URL"])
@@ -175,9 +175,9 @@ def _answers(
     ran = subprocess.run([*test["command"], *test["args"]], env=test_env, capture_output=True, text=True, check=False)
     credentials = scenario_values(scenario).get("aws", {}).get("credentials", {}).get("from")
     if credentials in ("rolesAnywhere", "ambient"):
-        # Nobody hands out credentials here. That everything but AWS answers, and that this is the reason, is shown.
+        # The sandbox has no source of credentials, so the response has to be the problem aws-credentials.
         explained = ran.returncode and '"aws-credentials"' in ran.stdout
-        return [] if explained else [f"without a source of credentials the answer was: {ran.stdout[-300:]}"]
+        return [] if explained else [f"without a source of credentials the response was: {ran.stdout[-300:]}"]
     if ran.returncode:
         return [f"helm test's script failed with status {ran.returncode}: {(ran.stdout + ran.stderr)[-600:]}"]
     return []
@@ -189,8 +189,8 @@ def _stops(scenario: Scenario, pod: Manifest, process: subprocess.Popen[bytes]) 
     try:
         status = process.wait(pod["terminationGracePeriodSeconds"])
     except subprocess.TimeoutExpired:
-        return ["is not gone when Kubernetes would kill it"]
-    print(f"     {scenario.chart} was gone {time.monotonic() - began:.1f} s after SIGTERM")
+        return ["has not ended after terminationGracePeriodSeconds"]
+    print(f"     {scenario.chart} ended {time.monotonic() - began:.1f} s after SIGTERM")
     return [f"exits with status {status} after SIGTERM"] if status else []
 
 
@@ -211,7 +211,7 @@ def main() -> int:
             for scenario in of_service:
                 problems += start(scenario, here / f"{service}-{scenario.name}", authority)
                 started += 1
-    print(f"{'FAIL' if problems else 'ok':4} {started} scenarios: the programs know the variables, start, and pass helm test's script")
+    print(f"{'FAIL' if problems else 'ok':4} {started} scenarios: the programs know the variables, start and pass the script of helm test")
     for problem in problems:
         print(f"     {problem}", file=sys.stderr)
     return 1 if problems else 0

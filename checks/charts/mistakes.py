@@ -1,4 +1,4 @@
-"""Wrong values have to be refused by Helm, with a message that names them."""
+"""Helm has to reject wrong values with a message that names them."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ def mistakes() -> list[dict[str, Any]]:
 
 
 def message(mistake: dict[str, Any], helm_name: str) -> str | None:
-    """What Helm says to these values; None if it takes them."""
+    """Helm's message for these values, or None if Helm accepts them."""
     arguments = ["--kube-version", mistake.get("kubernetes", KUBERNETES[-1])]
     for setting in mistake["set"]:
         arguments += ["--set", setting]
     try:
         template(helm_name, mistake["chart"], *arguments)
     except Refused as refused:
-        # What comes before is the path through the templates.
+        # The text before is the path through the templates.
         return re.sub(r"(?s)^.*error calling (fail|include): ", "", str(refused))
     return None
 
@@ -33,10 +33,10 @@ def problems(mistake: dict[str, Any]) -> list[str]:
         label = f"{mistake['chart']} {' '.join(mistake['set']) or '(defaults)'} under {helm_name}"
         said = message(mistake, helm_name)
         if said is None:
-            found.append(f"{label}: was not refused")
+            found.append(f"{label}: was accepted")
             continue
         for named in mistake["named"]:
-            # One alternative is enough: the two majors word a schema's complaints differently.
+            # One alternative is enough, because the two majors of Helm word a schema's errors differently.
             if not any(alternative in said for alternative in named.split("|")):
-                found.append(f"{label}: the message does not name {named!r}: {said}")
+                found.append(f"{label}: the message does not contain {named!r}: {said}")
     return found

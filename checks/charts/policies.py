@@ -1,4 +1,4 @@
-"""checkov's policies on what the charts render, less the exceptions of policies.yaml."""
+"""checkov's policies for the rendered charts, without the exceptions in policies.yaml."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rendering import Scenario, render
 
 
 def problems(scenarios: list[Scenario]) -> tuple[int, list[str]]:
-    """How many checks passed, and what is wrong."""
+    """The number of passed checks, and the problems."""
     with tempfile.TemporaryDirectory() as folder:
         for scenario in scenarios:
             Path(folder, f"{scenario.chart}_{scenario.name}.yaml").write_text(render(scenario))
@@ -26,7 +26,7 @@ def problems(scenarios: list[Scenario]) -> tuple[int, list[str]]:
     report = json.loads(done.stdout)
     passed = report["summary"]["passed"]
     if not passed or report["summary"]["parsing_errors"]:
-        return passed, [f"checkov could not look at the renders: {report['summary']}"]
+        return passed, [f"checkov could not read the renders: {report['summary']}"]
     return passed, _judged(report["results"]["failed_checks"])
 
 
@@ -43,4 +43,4 @@ def _judged(failed: list[dict[str, Any]]) -> list[str]:
         if not allowed:
             found.append(f"{failure['file_path']}: {failure['resource']}: {failure['check_id']}: {failure['check_name']}")
     unused = [e["check"] for e in exceptions if e["check"] not in used]
-    return found + [f"policies.yaml: nothing needs the exception to {check}" for check in unused]
+    return found + [f"policies.yaml: no failure needs the exception for {check}" for check in unused]

@@ -1,4 +1,4 @@
-"""The charts, their scenarios, and what Helm makes of them."""
+"""The charts, their scenarios and their renders."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 HELM = ROOT / "helm"
 
-# The namespace that each chart is meant for is called like the chart.
+# Each chart's namespace has the chart's name.
 SERVICES = ("aux-service", "main-api")
 CHARTS = (*SERVICES, "ecr-credentials")
 
 HELMS = {"Helm 3": os.environ["HELM3"], "Helm 4": os.environ["HELM4"]}
 
-# What the charts promise (kubeVersion in Chart.yaml) and what their validation knows.
+# The versions that the charts support (kubeVersion in Chart.yaml) and that the validation has schemas for.
 KUBERNETES = [f"1.{minor}" for minor in range(28, 38)]
 
 Manifest = dict[str, Any]
@@ -34,7 +34,7 @@ class Scenario:
     chart: str
     name: str
     values: Path | None
-    # The oldest Kubernetes that a scenario is for; older ones have to be refused with a message.
+    # The oldest supported Kubernetes; the chart has to reject older ones with a message.
     since: str
 
     def __str__(self) -> str:
@@ -42,11 +42,11 @@ class Scenario:
 
 
 class Refused(Exception):
-    """Helm did not render; the message is what the operator sees."""
+    """An error of Helm, with the message that the operator sees."""
 
 
 def scenarios() -> list[Scenario]:
-    """The default of each chart first. A chart that cannot be installed without values has a file of them for it."""
+    """All scenarios, each chart's default first. A chart that requires values has a file for its default."""
     found = []
     for chart in CHARTS:
         files = {path.name.removesuffix("-values.yaml"): path for path in (HELM / chart / "ci").glob("*-values.yaml")}
@@ -58,10 +58,10 @@ def scenarios() -> list[Scenario]:
 
 
 def helm(binary: str, *arguments: str | Path) -> str:
-    """Runs Helm; what it writes to standard error counts only when it fails."""
+    """Runs Helm. Its standard error is ignored unless it fails."""
     done = subprocess.run([binary, *map(str, arguments)], capture_output=True, text=True, check=False)
     if done.returncode:
-        # Helm tells about the link to helm/common on every run.
+        # Helm reports the link to helm/common on every run.
         raise Refused("\n".join(line for line in done.stderr.splitlines() if "symbolic link" not in line).strip())
     return done.stdout
 
@@ -77,12 +77,12 @@ def _template(helm_name: str, chart: str, *arguments: str | Path) -> str:
 
 
 def unreleased(chart: str) -> tuple[str | Path, ...]:
-    """Takes back what the pipeline has written into a chart's values: a release must change no snapshot."""
+    """Values that reset the image of a release, because a release must not change a snapshot."""
     return ("--values", Path(__file__).with_name("unreleased.yaml")) if chart in SERVICES else ()
 
 
 def template(helm_name: str, chart: str, *arguments: str | Path) -> str:
-    """`helm template` as an operator would call it, without a memory of earlier calls."""
+    """`helm template` with an operator's arguments, without the cache of renders."""
     text = helm(HELMS[helm_name], "template", chart, HELM / chart, "--namespace", chart, *unreleased(chart), *arguments)
     # The two majors differ in blank lines only.
     return re.sub(r"\n{2,}", "\n", text)
@@ -90,13 +90,13 @@ def template(helm_name: str, chart: str, *arguments: str | Path) -> str:
 
 @functools.cache
 def manifests(text: str) -> list[Manifest]:
-    """The documents in the order of kind and name, because the two majors of Helm order them differently."""
+    """The documents ordered by kind and name, because the two majors of Helm order them differently."""
     documents = [document for document in yaml.load_all(text, Loader=yaml.CSafeLoader) if document]
     return sorted(documents, key=lambda d: (d["kind"], d["metadata"].get("namespace", ""), d["metadata"]["name"]))
 
 
 def notes(scenario: Scenario) -> str:
-    """What `helm install` tells the operator."""
+    """The notes that `helm install` prints."""
     values = ("--values", scenario.values) if scenario.values else ()
     dry_run = ("install", scenario.chart, HELM / scenario.chart, "--namespace", scenario.chart, "--dry-run=client", *unreleased(scenario.chart))
     return helm(HELMS["Helm 4"], *dry_run, *values).split("\nNOTES:\n", 1)[1]

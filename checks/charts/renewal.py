@@ -1,7 +1,7 @@
-"""The script of ecr-credentials, run with the real AWS CLI against moto, and a stand-in for Kubernetes' API.
+"""The script of ecr-credentials with the real AWS CLI, moto, and a stand-in for Kubernetes' API.
 
-What the API gets has to be the pull secret that containerd can use; what it refuses has to fail the job; and neither
-the token nor the Secret may be printed.
+The API has to receive a pull secret that containerd can use, a rejected apply has to fail the job, and neither the token
+nor the Secret may be printed.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ TOKEN = "the-service-account-token"
 
 
 class Api(BaseHTTPRequestHandler):
-    """Takes every apply, except where the namespace is called forbidden."""
+    """Accepts every apply, except in the namespace `forbidden`."""
 
     applied: list[tuple[str, dict[str, str], dict[str, Any]]] = []
 
@@ -76,12 +76,12 @@ def problems(folder: Path) -> list[str]:
         config = json.loads(base64.b64decode(secret["data"][".dockerconfigjson"]))
         login = config["auths"]["123456789012.dkr.ecr.eu-west-2.amazonaws.com"]
         if base64.b64decode(login["auth"]).decode() != f"AWS:{login['password']}" or len(login["password"]) < 8:
-            found.append(f"no login that works: {login}")
+            found.append(f"the login does not work: {login}")
         if login["password"] in done.stdout + done.stderr or TOKEN in done.stdout + done.stderr:
             found.append("the job printed a secret")
     refused = run_job(scenario, folder, "forbidden")
     if refused.returncode == 0 or "secrets is forbidden" not in refused.stderr:
-        found.append(f"a refusal by Kubernetes was not reported: {refused}")
+        found.append(f"a rejection by Kubernetes was not reported: {refused}")
     return found
 
 
@@ -99,7 +99,7 @@ def main() -> int:
         server.socket = context.wrap_socket(server.socket, server_side=True)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         found = problems(folder)
-    print(f"{'FAIL' if found else 'ok':4} ecr-credentials applies a pull secret with the real AWS CLI, and reports a refusal")
+    print(f"{'FAIL' if found else 'ok':4} ecr-credentials applies a pull secret with the real AWS CLI, and reports a rejected apply")
     for problem in found:
         print(f"     {problem}", file=sys.stderr)
     return 1 if found else 0

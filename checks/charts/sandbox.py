@@ -1,6 +1,6 @@
-"""A network and a host table of one's own, with an AWS in it: ports and names can be those of the cluster.
+"""A network with its own host table and with moto as AWS, so that ports and names can be the cluster's.
 
-Runs as root of a network and mount namespace (`unshare --net --mount`), so that nothing outside is touched.
+The scripts run as root in a network and mount namespace (`unshare --net --mount`) and change nothing outside of it.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ def loopback_up() -> None:
 
 
 def host_table(folder: Path, names: list[str]) -> None:
-    """Every one of these names is this machine."""
+    """Resolves each of these names to this machine."""
     table = folder / "hosts"
     table.write_text(f"127.0.0.1 localhost {' '.join(names)}\n::1 localhost\n")
     subprocess.run(["mount", "--bind", table, "/etc/hosts"], check=True)
 
 
 def certificate(folder: Path, names: list[str]) -> tuple[Path, Path, Path]:
-    """A private authority, and a server's certificate and key for these names."""
+    """The files of a private authority, and of a server's certificate and key for these names."""
 
     def openssl(command: str) -> None:
         subprocess.run(["openssl", *command.split()], cwd=folder, check=True, capture_output=True)
@@ -46,13 +46,13 @@ def wait_for_port(port: int, process: subprocess.Popen[bytes], seconds: float = 
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise RuntimeError(f"it ended with status {process.returncode}")
+            raise RuntimeError(f"the process ended with status {process.returncode}")
         with socket.socket() as probe:
             probe.settimeout(1)
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return
         time.sleep(0.02)
-    raise RuntimeError(f"it does not listen on {port}")
+    raise RuntimeError(f"the process does not listen on port {port}")
 
 
 @contextmanager
@@ -68,11 +68,11 @@ def running(command: Sequence[str | Path], log: Path, env: dict[str, str] | None
 
 @contextmanager
 def aws(folder: Path, port: int, tls: tuple[Path, Path] | None = None) -> Iterator[None]:
-    """moto on a port, over TLS if it gets a certificate and a key."""
+    """moto on a port, over TLS if `tls` has a certificate and a key."""
     command: list[str | Path] = [os.environ["MOTO_SERVER"], "-H", "0.0.0.0", "-p", str(port)]
     if tls:
         command += ["--ssl-cert", tls[0], "--ssl-key", tls[1]]
-    # Without this moto takes the first part of any host name for a bucket.
+    # Without this moto interprets the first part of any host name as a bucket.
     env = os.environ | {"S3_IGNORE_SUBDOMAIN_BUCKETNAME": "1"}
     with running(command, folder / f"moto-{port}.log", env) as process:
         wait_for_port(port, process)
@@ -80,7 +80,7 @@ def aws(folder: Path, port: int, tls: tuple[Path, Path] | None = None) -> Iterat
 
 
 def seed(endpoint: str, authority: Path | None = None) -> None:
-    """Creates the bucket and the parameter that the services are asked for."""
+    """Creates the bucket and the parameter of the tests."""
     client = functools.partial(
         boto3.client, endpoint_url=endpoint, region_name="eu-west-2", aws_access_key_id="test", aws_secret_access_key="test",
         verify=str(authority) if authority else None,

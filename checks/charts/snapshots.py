@@ -1,4 +1,4 @@
-"""Committed renders, and the notes that go with them: the defaults in full, a scenario as what it changes."""
+"""Committed renders and notes: the defaults in full, each scenario as its difference from the defaults."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def path(scenario: Scenario, full: bool) -> Path:
 
 
 def expected_files(scenarios: list[Scenario]) -> dict[Path, str]:
-    """Every file of the folder and what it should hold. The first scenario of a chart is the one in full."""
+    """Every file of the folder with its expected content. The first scenario of a chart is stored in full."""
     files: dict[Path, str] = {}
     first: dict[str, str] = {}
     for scenario in scenarios:
@@ -29,18 +29,18 @@ def expected_files(scenarios: list[Scenario]) -> dict[Path, str]:
 
 
 def changes(before: str, after: str) -> str:
-    """A unified diff without line numbers, which would change with every line added above."""
+    """A unified diff without line numbers, because every line added above would change them."""
     lines = difflib.unified_diff(before.splitlines(), after.splitlines(), lineterm="", n=4)
     return "".join(f"{'@@' if line.startswith('@@') else line}\n" for line in list(lines)[2:])
 
 
 def problems(files: dict[Path, str]) -> list[str]:
-    found = [f"{old.relative_to(FOLDER)}: no scenario makes it" for old in FOLDER.rglob("*.*") if old not in files]
+    found = [f"{old.relative_to(FOLDER)}: no scenario produces it" for old in FOLDER.rglob("*.*") if old not in files]
     for file, text in files.items():
         committed = file.read_text() if file.exists() else ""
         if committed != text:
             diff = difflib.unified_diff(committed.splitlines(), text.splitlines(), "committed", "rendered", lineterm="", n=2)
-            found.append(f"{file.relative_to(FOLDER)} is not what the chart renders now:\n" + "\n".join(list(diff)[:40]))
+            found.append(f"{file.relative_to(FOLDER)} differs from the chart's render:\n" + "\n".join(list(diff)[:40]))
     return found
 
 

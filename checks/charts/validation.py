@@ -14,11 +14,11 @@ import kubernetes_validate
 from kubernetes_validate import utils
 from rendering import ROOT, Manifest
 
-# The library reads its schemas, megabytes of them, anew for every manifest.
+# Without a cache the library reads megabytes of schemas for every manifest.
 utils.schema_contents = functools.cache(utils.schema_contents)
 utils.all_versions = functools.cache(utils.all_versions)
 
-# Groups whose types are not Kubernetes' own. Any other group that no schema knows is a failure.
+# Groups of custom resources. Any other group without a schema is an error.
 CUSTOM_GROUPS = ("monitoring.coreos.com", "gateway.networking.k8s.io", "traefik.io")
 
 
@@ -40,26 +40,27 @@ def _kubernetes_problem(manifest: str, version: str) -> str | None:
 
 
 def kubernetes_problems(manifests: list[Manifest], version: str) -> list[str]:
-    """What Kubernetes of this version would not take, unknown fields and unknown kinds included."""
+    """Violations of this Kubernetes version's types, unknown fields and unknown kinds included."""
     texts = (json.dumps(manifest, sort_keys=True) for manifest in manifests if not is_custom(manifest))
     return [problem for text in texts if (problem := _kubernetes_problem(text, version))]
 
 
 def custom_resource_problems(manifests: list[tuple[str, Manifest]]) -> list[str]:
-    """What the types of Prometheus' operator, the Gateway API and Traefik would not take."""
-    modules = Path(os.environ["CHART_NODE_MODULES"])
-    script = modules.parent / "custom-resources.mjs"
+    """Violations of the types of Prometheus' operator, the Gateway API, Traefik and Argo CD."""
+    # Node finds the packages beside the script.
+    folder = Path(os.environ["CUSTOM_RESOURCES"])
+    script = folder / "custom-resources.mjs"
     script.write_text((ROOT / "checks/charts/custom-resources.mjs").read_text())
     done = subprocess.run(
-        ["node", script, modules.parent / "custom-resources.mts"],
+        ["node", script, folder / "custom-resources.mts"],
         input=json.dumps([{"from": origin, "manifest": manifest} for origin, manifest in manifests]),
         capture_output=True, text=True, check=False,
     )
-    return (done.stderr.splitlines() or ["custom-resources.mjs failed and said nothing"]) if done.returncode else []
+    return (done.stderr.splitlines() or ["custom-resources.mjs failed without a message"]) if done.returncode else []
 
 
 def reference_problems(manifests: list[Manifest]) -> list[str]:
-    """What each manifest is right about on its own, and wrong about together with the others."""
+    """References between manifests that do not match."""
     return [*_selectors(manifests), *_ports(manifests), *_volumes(manifests), *_duplicate_names(manifests)]
 
 
@@ -131,7 +132,7 @@ def _volumes(manifests: list[Manifest]) -> Iterator[str]:
 
 
 def _duplicate_names(manifests: list[Manifest]) -> Iterator[str]:
-    """A variable or a manifest that is there twice: the last would win, or the server would refuse it."""
+    """Variables and manifests that exist twice: the last would apply, or the server would reject it."""
     keys = [(m["apiVersion"], m["kind"], m["metadata"].get("namespace"), m["metadata"]["name"]) for m in manifests]
     yield from (f"{kind} {name}: rendered twice" for _, kind, _, name in {k for k in keys if keys.count(k) > 1})
     for name, _, pod in _pods(manifests):

@@ -1,14 +1,12 @@
-"""Checks what Argo CD would install, without a cluster. With --download, the charts from elsewhere too."""
+"""Checks Argo CD's applications without a cluster. With --download it also fetches and renders charts from chart repositories."""
 
 from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import monitoring
@@ -29,12 +27,12 @@ def named(application: Manifest) -> str:
 
 
 def everything(scenario: Scenario, download: bool = False) -> list[Manifest]:
-    """What all applications install; charts from elsewhere answer for themselves unless they are asked for."""
+    """The manifests of all applications; `download` includes charts from chart repositories."""
     return [m for application in applications(scenario)[1:] for m in installed(scenario, application, download=download)]
 
 
 def rendered() -> Result:
-    """The applications under both majors of Helm, and every source of theirs that is in this repository."""
+    """The applications under both majors of Helm, and all of their sources in this repository."""
     problems = links_outside()
     count = 0
     for scenario in SCENARIOS:
@@ -51,7 +49,7 @@ def rendered() -> Result:
                         continue
                     first, second = (installed(scenario, application, h) for h in HELMS)
                     if not first:
-                        problems.append(f"{where}: {source['path']} renders nothing")
+                        problems.append(f"{where}: {source['path']} renders no manifest")
                     if first != second:
                         problems.append(f"{where}: Helm 3 and Helm 4 differ")
                 except Unresolved as unresolved:
@@ -60,7 +58,7 @@ def rendered() -> Result:
 
 
 def downloaded() -> Result:
-    """The charts from elsewhere."""
+    """The charts from chart repositories."""
     problems = []
     remote = {s["chart"]: (a, s) for a in applications(SCENARIOS[0]) for s in sources(a) if is_remote(s)}
     for chart, (application, source) in remote.items():
@@ -72,21 +70,18 @@ def downloaded() -> Result:
 
 
 def types() -> Result:
-    """Applications, projects, and what Prometheus' operator reads."""
+    """Applications, projects, and the objects of Prometheus' operator."""
     found: dict[str, tuple[str, Manifest]] = {}
     for scenario in SCENARIOS:
         for manifest in [*bootstrap(scenario), *brought(scenario), *everything(scenario, DOWNLOAD)]:
             if manifest["apiVersion"].split("/")[0] in ("argoproj.io", "monitoring.coreos.com"):
                 found.setdefault(json.dumps(manifest, sort_keys=True), (str(scenario), manifest))
     resources = [*found.values(), *(("helm/monitoring/values.yaml", spec) for spec in monitoring.specs())]
-    given = json.dumps([{"from": origin, "manifest": manifest} for origin, manifest in resources])
-    done = subprocess.run(["node", Path(__file__).parent / "types.mjs"], input=given, capture_output=True, text=True, check=False)
-    problems = (done.stdout + done.stderr).splitlines() or ["types.mjs failed and said nothing"]
-    return f"{len(resources)} custom resources against their types", problems if done.returncode else []
+    return f"{len(resources)} custom resources against their types", validation.custom_resource_problems(resources)
 
 
 def kubernetes() -> Result:
-    """What is installed, against Kubernetes' own types and against each other."""
+    """Manifests against Kubernetes' own types and against each other."""
     problems, count = [], 0
     for scenario in SCENARIOS:
         for application in applications(scenario)[1:]:
@@ -111,7 +106,7 @@ def within_projects() -> Result:
 
 
 def autoscaled() -> Result:
-    """Replicas that an autoscaler sets are ignored, and no others."""
+    """Argo CD ignores replicas that an autoscaler sets, and no others."""
     problems = []
     for scenario in SCENARIOS:
         for application in applications(scenario)[1:]:
@@ -136,7 +131,7 @@ def discovery() -> Result:
 
 
 def _pod_secrets(spec: dict[str, Any]) -> list[tuple[str, str]]:
-    """The Secrets that a pod cannot start without, each with a key, or "" for the Secret itself."""
+    """The Secrets that a pod needs to start, each with a key, or "" for the Secret itself."""
     found = [(secret["name"], "") for secret in spec.get("imagePullSecrets", [])]
     for container in spec["containers"] + spec.get("initContainers", []):
         references = [variable.get("valueFrom", {}).get("secretKeyRef") for variable in container.get("env", [])]
@@ -148,7 +143,7 @@ def _pod_secrets(spec: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def needed_secrets() -> set[tuple[str, str, str]]:
-    """Namespace, name and key; without those that the CronJob of helm/ecr-credentials makes itself."""
+    """Namespace, name and key of all needed Secrets, without those that the CronJob of helm/ecr-credentials makes."""
     needed = {("monitoring", name, key) for name, key in monitoring.secrets()}
     made = set()
     for scenario in SCENARIOS:
@@ -166,40 +161,39 @@ def needed_secrets() -> set[tuple[str, str, str]]:
 
 def install_page() -> Result:
     run = page.run()
-    problems = [*run.problems, *page.links()]
+    secrets = run.secrets()
+    problems = [*run.problems, *page.patches(), *page.links()]
     for namespace, name, key in sorted(needed_secrets()):
-        if (namespace, name) not in run.secrets:
+        if (namespace, name) not in secrets:
             problems.append(f"docs/install.md does not make the Secret {name} in {namespace}")
-        elif key and key not in run.secrets[namespace, name]:
+        elif key and key not in secrets[namespace, name]:
             problems.append(f"docs/install.md makes the Secret {name} in {namespace} without the key {key}")
-    repositories = [secret for secret in run.secrets if secret[0] == "argocd"]
     problems += [
-        f"docs/install.md: Argo CD does not see the Secret {name}, which has no label argocd.argoproj.io/secret-type"
-        for namespace, name in repositories
-        if run.labels.get((namespace, name), {}).get("argocd.argoproj.io/secret-type") != "repository"
+        f"docs/install.md: Argo CD ignores the Secret {name}, which has no label argocd.argoproj.io/secret-type"
+        for namespace, name in secrets
+        if namespace == "argocd" and not page.has_label(name, "argocd.argoproj.io/secret-type=repository")
     ]
-    roots = [m["metadata"]["name"] for m in run.applied if m["kind"] == "Application"]
+    roots = [m["metadata"]["name"] for m in run.objects if m["kind"] == "Application"]
     if roots != ["cached-gateway"]:
         problems.append(f"docs/install.md applies the applications {roots}")
     shown = {named(a) for a in applications(SCENARIOS[0])}
     if page.listed_applications() != shown:
         problems.append(f"docs/install.md shows the applications {sorted(page.listed_applications())}, there are {sorted(shown)}")
     pinned = {s["chart"]: s["targetRevision"] for a in applications(SCENARIOS[0]) for s in sources(a) if is_remote(s)}
-    if run.versions != pinned:
-        problems.append(f"docs/install.md installs {run.versions}, Argo CD {pinned}")
-    problems += node_port_problems(run.node_ports)
-    return f"docs/install.md: {len(page.blocks())} blocks of commands run, {len(run.secrets)} Secrets", problems
+    if page.versions() != pinned:
+        problems.append(f"docs/install.md installs {page.versions()}, Argo CD {pinned}")
+    problems += node_port_problems()
+    return f"docs/install.md: {len(page.blocks())} blocks of commands run, {len(secrets)} Secrets", problems
 
 
-def node_port_problems(of_page: list[tuple[str, int]]) -> list[str]:
-    ports = [*of_page, *monitoring.node_ports()]
+def node_port_problems() -> list[str]:
+    ports = [*page.node_ports(), *monitoring.node_ports()]
     for manifest in everything(SCENARIOS[0]):
         if manifest["kind"] == "Service":
             ports += [(manifest["metadata"]["name"], p["nodePort"]) for p in manifest["spec"]["ports"] if "nodePort" in p]
-    table = page.PAGE.read_text()
-    problems = [f"{name}: no row of docs/install.md's table says {port}" for name, port in ports if f"| {port} |" not in table]
+    problems = [f"{name}: no row of docs/install.md's table has {port}" for name, port in ports if f"| {port} |" not in page.TEXT]
     if len({port for _, port in ports}) != len(ports):
-        problems.append(f"two Services want one NodePort: {sorted(ports)}")
+        problems.append(f"two Services have the same NodePort: {sorted(ports)}")
     return problems
 
 
@@ -217,7 +211,7 @@ def tree() -> None:
             namespace = application["spec"]["destination"]["namespace"]
             print(f"  wave {wave:>2}  {named(application)} -> {namespace}: {where}\n           {counted}")
     if not DOWNLOAD:
-        print("\nnot rendered: charts from elsewhere; checks/gitops.sh --download fetches them and renders them too")
+        print("\nnot rendered: charts from chart repositories; checks/run.sh gitops --download fetches and renders them")
 
 
 def main() -> int:
@@ -239,7 +233,7 @@ def main() -> int:
             print(f"     and {len(problems) - 10} more", file=sys.stderr)
         failed += bool(problems)
         if problems and check in (rendered, downloaded):
-            break  # Everything further down would fail for the same reason.
+            break  # The later checks would fail for the same reason.
     if not failed:
         tree()
     return 1 if failed else 0
@@ -247,6 +241,6 @@ def main() -> int:
 
 if __name__ == "__main__":
     if sys.argv[1:] not in ([], ["--download"]):
-        sys.exit(f"unknown argument: {' '.join(sys.argv[1:])}; there is only --download")
+        sys.exit(f"unknown argument: {' '.join(sys.argv[1:])}; the only one is --download")
     os.environ.pop("KUBECONFIG", None)
     sys.exit(main())

@@ -1,4 +1,4 @@
-"""helm/monitoring/values.yaml: known keys, typed specs, and selectors that find what the applications install."""
+"""helm/monitoring/values.yaml: known keys, typed specs, and selectors that match the applications' objects."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ def _unknown(given: Any, known: Any, path: str = "") -> Iterator[str]:
 
 
 def specs() -> list[Manifest]:
-    """The objects that the chart makes of prometheusSpec and alertmanagerSpec, to be checked by their types."""
+    """The objects that the chart renders from prometheusSpec and alertmanagerSpec, for the check of types."""
     found = []
     for kind, spec in (("Prometheus", prometheus_spec()), ("Alertmanager", stack()["alertmanager"]["alertmanagerSpec"])):
         renamed = {"storage" if key == "storageSpec" else key: value for key, value in spec.items()}
         if claim := renamed.get("storage", {}).get("volumeClaimTemplate"):
-            # The types that were generated from the operator's CRD want these two, which it does not.
+            # The generated types require these two fields, and the operator's CRD does not.
             typed = claim | {"apiVersion": "monitoring.coreos.com/v1", "kind": "EmbeddedPersistentVolumeClaim"}
             renamed["storage"] = renamed["storage"] | {"volumeClaimTemplate": typed}
         found.append({"apiVersion": "monitoring.coreos.com/v1", "kind": kind, "metadata": {"name": "values"}, "spec": renamed})
@@ -52,7 +52,7 @@ def specs() -> list[Manifest]:
 
 
 def routes() -> list[str]:
-    """What Alertmanager itself says of its configuration."""
+    """Errors that Alertmanager's own tool finds in the configuration and the routes."""
     with tempfile.NamedTemporaryFile("w", suffix=".yml") as config:
         yaml.safe_dump(stack()["alertmanager"]["config"], config)
         config.flush()
@@ -73,40 +73,40 @@ def routes() -> list[str]:
 
 
 def discovery(application: Manifest, installed: list[Manifest]) -> Iterator[str]:
-    """What Prometheus and Grafana look for is what the applications install."""
+    """Installed monitors, rules and dashboards that the selectors of Prometheus and Grafana do not match."""
     prometheus = prometheus_spec()
     release = next(s["helm"]["releaseName"] for s in sources(application) if "chart" in s)
     for key in ("serviceMonitorSelector", "ruleSelector"):
         if prometheus[key]["matchLabels"].get("release", release) != release:
-            yield f"{key} wants {prometheus[key]['matchLabels']}, and would not find what the release {release} brings itself"
+            yield f"{key} selects {prometheus[key]['matchLabels']}, and does not match the objects of the release {release}"
     for kind, what in (("ServiceMonitor", "serviceMonitor"), ("PrometheusRule", "rule")):
         found = [m for m in installed if m["kind"] == kind]
         if not found:
-            yield f"nothing installs a {kind}"
+            yield f"no application installs a {kind}"
         for manifest in found:
             metadata, labels = manifest["metadata"], manifest["metadata"].get("labels", {})
             if not prometheus[f"{what}Selector"]["matchLabels"].items() <= labels.items():
-                yield f"Prometheus wants {prometheus[f'{what}Selector']['matchLabels']}, {kind} {metadata['name']} has {labels}"
+                yield f"Prometheus selects {prometheus[f'{what}Selector']['matchLabels']}, {kind} {metadata['name']} has {labels}"
             wanted = prometheus[f"{what}NamespaceSelector"].get("matchLabels", {})
             if not wanted.items() <= {"kubernetes.io/metadata.name": metadata["namespace"]}.items():
-                yield f"Prometheus wants namespaces with {wanted}, {kind} {metadata['name']} is in {metadata['namespace']}"
+                yield f"Prometheus selects namespaces with {wanted}, {kind} {metadata['name']} is in {metadata['namespace']}"
     sidecar = stack()["grafana"]["sidecar"]["dashboards"]
     dashboards = [m for m in installed if m["kind"] == "ConfigMap" and any(name.endswith(".json") for name in m["data"])]
     if not dashboards:
-        yield "nothing installs a dashboard"
+        yield "no application installs a dashboard"
     for manifest in dashboards:
         metadata = manifest["metadata"]
         if metadata.get("labels", {}).get(sidecar["label"]) != sidecar["labelValue"]:
-            yield f"Grafana wants {sidecar['label']}: {sidecar['labelValue']}, ConfigMap {metadata['name']} has {metadata.get('labels')}"
+            yield f"Grafana selects {sidecar['label']}: {sidecar['labelValue']}, ConfigMap {metadata['name']} has {metadata.get('labels')}"
         if sidecar["folderAnnotation"] not in metadata.get("annotations", {}):
-            yield f"ConfigMap {metadata['name']}: no annotation {sidecar['folderAnnotation']} says its folder"
+            yield f"ConfigMap {metadata['name']}: no annotation {sidecar['folderAnnotation']} for its folder"
     for manifest in installed:
         if manifest["kind"] == "NetworkPolicy":
             yield from _scrape_allowed(manifest, application["spec"]["destination"]["namespace"])
 
 
 def _scrape_allowed(policy: Manifest, namespace: str) -> Iterator[str]:
-    """A NetworkPolicy has to let Prometheus in from where it is installed, by the name that its operator gives its pods."""
+    """A NetworkPolicy has to allow connections from Prometheus' namespace and from pods with the operator's label."""
     labels = {"app.kubernetes.io/name": "prometheus"}
     for rule in policy["spec"]["ingress"]:
         for peer in rule["from"]:
@@ -114,7 +114,7 @@ def _scrape_allowed(policy: Manifest, namespace: str) -> Iterator[str]:
             where = peer.get("namespaceSelector", {}).get("matchLabels", {}).get("kubernetes.io/metadata.name")
             if selected and selected.items() <= labels.items() and where == namespace:
                 return
-    yield f"NetworkPolicy {policy['metadata']['name']}: Prometheus in {namespace} may not come in"
+    yield f"NetworkPolicy {policy['metadata']['name']}: Prometheus in {namespace} is not allowed to connect"
 
 
 def node_ports() -> Iterator[tuple[str, int]]:
@@ -125,7 +125,7 @@ def node_ports() -> Iterator[tuple[str, int]]:
 
 
 def secrets() -> Iterator[tuple[str, str]]:
-    """The Secrets that Grafana and Alertmanager read, with the keys that have to be there."""
+    """The Secrets that Grafana and Alertmanager read, with the required keys."""
     admin, renderer = stack()["grafana"]["admin"], stack()["grafana"]["imageRenderer"]
     yield from ((admin["existingSecret"], admin[key]) for key in ("userKey", "passwordKey"))
     yield renderer["existingSecret"], "token"

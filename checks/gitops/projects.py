@@ -1,4 +1,4 @@
-"""Whether an application stays within its project."""
+"""The limits of an application's project."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CLUSTER_SCOPED = {
 
 
 def problems(application: Manifest, project: Manifest, installed: list[Manifest]) -> Iterator[str]:
-    """What Argo CD would answer with `is not permitted in project`."""
+    """Violations that Argo CD reports as `is not permitted in project`."""
     spec, destination = project["spec"], application["spec"]["destination"]
     for source in sources(application):
         if source["repoURL"] not in spec["sourceRepos"]:

@@ -1,4 +1,4 @@
-"""The ways to install it all, each as the tree that grows out of the root application."""
+"""The ways to install all applications, each as the tree below the root application."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sources import REPOSITORY, Unresolved, is_remote, render, sources
 
 ENVIRONMENTS = sorted(path.stem for path in (HELM / "argocd/environments").glob("*.yaml"))
 
-# Everything that adds an application, a kind or an option.
+# All settings that add an application, a kind or an option.
 EVERYTHING = (
     "images.renewPullSecret=true",
     *(f"services.{service}.{setting}" for service in ("aux-service", "main-api") for setting in (
@@ -30,7 +30,7 @@ class Scenario:
 
     @property
     def extra(self) -> tuple[str, ...]:
-        """What an operator writes into helm/argocd/values.yaml."""
+        """The settings that an operator writes into helm/argocd/values.yaml."""
         images = "images.repository=123456789012.dkr.ecr.eu-west-2.amazonaws.com/kantox-challenge"
         return (f"repository={REPOSITORY}", images, *self.settings)
 
@@ -43,7 +43,7 @@ SCENARIOS = [Scenario(name, name) for name in ENVIRONMENTS] + [Scenario("everyth
 
 @functools.cache
 def bootstrap(scenario: Scenario, helm_name: str = "Helm 4") -> list[Manifest]:
-    """What docs/install.md pipes into kubectl: the projects and the root application."""
+    """The projects and the root application, which docs/install.md applies with kubectl."""
     arguments = ["template", "cached-gateway", str(HELM / "argocd"), "--namespace", "argocd"]
     arguments += ["--values", str(HELM / f"argocd/environments/{scenario.environment}.yaml")]
     for setting in scenario.extra:
@@ -53,13 +53,13 @@ def bootstrap(scenario: Scenario, helm_name: str = "Helm 4") -> list[Manifest]:
 
 @functools.cache
 def brought(scenario: Scenario, helm_name: str = "Helm 4") -> list[Manifest]:
-    """What the root application brings."""
+    """The manifests of the root application."""
     root = next(m for m in bootstrap(scenario, helm_name) if m["kind"] == "Application")
     return [m for source in sources(root) for m in render(root, source, helm_name, scenario.extra)]
 
 
 def applications(scenario: Scenario) -> list[Manifest]:
-    """The root application first, then those that it brings, in the order of their waves."""
+    """The root application, then its applications in the order of their waves."""
 
     def wave(application: Manifest) -> tuple[int, str]:
         metadata = application["metadata"]
@@ -91,5 +91,5 @@ def _installed(scenario: Scenario, name: str, helm_name: str, download: bool) ->
 
 
 def installed(scenario: Scenario, application: Manifest, helm_name: str = "Helm 4", download: bool = False) -> list[Manifest]:
-    """What an application would install; charts from elsewhere only if they may be downloaded."""
+    """An application's manifests; those of charts from chart repositories only with `download`."""
     return _installed(scenario, application["metadata"]["name"], helm_name, download)

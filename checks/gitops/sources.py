@@ -1,4 +1,4 @@
-"""An application's sources, found and rendered as Argo CD does it."""
+"""An application's sources, found and rendered as Argo CD does."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from typing import Any
 import yaml
 from rendering import HELMS, KUBERNETES, ROOT, Manifest, Refused, helm, manifests
 
-# The address that stands for this repository; whoever installs it writes their own into helm/argocd/values.yaml.
+# The address of this repository in the scenarios; an operator writes the real one into helm/argocd/values.yaml.
 REPOSITORY = "https://git.example.com/team/cached-gateway.git"
 
 
 class Unresolved(Exception):
-    """Argo CD would not find, or not be able to render, a source."""
+    """A source that Argo CD cannot find or render."""
 
 
 @functools.cache
 def _committed() -> frozenset[Path]:
-    """What Git has or would have: ignored files are no source of anything, and deleted ones are gone."""
+    """The files that Git has or would add, without ignored and deleted ones."""
     listed = subprocess.run(
         ["git", "-C", ROOT, "ls-files", "-z", "--cached", "--others", "--exclude-standard"], capture_output=True, text=True, check=True
     ).stdout.split("\0")
@@ -30,13 +30,13 @@ def _committed() -> frozenset[Path]:
 
 
 def links_outside() -> list[str]:
-    """Argo CD refuses a repository with a link that leads out of it."""
+    """Argo CD rejects a repository with a link that leads out of it."""
     links = [path for path in _committed() if path.is_symlink()]
     return [f"{path.relative_to(ROOT)} leads out of the repository" for path in links if not path.resolve().is_relative_to(ROOT)]
 
 
 def file_in_git(path: Path) -> Path:
-    """The path, if Argo CD would find a file there."""
+    """The path, if Git has a file there."""
     if path.resolve() not in {committed.resolve() for committed in _committed() if committed.is_file()}:
         raise Unresolved(f"{path.relative_to(ROOT)} is not in the repository")
     return path
@@ -48,12 +48,12 @@ def sources(application: Manifest) -> list[dict[str, Any]]:
 
 
 def is_remote(source: dict[str, Any]) -> bool:
-    """Whether it is a chart from a chart repository."""
+    """Whether the source is a chart from a chart repository."""
     return "chart" in source
 
 
 def value_files(application: Manifest, source: dict[str, Any]) -> list[Path]:
-    """`$name/…` is a file of the source whose `ref` is that name; anything else is below the source's path."""
+    """The value files: `$name/…` is in the source whose `ref` is that name, any other path is below the source's path."""
     refs = {other["ref"]: other for other in sources(application) if "ref" in other}
     found = []
     for name in source.get("helm", {}).get("valueFiles", []):
@@ -70,7 +70,7 @@ def value_files(application: Manifest, source: dict[str, Any]) -> list[Path]:
 
 
 def render(application: Manifest, source: dict[str, Any], helm_name: str = "Helm 4", extra: tuple[str, ...] = ()) -> list[Manifest]:
-    """What one source brings. `extra` are `--set`s that stand for what an operator wrote into the values in Git."""
+    """One source's manifests. `extra` are `--set` arguments for the settings that an operator writes into the values in Git."""
     if is_remote(source):
         chart = [source["chart"], "--repo", source["repoURL"], "--version", source["targetRevision"]]
         return _helm(application, source, chart, helm_name, extra)
@@ -92,7 +92,7 @@ def render(application: Manifest, source: dict[str, Any], helm_name: str = "Helm
 def _helm(application: Manifest, source: dict[str, Any], chart: list[str], helm_name: str, extra: tuple[str, ...]) -> list[Manifest]:
     settings = source.get("helm", {})
     if unknown := settings.keys() - {"releaseName", "valueFiles", "valuesObject", "parameters"}:
-        raise Unresolved(f"this check does not know what helm.{', '.join(sorted(unknown))} does")
+        raise Unresolved(f"this check does not support helm.{', '.join(sorted(unknown))}")
     arguments = ["template", settings.get("releaseName", application["metadata"]["name"]), *chart]
     arguments += ["--namespace", application["spec"]["destination"]["namespace"], "--include-crds", "--kube-version", KUBERNETES[-1]]
     for path in value_files(application, source):
@@ -109,7 +109,7 @@ def _helm(application: Manifest, source: dict[str, Any], chart: list[str], helm_
             rendered = manifests(helm(HELMS[helm_name], *arguments))
         except Refused as refused:
             raise Unresolved(str(refused)) from None
-    # Hooks of `helm test` are nothing to Argo CD.
+    # Argo CD ignores hooks of `helm test`.
     return [m for m in rendered if m["metadata"].get("annotations", {}).get("helm.sh/hook") != "test"]
 
 

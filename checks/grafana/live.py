@@ -9,6 +9,7 @@ from __future__ import annotations
 import http.server
 import json
 import math
+import os
 import re
 import socket
 import subprocess
@@ -84,7 +85,7 @@ class Services:
     """Both services under load and faults, run by a program of the end-to-end tests."""
 
     def __init__(self, stack: ExitStack) -> None:
-        binary = ROOT / "target/debug/bad_day"
+        binary = Path(os.environ["PROGRAMS"]) / "bad_day"
         # The end of its input ends the program and both services. Leaving the stack closes the input.
         self.process = stack.enter_context(subprocess.Popen([binary], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
         self.addresses: dict[str, str] = json.loads(self.line())

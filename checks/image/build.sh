@@ -1,5 +1,5 @@
-# Sourced after tools.sh: builds the images through the Dockerfile's own stages where no registry can be reached.
-# The image that it starts from is replaced by a stand-in of the same name: this machine's own compiler, mounted.
+# Builds the images through the Dockerfile's own stages, without a registry. A stand-in of the same name replaces the base
+# image: it mounts this machine's own compiler.
 # shellcheck shell=bash disable=SC2154 # root and tools come from tools.sh
 
 images() { buildah --root "$tools/images/root" --runroot "$tools/images/run" --storage-driver overlay "$@"; }
@@ -18,12 +18,12 @@ stand_in() {
     cp /etc/passwd /etc/group "$mount/etc/"
     chmod 1777 "$mount/tmp"
     images umount "$container" >/dev/null
-    # What is not in the registry's cache on this machine cannot be had in there.
+    # The build inside has no network: it uses this machine's cache of the registry.
     images config --env PATH=/opt/rust/bin:/usr/bin:/bin --env CARGO_HOME=/opt/cargo --env CARGO_NET_OFFLINE=true "$container"
     images commit --quiet --rm "$container" "$toolchain" >/dev/null
 }
 
-# build TARGET: the image of one service, called after it.
+# build TARGET: the image of one service, with the service's name.
 build() {
     images bud --quiet --layers --pull-never --isolation chroot --network host --target "$1" --tag "$1" \
         --build-arg VERSION="$IMAGE_VERSION" --build-arg REVISION="$IMAGE_REVISION" --build-arg SOURCE="$IMAGE_SOURCE" \
@@ -32,7 +32,7 @@ build() {
         "$root" >"$tools/images/$1.log" 2>&1 || { tail -n 30 "$tools/images/$1.log" >&2; die "the image of $1 cannot be built; the whole log: $tools/images/$1.log"; }
 }
 
-# unpack TARGET FOLDER: its root file system, its configuration, and the archive that a registry would get.
+# unpack TARGET FOLDER: writes the image's root file system, its configuration, and the archive for a registry into FOLDER.
 unpack() {
     local container mount
     container=$(images from --pull-never "$1")

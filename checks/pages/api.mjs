@@ -1,4 +1,4 @@
-// A description of an API: well-formed, its examples true to its schemas, and the answers true to both.
+// Checks an API description: it is well-formed, its examples match its schemas, and the responses match the description.
 import assert from "node:assert/strict";
 import { createRequire } from "node:module";
 import path from "node:path";
@@ -41,12 +41,12 @@ export async function describesItself(url) {
 
     const target = (get.parameters ?? []).filter(({ in: where }) => where === "path").reduce((all, { name, example }) => all.replace(`{${name}}`, example), route);
     const real = await fetch(url + target);
-    const told = get.responses[real.status];
-    assert.ok(told, `${target} answered ${real.status}, which is not described`);
+    const described = get.responses[real.status];
+    assert.ok(described, `${target} returned ${real.status}, which is not described`);
     const type = real.headers.get("content-type").split(";")[0];
-    assert.ok(told.content[type], `${target} answered with ${type}, which is not described`);
-    if (type.endsWith("json")) validate(`${target} answered`, told.content[type].schema, await real.json());
-    for (const name of Object.keys(told.headers ?? {})) assert.ok(real.headers.has(name), `${target} did not send the header ${name}`);
+    assert.ok(described.content[type], `${target} returned ${type}, which is not described`);
+    if (type.endsWith("json")) validate(`${target} returned`, described.content[type].schema, await real.json());
+    for (const name of Object.keys(described.headers ?? {})) assert.ok(real.headers.has(name), `${target} did not send the header ${name}`);
   }
 
   const missing = await fetch(`${url}/param/no/such/name`);
@@ -55,7 +55,7 @@ export async function describesItself(url) {
   return { api, routes: ids.size, examples };
 }
 
-// main-api sends the problems of aux-service on, so it has to describe them as aux-service does.
+// main-api forwards the problems of aux-service, so its description has to contain them unchanged.
 export function agree(main, aux) {
   for (const [route, { get }] of Object.entries(aux.paths)) {
     if (!get.tags.includes("API")) continue;

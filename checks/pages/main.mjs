@@ -18,15 +18,15 @@ const main = await start("main-api", { AUX_URL: aux.url, RETRY_MAX_ATTEMPTS: "1"
 const ofAux = await describesItself(aux.url);
 const ofMain = await describesItself(main.url);
 agree(ofMain.api, ofAux.api);
-done(`descriptions: ${ofAux.routes} and ${ofMain.routes} routes, ${ofAux.examples + ofMain.examples} examples, each true to its schema, as are the answers`);
+done(`descriptions: ${ofAux.routes} and ${ofMain.routes} routes, ${ofAux.examples + ofMain.examples} examples, each matches its schema, and so do the responses`);
 
 const browser = await chromium.launch({
   executablePath: "/usr/bin/chromium",
   args: ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
 });
 
-// A page that complains in the console, or asks another host for anything, fails. What it asks for in vain is expected
-// while a service is down, and the browser reports it by itself.
+// A page fails if it writes an error or a warning into the console or sends a request to another host. While a service is
+// down, the browser itself reports failed requests, which are expected.
 async function open(url, { down = false, ...options } = {}) {
   const context = await browser.newContext({ viewport: { width: 1100, height: 760 }, bypassCSP: false, ...options });
   const page = await context.newPage();
@@ -35,7 +35,7 @@ async function open(url, { down = false, ...options } = {}) {
   page.on("console", message => {
     if (["error", "warning"].includes(message.type()) && !(page.down && message.text().startsWith("Failed to load resource"))) page.complaints.push(message.text());
   });
-  page.on("request", request => { if (!/^(data:|blob:)/.test(request.url()) && new URL(request.url()).origin !== new URL(url).origin) page.complaints.push(`it asks ${request.url()}`); });
+  page.on("request", request => { if (!/^(data:|blob:)/.test(request.url()) && new URL(request.url()).origin !== new URL(url).origin) page.complaints.push(`a request to ${request.url()}`); });
   page.down = down;
   await page.goto(url);
   return page;
@@ -45,7 +45,7 @@ const text = (page, selector) => page.locator(selector).first().innerText();
 const shows = (page, selector, wanted) => until(`${selector} shows ${wanted}`, async () => { const shown = await text(page, selector); return wanted.test(shown) || shown; });
 const picture = async (page, name) => pictures && page.screenshot({ path: path.join(pictures, `${name}.png`), fullPage: true });
 
-// The page forbids scripts from anywhere else, so axe is evaluated and not added.
+// The page's policy forbids other scripts, so axe is evaluated and not added as a script.
 async function accessible(page, what) {
   await page.evaluate(`${readFileSync(axe, "utf8")}; undefined`);
   const { violations } = await page.evaluate(() => globalThis.axe.run());
@@ -64,7 +64,7 @@ async function quiet(page, what) {
 
 const asked = path => fetch(main.url + path).then(answer => answer.text());
 
-// The page of main-api, while all is well.
+// main-api's page without faults.
 const page = await open(main.url);
 await shows(page, "#overall", /all is well/);
 await shows(page, "#circuit", /closed/);
@@ -74,9 +74,9 @@ await picture(page, "page-well");
 const before = await text(page, "[data-main=requests]");
 for (let i = 0; i < 60; i += 1) await asked("/param/challenge/kantox");
 await until("requests are counted live", async () => (await text(page, "[data-main=requests]")) !== before);
-await until("the hit ratio is told", async () => { const shown = await text(page, "[data-main=hits]"); return parseFloat(shown) > 50 || shown; });
-await until("the latency is told", async () => { const shown = await text(page, "[data-main=latency]"); return parseFloat(shown) > 0 || shown; });
-done("the page tells requests, hits and latency as they happen");
+await until("the hit ratio is shown", async () => { const shown = await text(page, "[data-main=hits]"); return parseFloat(shown) > 50 || shown; });
+await until("the latency is shown", async () => { const shown = await text(page, "[data-main=latency]"); return parseFloat(shown) > 0 || shown; });
+done("the page shows requests, hits and latency live");
 
 const dark = await open(main.url, { colorScheme: "dark", viewport: { width: 360, height: 740 } });
 await shows(dark, "#overall", /all is well/);
@@ -86,7 +86,7 @@ await picture(dark, "page-phone-dark");
 await quiet(dark, "the page in dark");
 done("the page on a phone, in dark: readable, and no wider than the screen");
 
-// By keyboard alone.
+// The page with the keyboard alone.
 const reached = new Set();
 for (let i = 0; i < 12; i += 1) {
   await page.keyboard.press("Tab");
@@ -98,9 +98,9 @@ await page.keyboard.press("Enter");
 assert.equal(await page.locator("#pause").getAttribute("aria-pressed"), "true");
 await page.keyboard.press("Enter");
 for (const link of await page.locator("nav a").evaluateAll(links => links.map(link => link.href))) assert.equal((await fetch(link)).status, 200, link);
-done("everything on the page is reached with the keyboard, and leads somewhere");
+done("the keyboard reaches every link and button of the page, and every link works");
 
-// Below a prefix, as behind the ingress, with and without a slash at the end.
+// The page below a prefix, like behind the ingress, with and without a slash at the end.
 const ingress = await stripping("/main-api", main.url);
 for (const url of [ingress.url, `${ingress.url}/`]) {
   const below = await open(url);
@@ -112,7 +112,7 @@ for (const url of [ingress.url, `${ingress.url}/`]) {
 ingress.close();
 done("the page works below a prefix");
 
-// The documentation of both.
+// The documentation of both services.
 for (const [name, url, value] of [["main-api", main.url, '"aux_version"'], ["aux-service", aux.url, '"version"']]) {
   const docs = await open(`${url}/docs#param`);
   await shows(docs, "#title", new RegExp(name));
@@ -137,9 +137,9 @@ for (const [name, url, value] of [["main-api", main.url, '"aux_version"'], ["aux
   await picture(docs, `docs-${name}`);
   await quiet(docs, `the documentation of ${name}`);
 }
-done("the documentation of both services shows every route, and tries it");
+done("the documentation of both services shows every route and sends requests to it");
 
-// Where a token is asked for, the pages ask for it too.
+// The pages of a service that requires a token.
 const folder = mkdtempSync(path.join(tmpdir(), "pages-"));
 const token = path.join(folder, "token");
 writeFileSync(token, "open-sesame-open-sesame\n", { mode: 0o600 });
@@ -155,12 +155,12 @@ await shows(asking, "#buckets [role=status]", /401[\s\S]*unauthorized/);
 await asking.locator("#token").fill("open-sesame-open-sesame");
 await asking.locator("#buckets form button").click();
 await shows(asking, "#buckets [role=status]", /200/);
-await quiet(asking, "the pages of a service that asks for a token");
+await quiet(asking, "the pages of a service that requires a token");
 await guarded.kill();
 rmSync(folder, { recursive: true });
-done("the pages of a service that asks for a token ask for it too");
+done("the pages of a service that requires a token ask for it");
 
-// aux-service is killed, and comes back.
+// aux-service is killed and restarted.
 page.down = true;
 await aux.kill();
 for (let i = 0; i < 12; i += 1) await asked(`/param/not/asked/before/${i}`);
@@ -169,15 +169,21 @@ await shows(page, "[data-aux=state]", /does not answer/);
 await shows(page, "#overall", /degraded/);
 await picture(page, "page-circuit-open");
 const back = await start("aux-service", { BACKEND: "embedded" }, aux.port);
-await shows(page, "#circuit", /closed/);
+// The circuit of a route stays half open until a call of that route has probed aux-service.
+let probes = 0;
+await until("#circuit shows closed", async () => {
+  await asked(`/param/not/asked/after/${probes += 1}`);
+  const shown = await text(page, "#circuit");
+  return /closed/.test(shown) || shown;
+});
 await shows(page, "#overall", /all is well/);
-done("the page shows the circuit open while aux-service is gone, and closed after it is back");
+done("the page shows the circuit open while aux-service is down, and closed after its restart");
 
 await main.kill();
 await shows(page, "#overall", /main-api does not answer/);
 await picture(page, "page-main-api-gone");
 await quiet(page, "the page");
-done("the page says when main-api itself is gone");
+done("the page shows that main-api is down");
 
 await browser.close();
 await back.kill();

@@ -1,15 +1,14 @@
-// Both services on the embedded backend, and a proxy that strips a prefix as an ingress does.
+// Both services on the embedded backend, and a proxy that strips a prefix like an ingress.
 import { spawn } from "node:child_process";
 import http from "node:http";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { fileURLToPath } from "node:url";
 
-const binaries = process.env.BINARIES ?? path.join(path.dirname(fileURLToPath(import.meta.url)), "../../target/debug");
+const binaries = process.env.PROGRAMS;
 const running = new Set();
 process.on("exit", () => running.forEach(child => child.kill("SIGKILL")));
 
-// A port of 0 is told in the log; a service that comes back has to have the port that it had.
+// The log has the port that replaces port 0; a restarted service has to use the same port.
 export async function start(name, variables, port = 0) {
   const child = spawn(path.join(binaries, name), {
     env: { LISTEN_ADDR: `127.0.0.1:${port}`, LOG_FORMAT: "json", ...variables },

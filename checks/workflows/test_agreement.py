@@ -1,4 +1,4 @@
-"""What the workflows have to agree on with each other and with the rest of the repository."""
+"""Agreement of the workflows with each other and with the rest of the repository."""
 
 from __future__ import annotations
 
@@ -46,19 +46,19 @@ class Agreement(unittest.TestCase):
         self.assertEqual(CI["on"]["push"]["paths-ignore"], RELEASE["on"]["push"]["paths"])
         self.assertEqual(RELEASE["jobs"]["ci"]["uses"], "./.github/workflows/ci.yml")
 
-    def test_whatever_the_images_are_built_from_begins_a_release(self) -> None:
+    def test_every_source_of_the_images_starts_a_release(self) -> None:
         files = subprocess.run(["git", "-C", ROOT, "ls-files"], check=True, capture_output=True, text=True).stdout.split()
         allowed = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
-        # Members of the workspace that only tests are made of: in the context, because Cargo wants to see them, and in no image.
+        # The build context contains the members `tests` and `bench` only because Cargo reads their manifests; no image contains them.
         built = [path for path in files if path.split("/")[0] in set(allowed) - {"tests", "bench"}]
         self.assertGreater(len(built), 20)
         self.assertEqual([path for path in (*built, "Dockerfile", ".dockerignore") if not triggers(path)], [])
 
-    def test_nothing_else_begins_a_release(self) -> None:
+    def test_other_files_start_no_release(self) -> None:
         for path in ("README.md", "helm/aux-service/values.yaml", "terraform/main.tf", "tests/src/moto.rs", ".github/workflows/ci.yml"):
             self.assertFalse(triggers(path), path)
 
-    def test_nothing_is_built_before_it_is_tested_and_nothing_deployed_before_it_is_pushed(self) -> None:
+    def test_tests_run_before_the_build_and_the_push_before_the_deployment(self) -> None:
         needs = {name: job.get("needs", []) for name, job in RELEASE["jobs"].items()}
         self.assertEqual(needs, {"ci": [], "scan": [], "build-and-push": ["ci", "scan"], "update-manifests": "build-and-push"})
 

@@ -1,4 +1,4 @@
-"""The step that commits a release, run with its own shell in clones of a scratch repository."""
+"""The step that commits a release, in clones of a scratch repository."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import yaml
 from steps import ROOT, run, workflow
 
 SERVICES = ("aux-service", "main-api")
-# Nobody's own settings of git may change the outcome.
+# A developer's own settings of git must not change the result.
 os.environ |= {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
 SOMEBODY = ("-c", "user.name=Somebody", "-c", "user.email=somebody@example.com")
 
@@ -35,7 +35,7 @@ class Deployment(unittest.TestCase):
             shutil.copy(ROOT / path, first / path)
         for service in SERVICES:
             values = first / f"helm/{service}/values.yaml"
-            # What the charts hold today, or this test would begin where the last release ended.
+            # Without this reset the test would start with the image of the last release.
             image = yaml.safe_load(values.read_text())["image"]
             text = values.read_text()
             for key in ("tag", "digest"):
@@ -52,19 +52,19 @@ class Deployment(unittest.TestCase):
         self.clones += 1
         path = self.folder / f"clone-{self.clones}"
         subprocess.run(["git", "clone", "--quiet", self.remote, path], check=True, capture_output=True)
-        # What the script installs is taken from this checkout's.
+        # The script uses the tools that this checkout has installed.
         (path / ".tools").symlink_to(ROOT / ".tools")
         return path
 
     def commit(self, clone: Path, message: str) -> str:
-        """A commit on main as a person makes it; its short SHA."""
+        """A developer's commit on main; returns its short SHA."""
         self.git(clone, "add", "--all")
         self.git(clone, "commit", "--quiet", "--allow-empty", "--message", message)
         self.git(clone, "push", "--quiet", "origin", "HEAD:main")
         return self.git(clone, "rev-parse", "HEAD")[:7]
 
     def source(self, message: str) -> str:
-        """A commit that is worth a release."""
+        """A commit that starts a release."""
         clone = self.clone()
         (clone / "code").write_text(message)
         return self.commit(clone, message)
@@ -84,12 +84,12 @@ class Deployment(unittest.TestCase):
     def meanwhile(self, clone: Path, moment: str, command: str) -> None:
         """Runs the command once: after this clone's commit, or, at the last moment, when its push has begun."""
         hook = clone / ".git/hooks" / moment
-        # What git tells its hooks of the repository must not reach another one.
+        # git sets variables for its hooks, which must not reach another repository.
         hook.write_text(f"#!/bin/sh\nrm -f '{hook}'\nunset $(git rev-parse --local-env-vars)\n{command}\n")
         hook.chmod(0o755)
 
     def running(self) -> dict[str, tuple[str, str]]:
-        """What the charts on main run; all else in their values has to be as it was."""
+        """The images in the charts on main; every other value has to be unchanged."""
         found = {}
         for service in SERVICES:
             text = self.git(self.remote, "show", f"main:helm/{service}/values.yaml") + "\n"
@@ -139,7 +139,7 @@ class Deployment(unittest.TestCase):
         self.succeeds(self.deploy(sha, "a"), "nothing to do")
         self.assertEqual(self.log(), before)
 
-    def test_main_that_has_moved_keeps_what_moved_it(self) -> None:
+    def test_other_commits_on_main_are_kept(self) -> None:
         sha = self.source("code")
         clone, other = self.clone(), self.clone()
         self.source("a commit since the checkout")
@@ -156,7 +156,7 @@ class Deployment(unittest.TestCase):
         self.assertEqual(self.log(), [f"Deploy {sha}", "more replicas", "a commit since the checkout", "code", "the charts"])
 
     def two_releases_at_once(self, slow: str, slow_letter: str, quick: str, quick_letter: str) -> subprocess.CompletedProcess[str]:
-        """The quick one does all of its work while the slow one is about to push."""
+        """The quick release finishes while the slow one is about to push."""
         clone, other = self.clone(), self.clone()
         arguments = " ".join([quick, *(f"{service}={digest(quick_letter)}" for service in SERVICES)])
         names = " ".join(f"GIT_{role}_{part}={part}" for role in ("AUTHOR", "COMMITTER") for part in ("NAME", "EMAIL"))
@@ -166,13 +166,13 @@ class Deployment(unittest.TestCase):
         self.assertIn("main has moved", done.stderr)
         return done
 
-    def test_of_two_releases_at_once_the_newer_one_that_pushes_last_wins(self) -> None:
+    def test_the_newer_of_two_concurrent_releases_wins_when_it_pushes_last(self) -> None:
         older, newer = self.source("code"), self.source("more code")
         self.succeeds(self.two_releases_at_once(newer, "b", older, "a"), f"deployed {newer}")
         self.runs(newer, "b")
         self.assertEqual(self.log()[:2], [f"Deploy {newer}", f"Deploy {older}"])
 
-    def test_of_two_releases_at_once_the_older_one_that_pushes_last_steps_back(self) -> None:
+    def test_the_older_of_two_concurrent_releases_steps_back_when_it_pushes_last(self) -> None:
         older, newer = self.source("code"), self.source("more code")
         self.succeeds(self.two_releases_at_once(older, "a", newer, "b"), f"a newer release than {older}")
         self.runs(newer, "b")
@@ -194,11 +194,11 @@ class Deployment(unittest.TestCase):
         hook.write_text("#!/bin/sh\necho 'protected branch' >&2\nexit 1\n")
         hook.chmod(0o755)
         done = self.deploy(sha, "a")
-        self.fails(done, "may this job push there?")
+        self.fails(done, "may lack the permission to push")
         self.assertEqual(done.stderr.count("protected branch"), 1)
         self.assertEqual(self.log()[0], "code")
 
-    def test_what_is_no_digest_is_refused_before_anything_is_written(self) -> None:
+    def test_an_invalid_digest_is_rejected_before_anything_is_written(self) -> None:
         sha = self.source("code")
         values = {"SHORT_SHA": sha, "AUX": digest("a"), "MAIN": "", "RUN_URL": ""}
         done = run("release.yml", "update-manifests", "Write the images into the charts, commit, push", self.clone(), values)

@@ -1,4 +1,4 @@
-"""The one check that a branch rule requires: it passes when every job has succeeded, and never otherwise."""
+"""The check that a branch rule requires: it passes only when every job has succeeded."""
 
 from __future__ import annotations
 
@@ -27,5 +27,5 @@ class Gate(unittest.TestCase):
                 with self.subTest(job=job, result=result):
                     self.assertFalse(self.passes(dict.fromkeys(NEEDED, "success") | {job: result}))
 
-    def test_it_fails_when_it_waited_for_nothing(self) -> None:
+    def test_it_fails_without_any_job(self) -> None:
         self.assertFalse(self.passes({}))

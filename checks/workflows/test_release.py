@@ -1,4 +1,4 @@
-"""The steps of the release that are shell of ours, run as GitHub would; ECR is moto's."""
+"""The release's shell steps, run as GitHub runs them, with moto as ECR."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class Published(Steps):
             except OSError:
                 time.sleep(0.1)
         cls.ecr("create-repository", "--repository-name", "kantox-challenge")
-        # What buildx pushes for two platforms: an index.
+        # buildx pushes an index for two platforms.
         manifest = {"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": []}
         put = cls.ecr("put-image", "--repository-name", "kantox-challenge", "--image-tag", "aux-service-0a1b2c3", "--image-manifest", json.dumps(manifest))
         cls.digest = json.loads(put)["image"]["imageId"]["imageDigest"]
@@ -95,7 +95,7 @@ class Published(Steps):
 
     def published(self, repository: str = "kantox-challenge", sha: str = "0a1b2c3") -> tuple[subprocess.CompletedProcess[str], dict[str, str]]:
         self.machine |= self.aws
-        return self.step("See what an earlier attempt has pushed", {"ECR_REPOSITORY": repository, "SHORT_SHA": sha})
+        return self.step("Read the digests of an earlier attempt", {"ECR_REPOSITORY": repository, "SHORT_SHA": sha})
 
     def test_a_tag_that_exists_is_taken_and_one_that_does_not_is_built(self) -> None:
         done, output = self.published()
@@ -115,12 +115,12 @@ class Published(Steps):
 
 
 class Bills(unittest.TestCase):
-    def test_a_bill_lists_what_its_own_program_is_linked_from(self) -> None:
+    def test_a_bill_lists_the_crates_of_its_own_program(self) -> None:
         folder = Path(self.enterContext(tempfile.TemporaryDirectory()))
         subprocess.run([ROOT / "scripts/release/sbom.sh", folder], check=True, capture_output=True)
         self.assertEqual({path.name for path in folder.iterdir()}, {"aux-service.cdx.json", "main-api.cdx.json"})
         listed = {path.name.split(".")[0]: {c["name"] for c in json.loads(path.read_text())["components"]} for path in folder.iterdir()}
         for service, only, others in (("aux-service", "aws-sdk-ssm", "reqwest-retry"), ("main-api", "reqwest-retry", "aws-sdk-ssm")):
             self.assertLessEqual({"service", "axum", "tokio", only}, listed[service])
-            # The other service's, and those of tests alone.
+            # Crates of the other service, and of tests alone.
             self.assertTrue(listed[service].isdisjoint({others, "e2e", "proptest"}), service)

@@ -1,6 +1,6 @@
 # shellcheck shell=sh
-# Asks ECR for a token and applies it as a pull secret in every namespace. It never prints what Kubernetes answers to
-# a success, because that is the Secret.
+# Gets a token from ECR and applies it as a pull secret in every namespace. A successful response is not printed, because it
+# contains the Secret.
 kubernetes=/var/run/secrets/kubernetes.io/serviceaccount
 password=$(aws ecr get-login-password --region "$AWS_REGION")
 auth=$(printf 'AWS:%s' "$password" | base64 -w 0)

@@ -1,4 +1,4 @@
-"""Reads or writes image.tag and image.digest of a chart's values; every other byte of the file stays as it is.
+"""Reads or writes image.tag and image.digest of a chart's values; every other byte of the file stays unchanged.
 
 image.py FILE              prints the tag
 image.py FILE TAG DIGEST   writes both
@@ -14,14 +14,14 @@ import yaml
 
 
 def scalar(file: Path, text: str, key: str) -> yaml.ScalarNode:
-    """Where in the text the value of image.<key> stands."""
+    """The node of image.<key>, with its position in the text."""
     node: yaml.Node | None = yaml.compose(text)
     for name in ("image", key):
         pairs = node.value if isinstance(node, yaml.MappingNode) else []
         node = next((value for found, value in pairs if found.value == name), None)
-    # Only what stands on one line in one piece can be replaced without touching anything else.
+    # Only a scalar on one line can be replaced without a change of other bytes.
     if not isinstance(node, yaml.ScalarNode) or node.style not in (None, '"', "'") or not text[node.start_mark.index : node.end_mark.index]:
-        raise SystemExit(f"error: {file}: image.{key} is not a plain or quoted string; a chart that is released has one")
+        raise SystemExit(f"error: {file}: image.{key} is not a plain or quoted string; the chart of a released service needs one")
     return node
 
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Writes a release into the charts' values, commits it and pushes it; Argo CD brings the commit into the cluster.
+# Writes a release into the charts' values, commits it and pushes it; Argo CD deploys the commit.
 #   scripts/release/update-manifests.sh SHORT_SHA SERVICE=DIGEST…
-# Run it in a clone with the whole history: it has to see which of two releases is the newer one.
+# It needs a clone with the whole history, because it compares the order of two releases.
 source "$(dirname "${BASH_SOURCE[0]}")/../../checks/tools.sh"
 cd "$root"
 
@@ -15,13 +15,13 @@ git rev-parse --quiet --verify "$sha^{commit}" >/dev/null || die "$sha is not a 
 branch=${BRANCH:-main}
 venv release PyYAML==6.0.3
 
-# The commit is made beside the checkout, so that nothing of the checkout changes while it is being run.
+# A separate worktree holds the commit, so that the running checkout does not change.
 work=$(mktemp -d)
 trap 'git worktree remove --force "$work/tree" 2>/dev/null || true; rm -rf "$work"' EXIT
 git fetch --quiet origin "$branch"
 git worktree add --quiet --detach "$work/tree" FETCH_HEAD
 
-# newer_release: whether the charts on the branch run something that was built from a later commit than ours.
+# newer_release: succeeds if the charts on the branch have an image of a later commit than ours.
 newer_release() {
     local image service tag deployed
     for image in "$@"; do
@@ -37,13 +37,13 @@ newer_release() {
 message() {
     printf 'Deploy %s\n\n' "$sha"
     printf '%s\n' "${@/=/@}"
-    # The commit holds nothing that has to be built or tested, and must not begin another release.
+    # The commit needs no build and no test, and must not start another release.
     printf '\n%s\n' "${RUN_URL:+Built by $RUN_URL}" '[skip ci]'
 }
 
 for attempt in 1 2 3 4 5; do
     if newer_release "$@"; then
-        say "a newer release than $sha is in the charts already: nothing to do"
+        say "the charts already have a newer release than $sha: nothing to do"
         exit 0
     fi
     for image; do
@@ -51,7 +51,7 @@ for attempt in 1 2 3 4 5; do
         python "$root/scripts/release/image.py" "$work/tree/helm/$service/values.yaml" "$service-$sha" "${image#*=}"
     done
     if git -C "$work/tree" diff --quiet; then
-        say "the charts run $sha already: nothing to do"
+        say "the charts already have $sha: nothing to do"
         exit 0
     fi
     message "$@" | git -C "$work/tree" commit --quiet --all --file -
@@ -59,11 +59,11 @@ for attempt in 1 2 3 4 5; do
         say "deployed $sha"
         exit 0
     fi
-    # Somebody was quicker, or we may not push at all. In the first case the same change is made on top of theirs: a
-    # rebase that knows what its one change means, so that two releases never conflict.
+    # The branch has moved, or this job may not push. If it has moved, the loop writes the same change on top of it. Unlike a
+    # rebase, this cannot conflict with another release.
     base=$(git -C "$work/tree" rev-parse HEAD^)
     git fetch --quiet origin "$branch"
-    [ "$base" != "$(git rev-parse FETCH_HEAD)" ] || die "$branch has not moved, and yet it refuses the commit: may this job push there? CONTRIBUTING.md says how to let it"
+    [ "$base" != "$(git rev-parse FETCH_HEAD)" ] || die "$branch has not moved, but rejects the commit: this job may lack the permission to push; CONTRIBUTING.md describes how to grant it"
     say "$branch has moved (attempt $attempt of 5)"
     git -C "$work/tree" reset --quiet --hard "$(git rev-parse FETCH_HEAD)"
 done

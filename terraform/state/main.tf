@@ -1,4 +1,4 @@
-# The bucket that holds the state of everything else. Its own state stays on the machine that made it; docs/cloud.md says why that is enough.
+# The bucket for the state of the main configuration. Its own state stays on the machine that created it; docs/cloud.md gives the reason.
 
 terraform {
   required_version = ">= 1.11"
@@ -27,13 +27,13 @@ variable "region" {
 }
 
 variable "bucket_name" {
-  description = "The bucket's name; without one it is made from the account's number."
+  description = "The bucket's name; null for a name with the account's number."
   type        = string
   default     = null
 }
 
 variable "force_destroy" {
-  description = "Let terraform destroy delete the bucket with every state in it."
+  description = "Allow terraform destroy to delete the bucket with every state in it."
   type        = bool
   default     = false
   nullable    = false
@@ -49,7 +49,7 @@ module "bucket" {
 }
 
 output "backend" {
-  description = "The file that makes the main configuration keep its state here: terraform output -raw backend > ../backend.tf"
+  description = "The file that makes the main configuration store its state here: terraform output -raw backend > ../backend.tf"
   value       = <<-EOT
     terraform {
       backend "s3" {

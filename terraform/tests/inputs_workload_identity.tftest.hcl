@@ -1,4 +1,4 @@
-# Each run gives one value that must be refused, beside good ones.
+# Each run has one invalid value, which must be rejected, among valid ones.
 
 mock_provider "aws" {
   source = "./tests/mocks"

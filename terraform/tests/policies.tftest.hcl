@@ -1,5 +1,4 @@
-# Each run is one way to set this up; checks/terraform/policies.mjs takes the policies out of the state that
-# it leaves, and asks them who may do what.
+# Each run is one configuration; checks/terraform/policies.mjs reads the policies from its state and simulates them.
 
 mock_provider "aws" {
   source = "./tests/mocks"
@@ -12,7 +11,7 @@ variables {
   secure_parameter_values = { "/challenge/token" = "a-secret" }
 }
 
-# Two policies of one ARN could be taken for each other.
+# Without ARNs of their own, two policies could be confused.
 override_resource {
   target = module.ecr.aws_iam_policy.pull
   values = { arn = "arn:aws:iam::123456789012:policy/kantox-challenge-image-pull" }
@@ -21,7 +20,7 @@ override_resource {
 run "defaults" {
   assert {
     condition     = output.aux_service_role_arn == null && output.aux_service_user_name == null && output.parameter_change_queue_url == null
-    error_message = "nothing that costs money or opens a door may be made unless asked for"
+    error_message = "resources that cost money or grant access must be off by default"
   }
 }
 
@@ -72,11 +71,11 @@ run "user_who_reads_every_parameter" {
 
   assert {
     condition     = output.aux_service_user_name == "kantox-challenge-aux-service"
-    error_message = "the user's name must be told"
+    error_message = "the user's name must be an output"
   }
 
   assert {
     condition     = output.image_pull_user_name == "kantox-challenge-image-pull"
-    error_message = "the other user's name must be told"
+    error_message = "the other user's name must be an output"
   }
 }

@@ -30,7 +30,7 @@ run "the_defaults_are_safe" {
 
   assert {
     condition     = aws_s3_bucket_versioning.this.versioning_configuration[0].status == "Enabled"
-    error_message = "the bucket must keep versions"
+    error_message = "the bucket must have versioning"
   }
 
   assert {
@@ -71,7 +71,7 @@ run "a_service_has_one_tag_that_moves" {
     condition = [for r in jsondecode(aws_ecr_lifecycle_policy.images.policy).rules : [r.rulePriority, r.selection.countNumber, try(r.selection.tagPrefixList[0], r.selection.tagStatus)]] == [
       [1, 1, "aux-service-latest"], [2, 1, "main-api-latest"], [101, 30, "aux-service-"], [102, 30, "main-api-"], [201, 1, "untagged"],
     ]
-    error_message = "the latest tags come first, then the last images of each service, then what has no tag"
+    error_message = "the rules are the latest tags, then the last images of each service, then untagged images"
   }
 }
 
@@ -83,17 +83,17 @@ run "the_challenge_has_its_resources" {
 
   assert {
     condition     = output.parameter_names == tolist(["/challenge/kantox"])
-    error_message = "the parameter must be there"
+    error_message = "the parameter must exist"
   }
 
   assert {
     condition     = output.ecr_registry == "123456789012.dkr.ecr.eu-west-2.amazonaws.com" && output.ecr_repository == "kantox-challenge"
-    error_message = "the pipeline must find the registry and the repository"
+    error_message = "the outputs must have the registry and the repository"
   }
 
   assert {
     condition     = output.aws_region == "eu-west-2" && output.parameter_prefixes == "/challenge/"
-    error_message = "the charts must find the region and the prefixes"
+    error_message = "the outputs must have the region and the prefixes"
   }
 }
 
@@ -105,7 +105,7 @@ run "more_parameters_leave_the_first_in_place" {
 
   assert {
     condition     = output.parameter_names == tolist(["/challenge/greeting", "/challenge/kantox", "/challenge/token"])
-    error_message = "parameters must add up"
+    error_message = "parameters must contain the default and the added ones"
   }
 }
 
@@ -133,7 +133,7 @@ run "a_secret_stays_out_of_the_state" {
 
   assert {
     condition     = jsondecode(aws_cloudwatch_event_rule.changes["queue"].event_pattern).detail.name == [{ prefix = "/challenge/" }]
-    error_message = "only changes below the prefixes may be told"
+    error_message = "the rule must match only changes below the prefixes"
   }
 
   assert {
@@ -161,7 +161,7 @@ run "a_boundary_bounds_the_pipeline" {
 
   assert {
     condition     = aws_iam_role.pipeline.permissions_boundary == "arn:aws:iam::123456789012:policy/boundary"
-    error_message = "the role must be bounded"
+    error_message = "the role must have the permissions boundary"
   }
 }
 
@@ -187,7 +187,7 @@ run "a_boundary_bounds_the_pods" {
 
   assert {
     condition     = aws_iam_role.this["aux-service"].permissions_boundary == "arn:aws:iam::123456789012:policy/boundary"
-    error_message = "the role must be bounded"
+    error_message = "the role must have the permissions boundary"
   }
 
   assert {
@@ -201,7 +201,7 @@ run "the_state_has_a_bucket_of_its_own" {
     source = "./state"
   }
 
-  # The state's folder takes no variable of the main configuration.
+  # The configuration in state/ has no variable of the main one.
   variables {
     region        = "eu-west-2"
     force_destroy = false

@@ -5,7 +5,7 @@
 {{/* argocd.cluster: the cluster that Argo CD runs in. */}}
 {{- define "argocd.cluster" -}}https://kubernetes.default.svc{{- end -}}
 
-{{/* argocd.namespaces: what is installed goes into these and no others. */}}
+{{/* argocd.namespaces: the only namespaces that applications may install into. */}}
 {{- define "argocd.namespaces" -}}
 - aux-service
 - main-api
@@ -16,8 +16,8 @@
 {{- end -}}
 
 {{/*
-argocd.metadata: takes a list of the context, the name and the sync wave. The finalizer makes the deletion of an
-application delete what it installed.
+argocd.metadata: the argument is a list of the context, the name and the sync wave. With the finalizer, Argo CD deletes an
+application's objects together with the application.
 */}}
 {{- define "argocd.metadata" -}}
 name: {{ index . 1 }}
@@ -28,16 +28,16 @@ finalizers:
   - resources-finalizer.argocd.argoproj.io
 {{- end -}}
 
-{{/* argocd.destination: takes a namespace. */}}
+{{/* argocd.destination: the argument is a namespace. */}}
 {{- define "argocd.destination" -}}
 server: {{ include "argocd.cluster" . }}
 namespace: {{ . }}
 {{- end -}}
 
 {{/*
-argocd.syncPolicy: takes the options beside server-side apply, which every application has: CRDs and large dashboards
-outgrow the annotation in which a client-side apply keeps its copy. It is tried again without end, because what is
-missing may still be installed, and always with what Git says by then.
+argocd.syncPolicy: the argument is a list of further sync options. Every application uses server-side apply, because CRDs and
+large dashboards exceed the annotation of a client-side apply. Retries have no limit, because a missing object may be installed
+later, and each retry uses the newest commit.
 */}}
 {{- define "argocd.syncPolicy" -}}
 automated:
@@ -57,7 +57,7 @@ syncOptions:
   {{- end }}
 {{- end -}}
 
-{{/* argocd.chart: an application for one chart of this repository; takes a list of the context, the chart's name and its values. */}}
+{{/* argocd.chart: an application for one chart of this repository. The argument is a list of the context, the chart's name and its values. */}}
 {{- define "argocd.chart" -}}
 {{- $root := index . 0 -}}
 {{- $name := index . 1 -}}
@@ -77,16 +77,16 @@ spec:
       valuesObject: {{- toYaml $values | nindent 8 }}
   destination: {{- include "argocd.destination" $name | nindent 4 }}
   {{- if $scaled }}
-  # The autoscaler's, not Git's.
+  # The autoscaler sets the number of replicas.
   ignoreDifferences:
     - group: apps
       kind: Deployment
       jsonPointers: [/spec/replicas]
   {{- end }}
   syncPolicy:
-    {{- /* Where the type of a ServiceMonitor is not there yet, it alone fails and is tried again; the service runs meanwhile. */}}
+    {{- /* Before the type ServiceMonitor is installed, only the ServiceMonitor fails and is retried; the service runs meanwhile. */}}
     {{- include "argocd.syncPolicy" (concat (list "CreateNamespace=true" "SkipDryRunOnMissingResource=true") (ternary (list "RespectIgnoreDifferences=true") list $scaled)) | nindent 4 }}
-    # The charts' pods keep to this Pod Security Standard; whatever else comes in does not.
+    # The charts' pods comply with this Pod Security Standard; the namespace rejects other pods.
     managedNamespaceMetadata:
       labels:
         pod-security.kubernetes.io/enforce: restricted

@@ -1,14 +1,14 @@
-{{/* What the library chart asks of this one. Each name begins with the chart's, because Helm's template names are global. */}}
+{{/* The templates that the library chart includes. Each name begins with the chart's, because Helm's template names are global. */}}
 
 {{- define "aux-service.validate" -}}
 {{- $v := .Values -}}
 {{- if eq $v.backend "aws" -}}
 {{- include "common.awsCredentialsValidate" . -}}
 {{- else if eq $v.environment "production" -}}
-{{- fail "backend: embedded answers from memory, not from AWS; set environment: development to try it out" -}}
+{{- fail "backend: embedded serves fixed values instead of AWS's; set environment: development to use it" -}}
 {{- end -}}
 {{- if and (ne $v.backend "embedded") (not (empty $v.embedded)) -}}
-{{- fail (printf "embedded: is given, but backend is %q; set backend: embedded, or leave it out" $v.backend) -}}
+{{- fail (printf "embedded: backend is %q, which does not use it; set backend: embedded, or remove embedded" $v.backend) -}}
 {{- end -}}
 {{- include "common.shorter" (list "aws.attemptTimeout" $v.aws.attemptTimeout "aws.operationTimeout" $v.aws.operationTimeout) -}}
 {{- include "common.shorter" (list "aws.operationTimeout" $v.aws.operationTimeout "requests.timeout" $v.requests.timeout) -}}
@@ -44,8 +44,8 @@ EMBEDDED_FILE: /etc/aux-service/embedded.yaml
 {{- end -}}
 
 {{/*
-aux-service.share: one pod's part of the account's quota, rounded down so that all pods together stay within it.
-Takes a list of the context, the key and the quota. 0 means no limit, so a part must never round to it.
+aux-service.share: one pod's share of the account's quota, rounded down so that all pods together stay within it.
+The argument is a list of the context, the key and the quota. 0 means no limit, so a share must not round to 0.
 */}}
 {{- define "aux-service.share" -}}
 {{- $pods := include "common.mostPods" (index . 0) | int -}}
@@ -85,7 +85,7 @@ Takes a list of the context, the key and the quota. 0 means no limit, so a part 
 {{- if eq .Values.backend "aws" }}{{ include "common.awsCredentialsSidecarVolumes" . }}{{ end -}}
 {{- end -}}
 
-{{/* aux-service.podAnnotations: a changed inventory has to restart the pods, which read it once. */}}
+{{/* aux-service.podAnnotations: a change of the embedded values has to restart the pods, which read them at start only. */}}
 {{- define "aux-service.podAnnotations" -}}
 {{- if .Values.embedded -}}
 checksum/embedded: {{ toYaml .Values.embedded | sha256sum }}
@@ -118,7 +118,7 @@ data:
 
 {{- define "aux-service.callees" -}}
 {{- if eq .Values.backend "aws" }}
-# AWS, whose addresses nobody can list: by port.
+# AWS: allowed by port, because its addresses change.
 - to:
     {{- range .Values.networkPolicy.awsCidrs }}
     - ipBlock:
@@ -127,7 +127,7 @@ data:
   ports:
     - port: {{ include "common.urlPort" (default "https://aws" .Values.aws.endpointUrl) }}
 {{- if eq .Values.aws.credentials.from "ambient" }}
-# The instance's metadata service and EKS's pod identity agent, which hand out credentials.
+# The instance's metadata service and EKS's pod identity agent, which issue credentials.
 - to:
     - ipBlock:
         cidr: 169.254.169.254/32
@@ -141,7 +141,7 @@ data:
 
 {{- define "aux-service.notes" -}}
 {{- if and (eq .Values.backend "aws") (eq .Values.aws.credentials.from "secret") -}}
-Its pods start once the Secret {{ .Values.aws.credentials.secretName }} is there:
+The pods start once the Secret {{ .Values.aws.credentials.secretName }} exists:
 
   kubectl -n {{ .Release.Namespace }} create secret generic {{ .Values.aws.credentials.secretName }} \
     --from-literal=AWS_ACCESS_KEY_ID="$ID" --from-literal=AWS_SECRET_ACCESS_KEY="$KEY"

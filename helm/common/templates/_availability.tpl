@@ -8,7 +8,7 @@ metadata:
   labels: {{- include "common.labels" . | nindent 4 }}
 spec:
   maxUnavailable: {{ int .Values.podDisruptionBudget.maxUnavailable }}
-  # A pod that is not ready serves nobody, so it must not keep a node from being drained.
+  # A pod that is not ready serves no requests, so it must not prevent a node from being drained.
   unhealthyPodEvictionPolicy: AlwaysAllow
   selector:
     matchLabels: {{- include "common.selectorLabels" . | nindent 6 }}

@@ -1,29 +1,29 @@
 {{/*
-How a pod gets its AWS credentials, for a value of the form {from, secretName, roleArn, rolesAnywhere}:
-from a Secret, from a role by the ServiceAccount's token, from IAM Roles Anywhere, or from wherever the pod runs.
+A pod's AWS credentials, for a value of the form {from, secretName, roleArn, rolesAnywhere}:
+from a Secret, from a role by the ServiceAccount's token, from IAM Roles Anywhere, or from the pod's environment (ambient).
 */}}
 
 {{- define "common.awsCredentialsValidate" -}}
 {{- $c := .Values.aws.credentials -}}
 {{- if and (has $c.from (list "role" "rolesAnywhere")) (empty $c.roleArn) -}}
-{{- fail (printf "aws.credentials.roleArn: aws.credentials.from is %q; name the role to assume" $c.from) -}}
+{{- fail (printf "aws.credentials.roleArn: aws.credentials.from is %q; set it to the role to assume" $c.from) -}}
 {{- end -}}
 {{- if and (eq $c.from "secret") (empty $c.secretName) -}}
-{{- fail "aws.credentials.secretName: aws.credentials.from is \"secret\"; name the Secret" -}}
+{{- fail "aws.credentials.secretName: aws.credentials.from is \"secret\"; set it to the Secret's name" -}}
 {{- end -}}
 {{- if eq $c.from "rolesAnywhere" -}}
 {{- range list "trustAnchorArn" "profileArn" "certificateSecret" -}}
 {{- if empty (get $c.rolesAnywhere .) -}}
-{{- fail (printf "aws.credentials.rolesAnywhere.%s: aws.credentials.from is \"rolesAnywhere\"; give it a value" .) -}}
+{{- fail (printf "aws.credentials.rolesAnywhere.%s: aws.credentials.from is \"rolesAnywhere\"; set it" .) -}}
 {{- end -}}
 {{- end -}}
 {{- if semverCompare "<1.29-0" .Capabilities.KubeVersion.Version -}}
-{{- fail (printf "aws.credentials.from: rolesAnywhere runs beside the service as a sidecar, which needs Kubernetes 1.29; this cluster is %s" .Capabilities.KubeVersion.Version) -}}
+{{- fail (printf "aws.credentials.from: rolesAnywhere needs sidecar containers, and so Kubernetes 1.29; this cluster is %s" .Capabilities.KubeVersion.Version) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
 
-{{/* common.awsCredentialsSettings: as a map. Whoever names a Secret or a role must not get the node's role without noticing. */}}
+{{/* common.awsCredentialsSettings: the variables as a map. With a Secret or a role, the SDK must not fall back to the node's role. */}}
 {{- define "common.awsCredentialsSettings" -}}
 {{- $c := .Values.aws.credentials }}
 {{- if eq $c.from "role" }}
@@ -50,7 +50,7 @@ AWS_EC2_METADATA_DISABLED: "true"
 {{- end }}
 {{- end -}}
 
-{{/* common.awsCredentialsFiles: the token's name and path are those that EKS's webhook uses, so that it does not add a second one. */}}
+{{/* common.awsCredentialsFiles: the token has the name and path of EKS's webhook, so that the webhook does not add a second one. */}}
 {{- define "common.awsCredentialsFiles" -}}
 {{- if eq .Values.aws.credentials.from "role" }}
 - name: aws-iam-token
@@ -72,7 +72,7 @@ eks.amazonaws.com/role-arn: {{ .Values.aws.credentials.roleArn | quote }}
 {{- end -}}
 {{- end -}}
 
-{{/* common.awsCredentialsSidecars: AWS's signing helper answers as the instance metadata service does, on loopback. */}}
+{{/* common.awsCredentialsSidecars: AWS's signing helper serves the API of the instance metadata service on loopback. */}}
 {{- define "common.awsCredentialsSidecars" -}}
 {{- if eq .Values.aws.credentials.from "rolesAnywhere" }}
 {{- $c := .Values.aws.credentials }}

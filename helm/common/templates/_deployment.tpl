@@ -85,7 +85,7 @@ spec:
         - topologyKey: {{ . }}
           maxSkew: 1
           whenUnsatisfiable: {{ $.Values.topologySpread.whenUnsatisfiable }}
-          # Counts the pods of one revision only, so that those being replaced do not tip the balance.
+          # The scheduler counts the pods of one revision only, without those that a rolling update replaces.
           matchLabelKeys: [pod-template-hash]
           labelSelector:
             matchLabels: {{- include "common.selectorLabels" $ | nindent 14 }}

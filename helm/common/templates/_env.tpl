@@ -22,7 +22,7 @@ AUTH_TOKEN_FILE: {{ printf "/run/secrets/auth/%s" .Values.auth.tokensSecret.key 
 {{- end }}
 {{- end -}}
 
-{{/* common.env: the container's variables as a list: settings of both kinds, and those that come from Secrets. */}}
+{{/* common.env: the container's variables as a list: shared settings, the chart's own settings, and those from Secrets. */}}
 {{- define "common.env" -}}
 {{- $settings := merge (include (printf "%s.settings" .Chart.Name) . | fromYaml) (include "common.settings" . | fromYaml) -}}
 {{- range $name, $value := $settings }}

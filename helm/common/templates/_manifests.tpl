@@ -1,4 +1,4 @@
-{{/* common.manifests: everything that a service's chart installs, in this order. */}}
+{{/* common.manifests: all objects of a service's chart, in this order. */}}
 {{- define "common.manifests" -}}
 {{- include "common.validate" . -}}
 {{- range $kind := list "serviceaccount" "deployment" "service" "disruptionbudget" "autoscaler" "networkpolicy" "ingress" "httproute" "servicemonitor" "test" -}}

@@ -1,4 +1,4 @@
-{{/* common.fullname: the chart's name unless overridden, whatever the release is called, so that others find the Service. */}}
+{{/* common.fullname: the chart's name unless overridden. It does not depend on the release's name, so that clients find the Service. */}}
 {{- define "common.fullname" -}}
 {{- default .Chart.Name .Values.fullnameOverride -}}
 {{- end -}}
@@ -38,7 +38,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- with .Values.image.digest }}@{{ . }}{{ end -}}
 {{- end -}}
 
-{{/* common.pullPolicy: a tag that moves has to be looked up each time; any other is fetched once. */}}
+{{/* common.pullPolicy: a tag that moves has to be resolved at every start; any other is pulled once. */}}
 {{- define "common.pullPolicy" -}}
 {{- default (ternary "Always" "IfNotPresent" (and (eq (include "common.tagMoves" .) "true") (empty .Values.image.digest))) .Values.image.pullPolicy -}}
 {{- end -}}
@@ -47,12 +47,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- regexMatch "(^|-)latest$" (include "common.tag" .) -}}
 {{- end -}}
 
-{{/* common.probePort: the name of the container's port that answers probes and /metrics. */}}
+{{/* common.probePort: the name of the container's port for probes and /metrics. */}}
 {{- define "common.probePort" -}}
 {{- ternary "admin" "http" (gt (int .Values.server.adminPort) 0) -}}
 {{- end -}}
 
-{{/* common.mostPods: how many pods there can be at once, a rolling update's extra ones included. */}}
+{{/* common.mostPods: the largest possible number of pods, a rolling update's extra ones included. */}}
 {{- define "common.mostPods" -}}
 {{- add (ternary .Values.autoscaling.maxReplicas .Values.replicas .Values.autoscaling.enabled | int) (int .Values.rollout.maxSurge) -}}
 {{- end -}}

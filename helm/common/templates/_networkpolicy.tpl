@@ -1,5 +1,5 @@
 {{/*
-common.networkpolicy: only named peers may reach the pods, and the pods may reach only what they need.
+common.networkpolicy: only named peers may reach the pods, and the pods may reach only the peers that they need.
 The kubelet's probes need no rule: traffic from the pod's own node is always allowed.
 */}}
 {{- define "common.networkpolicy" -}}
@@ -41,7 +41,7 @@ spec:
         - port: http
     {{- end }}
     {{- if ne .Values.service.type "ClusterIP" }}
-    # Clients of the node's port. kube-proxy may put a node's or the network plugin's address in the place of theirs.
+    # Clients of the node's port. kube-proxy may replace their address by a node's or the network plugin's.
     - from:
         {{- range $np.nodePortClients }}
         - ipBlock:
@@ -54,7 +54,7 @@ spec:
     {{- toYaml . | nindent 4 }}
     {{- end }}
   egress:
-    # Names are looked up.
+    # Cluster DNS.
     - to:
         {{- include "common.peer" $np.dns | nindent 8 }}
       ports:
@@ -66,7 +66,7 @@ spec:
     {{- . | nindent 4 }}
     {{- end }}
     {{- with .Values.tracing.otlpEndpoint }}
-    # The OTLP collector, in whatever namespace it runs.
+    # The OTLP collector, in any namespace.
     - to:
         - namespaceSelector: {}
       ports:

@@ -5,11 +5,11 @@
 {{ $name }} runs {{ include "common.image" . }} in namespace {{ .Release.Namespace }}.
 
 {{ include (printf "%s.notes" .Chart.Name) . -}}
-Wait until it is there:
+Wait until it is ready:
 
   kubectl -n {{ .Release.Namespace }} rollout status deployment/{{ $name }}
 
-Ask it:
+Send a request:
 {{ with .Values.auth.tokensSecret }}{{ if .name }}
   TOKEN=$(kubectl -n {{ $.Release.Namespace }} get secret {{ .name }} -o jsonpath='{.data.{{ .key | replace "." "\\." }}}' | base64 -d | grep -m 1 '^[^#]')
 {{- end }}{{ end }}
@@ -38,11 +38,11 @@ Test it from inside the cluster:
   helm -n {{ .Release.Namespace }} test {{ .Release.Name }}
 {{- if not (contains "/" .Values.image.repository) }}
 
-image.repository names no registry. Unless the nodes have this image already, set it to
+image.repository names no registry. Unless the nodes already have this image, set it to
 <account>.dkr.ecr.<region>.amazonaws.com/{{ .Values.image.repository }}.
 {{- end }}
 {{- if empty .Values.auth.tokensSecret.name }}
 
-Anybody who reaches the port may ask: auth.tokensSecret.name is empty.
+Requests need no token, because auth.tokensSecret.name is empty: every client that reaches the port is served.
 {{- end }}
 {{- end -}}

@@ -1,4 +1,4 @@
-{{/* common.ingress: an Ingress for Traefik, and the Middleware that takes the prefix off before the service sees the path. */}}
+{{/* common.ingress: an Ingress for Traefik, and the Middleware that strips the prefix from the path. */}}
 {{- define "common.ingress" -}}
 {{- if .Values.ingress.enabled -}}
 {{- $name := include "common.fullname" . -}}

@@ -1,4 +1,4 @@
-{{/* common.service: the Service, and beside it one inside the cluster for the admin port, which no NodePort may open. */}}
+{{/* common.service: the Service, and a second one of type ClusterIP for the admin port, which no NodePort may expose. */}}
 {{- define "common.service" -}}
 apiVersion: v1
 kind: Service

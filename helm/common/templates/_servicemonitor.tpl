@@ -9,7 +9,7 @@ metadata:
     {{- include "common.labels" . | nindent 4 }}
     {{- toYaml .Values.serviceMonitor.labels | nindent 4 }}
 spec:
-  # `job` is the service's name even where the release or the admin Service is called otherwise.
+  # `job` is the service's name, and not the name of the release or of the admin Service.
   jobLabel: app.kubernetes.io/name
   selector:
     matchLabels: {{- include "common.selectorLabels" . | nindent 6 }}
@@ -18,7 +18,7 @@ spec:
       path: /metrics
       interval: {{ .Values.serviceMonitor.interval }}
       scrapeTimeout: {{ .Values.serviceMonitor.scrapeTimeout }}
-      {{- /* The services' own labels `endpoint` (the route) and `service` keep their names; Prometheus would make `exported_endpoint` of it. */}}
+      {{- /* The services' own labels `endpoint` (the route) and `service` keep their names; without this Prometheus renames them to `exported_endpoint` and `exported_service`. */}}
       honorLabels: true
 {{- end -}}
 {{- end -}}

@@ -1,10 +1,10 @@
-{{/* common.testLabels: not the Service's selector, or the test's pod would be asked to answer itself. */}}
+{{/* common.testLabels: labels outside of the Service's selector, so that the Service sends no requests to the test's pod. */}}
 {{- define "common.testLabels" -}}
 app.kubernetes.io/name: {{ .Chart.Name }}-test
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
-{{/* common.test: the pod of `helm test`: it asks the service through its Service, and shows the problem that it got. */}}
+{{/* common.test: the pod of `helm test`. It sends requests through the Service and prints a problem response. */}}
 {{- define "common.test" -}}
 {{- $name := include "common.fullname" . -}}
 {{- $url := printf "http://%s:%d" $name (int .Values.server.port) -}}

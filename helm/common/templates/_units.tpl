@@ -1,4 +1,4 @@
-{{/* common.milliseconds: a duration as the services read it (1m30s) as a number. The schema has checked its form. */}}
+{{/* common.milliseconds: a duration of the services' form (1m30s) in milliseconds. The schema has validated the form. */}}
 {{- define "common.milliseconds" -}}
 {{- $units := dict "ms" 1 "s" 1000 "m" 60000 "h" 3600000 "d" 86400000 -}}
 {{- $sum := 0 -}}
@@ -8,14 +8,14 @@
 {{- $sum -}}
 {{- end -}}
 
-{{/* common.bytes: a size as the services read it (64MiB) or as Kubernetes does (256Mi) as a number. */}}
+{{/* common.bytes: a size of the services' form (64MiB) or of Kubernetes' form (256Mi) in bytes. */}}
 {{- define "common.bytes" -}}
 {{- $units := dict "" 1 "k" 1000 "M" 1000000 "G" 1000000000 "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 -}}
 {{- $text := trimSuffix "B" (toString .) -}}
 {{- mul (regexFind "^[0-9]+" $text | int64) (get $units (regexFind "[A-Za-z]*$" $text)) -}}
 {{- end -}}
 
-{{/* common.urlPort: the port of a URL, its scheme's own if it names none. */}}
+{{/* common.urlPort: the port of a URL, or the default port of its scheme. */}}
 {{- define "common.urlPort" -}}
 {{- $url := urlParse . -}}
 {{- regexFind "[0-9]+$" (regexFind ":[0-9]+$" $url.host) | default (ternary "443" "80" (eq $url.scheme "https")) -}}

@@ -1,4 +1,4 @@
-{{/* common.files: what is mounted into the container, as a list of name, mountPath and volume. */}}
+{{/* common.files: the container's mounts, as a list of name, mountPath and volume. */}}
 {{- define "common.files" -}}
 {{- with .Values.auth.tokensSecret }}
 {{- if .name }}
@@ -8,7 +8,7 @@
 {{- include (printf "%s.files" .Chart.Name) . }}
 {{- end -}}
 
-{{/* common.secretFile: one key of a Secret as a file. The folder is mounted, not the file, or a changed Secret would never arrive. */}}
+{{/* common.secretFile: one key of a Secret as a file. The mount is the folder, because a mounted file would not receive a changed Secret. */}}
 {{- define "common.secretFile" }}
 - name: {{ .name }}
   mountPath: {{ .mountPath }}

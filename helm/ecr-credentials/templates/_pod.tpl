@@ -56,7 +56,7 @@ template:
             readOnly: true
           {{- end }}
     volumes:
-      # Mounted here alone, and for ten minutes, because this is the only pod that talks to Kubernetes.
+      # Only this pod uses Kubernetes' API, so only it mounts a token, which is valid for ten minutes.
       - name: kubernetes-token
         projected:
           defaultMode: 0440

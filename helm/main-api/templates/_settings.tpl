@@ -1,4 +1,4 @@
-{{/* What the library chart asks of this one. Each name begins with the chart's, because Helm's template names are global. */}}
+{{/* The templates that the library chart includes. Each name begins with the chart's, because Helm's template names are global. */}}
 
 {{- define "main-api.validate" -}}
 {{- include "common.shorter" (list "aux.attemptTimeout" .Values.aux.attemptTimeout "requests.timeout" .Values.requests.timeout) -}}
@@ -43,7 +43,7 @@ AUX_TOKEN_FILE: {{ printf "/run/secrets/aux/%s" .Values.aux.tokenSecret.key | qu
 
 {{- define "main-api.callers" -}}{{- end -}}
 
-{{/* main-api.callees: aux-service's pods, in the namespace that aux.url names after the Service (http://service.namespace:port). */}}
+{{/* main-api.callees: aux-service's pods, in the namespace of aux.url (http://service.namespace:port). */}}
 {{- define "main-api.callees" -}}
 {{- $host := splitList "." (regexReplaceAll ":[0-9]+$" (urlParse .Values.aux.url).host "") }}
 # aux-service.

@@ -3,11 +3,11 @@ locals {
 }
 
 resource "aws_ecr_repository" "images" {
-  #checkov:skip=CKV_AWS_51:Every tag is immutable but `<service>-latest`, which development follows; the check knows only all or nothing.
+  #checkov:skip=CKV_AWS_51:Every tag except `<service>-latest`, which development follows, is immutable; the check does not support exceptions.
   name         = var.name
   force_delete = var.force_delete
 
-  # What production runs can never change under its tag; development's `<service>-latest` moves with every push.
+  # A production image cannot change under its tag; development's `<service>-latest` moves with every push.
   image_tag_mutability = "IMMUTABLE_WITH_EXCLUSION"
 
   dynamic "image_tag_mutability_exclusion_filter" {
@@ -34,7 +34,7 @@ resource "aws_ecr_lifecycle_policy" "images" {
 
   policy = jsonencode({
     rules = concat(
-      # An image that one rule selects is out of reach of every later rule: so what `<service>-latest` names never expires.
+      # ECR applies only the first rule that selects an image, so the image of `<service>-latest` never expires.
       [for i, service in local.services : {
         rulePriority = 1 + i
         description  = "Never expire ${service}-latest"
@@ -57,7 +57,7 @@ resource "aws_ecr_lifecycle_policy" "images" {
         }
         action = { type = "expire" }
       }],
-      # The images of one platform inside a multi-platform image have no tag either; ECR never expires them before their index.
+      # The single-platform images inside a multi-platform image have no tag either; ECR never expires them before their index.
       [{
         rulePriority = 201
         description  = "Drop what lost its tag a day ago"
@@ -73,7 +73,7 @@ resource "aws_ecr_lifecycle_policy" "images" {
   })
 }
 
-# Whoever pulls (a node, or the job that renews a pull secret) is another identity in every cluster, so that only the policy is made here.
+# The pulling identity (a node, or the job that renews a pull secret) differs between clusters, so only the policy is created here.
 resource "aws_iam_policy" "pull" {
   name        = "${var.name}-image-pull"
   description = "Pulls images from the repository ${var.name}"

@@ -14,6 +14,6 @@ output "repository_url" {
 }
 
 output "pull_policy_arn" {
-  description = "The policy that lets its holder pull images."
+  description = "The policy that allows pulling images."
   value       = aws_iam_policy.pull.arn
 }

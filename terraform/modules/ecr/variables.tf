@@ -9,7 +9,7 @@ variable "services" {
 
   validation {
     condition     = length(var.services) >= 1 && length(var.services) <= 5
-    error_message = "Name one to five services: ECR lets at most five tag filters move."
+    error_message = "Name one to five services: ECR accepts at most five tag filters."
   }
 
   validation {
@@ -19,17 +19,17 @@ variable "services" {
 
   validation {
     condition     = alltrue(flatten([for a in var.services : [for b in var.services : a == b || !startswith(b, "${a}-")]]))
-    error_message = "No service's name may begin with another's and a hyphen: their tags could not be told apart when old images expire."
+    error_message = "No service's name may begin with another's and a hyphen, because the expiry rules could not distinguish their tags."
   }
 }
 
 variable "images_kept" {
-  description = "How many images of each service to keep."
+  description = "The number of images of each service to keep."
   type        = number
 
   validation {
     condition     = var.images_kept >= 2 && var.images_kept <= 1000 && floor(var.images_kept) == var.images_kept
-    error_message = "images_kept must be a whole number from 2 to 1000: with less, nothing is left to roll back to."
+    error_message = "images_kept must be a whole number from 2 to 1000: a rollback needs at least one older image."
   }
 }
 
@@ -39,6 +39,6 @@ variable "kms_key_arn" {
 }
 
 variable "force_delete" {
-  description = "Let the repository be deleted with its images."
+  description = "Allow the deletion of the repository with its images."
   type        = bool
 }

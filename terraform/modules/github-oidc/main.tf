@@ -7,7 +7,7 @@ locals {
   allowed_contexts = concat([for b in var.branches : "ref:refs/heads/${b}"], [for e in var.environments : "environment:${e}"])
 
   # GitHub sends one of two forms: names alone, or, from repositories created or renamed since July 2026, names with numbers.
-  # Both are spelt out, so that moving a repository to the newer form locks nobody out.
+  # The policy lists both, so that a repository's move to the newer form does not lock its workflow out.
   allowed_subjects = flatten([for c in local.allowed_contexts : ["repo:${var.repository}:${c}", "repo:${local.names_and_ids}:${c}"]])
 }
 
@@ -36,8 +36,8 @@ resource "aws_iam_role" "pipeline" {
       Effect    = "Allow"
       Action    = "sts:AssumeRoleWithWebIdentity"
       Principal = { Federated = local.oidc_provider }
-      # StringEquals compares whole strings, so that no wildcard can reach another repository, whatever the variables hold.
-      # The repository's number closes the older form to whoever takes over the repository's name later.
+      # StringEquals compares whole strings, so a wildcard in a variable cannot match another repository.
+      # The repository's number excludes a later repository of the same name, for the older form.
       Condition = {
         StringEquals = {
           "${local.issuer}:aud"           = "sts.amazonaws.com"
@@ -59,7 +59,7 @@ resource "aws_iam_role_policy" "push" {
       {
         Sid    = "LogIn"
         Effect = "Allow"
-        # The login knows no resource: what its token may do is limited by the statement below.
+        # The login has no resource; the statement below limits its token.
         Action   = "ecr:GetAuthorizationToken"
         Resource = "*"
       },

@@ -4,7 +4,7 @@ variable "role_name" {
 }
 
 variable "create_oidc_provider" {
-  description = "Create GitHub's OIDC provider, or use the one that the account has."
+  description = "Create GitHub's OIDC provider, or use the account's existing one."
   type        = bool
 }
 
@@ -39,7 +39,7 @@ variable "branches" {
 
   validation {
     condition     = length(var.branches) + length(var.environments) > 0
-    error_message = "Name at least one branch or one environment, or nobody could assume the role."
+    error_message = "Name at least one branch or one environment; without both, no workflow run could assume the role."
   }
 }
 
@@ -59,6 +59,6 @@ variable "ecr_repository_arn" {
 }
 
 variable "permissions_boundary_arn" {
-  description = "A policy that bounds the role; null for none."
+  description = "The permissions boundary of the role; null for none."
   type        = string
 }

@@ -1,7 +1,7 @@
 resource "aws_s3_bucket" "this" {
-  #checkov:skip=CKV_AWS_18:Access logs need a second bucket that costs more than this one; CloudTrail's data events serve who wants them.
-  #checkov:skip=CKV_AWS_144:Nothing here has to outlive its region: the bucket is listed, and versions guard against mistakes.
-  #checkov:skip=CKV2_AWS_62:Nobody reacts to objects in this bucket, so there is nobody to notify.
+  #checkov:skip=CKV_AWS_18:Access logs need a second bucket that costs more than this one; CloudTrail's data events can replace them.
+  #checkov:skip=CKV_AWS_144:The bucket need not outlive its region: the service only lists it, and versions protect against mistakes.
+  #checkov:skip=CKV2_AWS_62:No program reacts to objects in this bucket, so no notification is needed.
   bucket        = var.bucket_name
   force_destroy = var.force_destroy
 }
@@ -18,7 +18,7 @@ resource "aws_s3_bucket_public_access_block" "this" {
 resource "aws_s3_bucket_ownership_controls" "this" {
   bucket = aws_s3_bucket.this.id
 
-  # Without ACLs, policies alone decide who may do what.
+  # Without ACLs, only policies grant access.
   rule {
     object_ownership = "BucketOwnerEnforced"
   }
@@ -63,7 +63,7 @@ resource "aws_s3_bucket_lifecycle_configuration" "this" {
     }
   }
 
-  # A rule on versions is refused until the bucket keeps versions.
+  # S3 rejects a rule on versions until versioning is on.
   depends_on = [aws_s3_bucket_versioning.this]
 }
 
@@ -82,6 +82,6 @@ resource "aws_s3_bucket_policy" "this" {
     }]
   })
 
-  # Two changes of one bucket's access at the same time make S3 answer with a conflict.
+  # S3 returns a conflict for two concurrent changes of one bucket's access.
   depends_on = [aws_s3_bucket_public_access_block.this]
 }

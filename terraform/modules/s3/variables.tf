@@ -15,7 +15,7 @@ variable "kms_key_arn" {
 }
 
 variable "force_destroy" {
-  description = "Let the bucket be deleted with its objects."
+  description = "Allow the deletion of the bucket with its objects."
   type        = bool
   default     = false
 }

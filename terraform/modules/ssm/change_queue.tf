@@ -1,4 +1,4 @@
-# Off by default: a queue that tells of changed parameters, for a cache that does not want to wait for its TTL.
+# A queue of parameter changes, for a cache that must not wait for its TTL. It is off by default.
 
 locals {
   change_queues = var.change_queue == null ? {} : { queue = var.change_queue }
@@ -10,7 +10,7 @@ resource "aws_sqs_queue" "changes" {
   name                    = each.value.name
   sqs_managed_sse_enabled = true
 
-  # A change that nobody read within five minutes is one that the TTL has long told.
+  # After five minutes the cache's TTL has ended, so a message that old has no use.
   message_retention_seconds  = 300
   receive_wait_time_seconds  = 20
   visibility_timeout_seconds = 30

@@ -16,7 +16,7 @@ resource "aws_ssm_parameter" "secure" {
   type        = "SecureString"
   key_id      = var.kms_key_arn
 
-  # Write-only: Terraform hands the value over and forgets it. It writes again only when the version changes.
+  # The value is write-only: Terraform sends it and does not store it. Terraform writes it again only when the version changes.
   value_wo         = var.secure_parameter_values[each.key]
   value_wo_version = each.value.version
 }

@@ -42,7 +42,7 @@ variable "kms_key_arn" {
 }
 
 variable "change_queue" {
-  description = "The name of the queue that tells of changed parameters, and the prefixes it tells of; null for none."
+  description = "The name of the queue of parameter changes, and the prefixes that it covers; null for none."
   type = object({
     name     = string
     prefixes = set(string)

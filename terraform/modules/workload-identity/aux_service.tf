@@ -1,4 +1,4 @@
-# What aux-service may do: the calls that it makes, on the parameters that it may show.
+# The permissions of aux-service: its own calls, on the parameters that it may serve.
 
 data "aws_caller_identity" "current" {}
 data "aws_partition" "current" {}
@@ -10,7 +10,7 @@ locals {
     "arn", data.aws_partition.current.partition, "ssm", local.region, data.aws_caller_identity.current.account_id, "parameter",
   ])
 
-  # As in the service, a prefix ends at a slash: /challenge names /challenge and all below it, and not /challenge-two.
+  # A prefix ends at a slash, like in the service: /challenge covers /challenge and all parameters below it, and not /challenge-two.
   paths = [for p in sort(var.parameter_prefixes) : trimsuffix(p, "/")]
   readable_parameters = flatten([for p in local.paths :
     p == "" ? ["${local.parameter_arn}/*"] : ["${local.parameter_arn}${p}", "${local.parameter_arn}${p}/*"]
@@ -28,7 +28,7 @@ resource "aws_iam_policy" "aux_service" {
         {
           Sid    = "ListNames"
           Effect = "Allow"
-          # Neither action knows a resource: AWS lists all names of the account, or none.
+          # Neither action has a resource: AWS lists all names of the account, or none.
           Action   = ["s3:ListAllMyBuckets", "ssm:DescribeParameters"]
           Resource = "*"
         },
@@ -46,11 +46,11 @@ resource "aws_iam_policy" "aux_service" {
         Resource = key
         Condition = {
           StringEquals = { "kms:ViaService" = "ssm.${local.region}.amazonaws.com" }
-          # Parameter Store binds each ciphertext to its parameter: the key opens these parameters and nothing else.
+          # Parameter Store binds each ciphertext to its parameter, so the key decrypts only these parameters.
           StringLike = { "kms:EncryptionContext:PARAMETER_ARN" = local.readable_parameters }
         }
       } if var.allow_secure_strings],
-      # AWS's own key for SecureStrings is open to all who may read a parameter, so that granting nothing would not refuse it.
+      # Every principal that may read a parameter may use AWS's own key for SecureStrings, so only a denial prevents decryption.
       var.allow_secure_strings ? [] : [{
         Sid       = "RefuseSecureStrings"
         Effect    = "Deny"

@@ -1,7 +1,7 @@
 locals {
   image_pull_account = split("/", coalesce(var.image_pull_service_account, "none/none"))
 
-  # One identity a workload: who pulls images has no business with parameters.
+  # Each workload has one identity: the job that pulls images needs no parameters.
   workloads = {
     for name, workload in {
       aux-service = { namespace = "aux-service", account = "aux-service", policy_arn = aws_iam_policy.aux_service.arn }

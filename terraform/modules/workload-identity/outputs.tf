@@ -1,10 +1,10 @@
 output "aux_service_policy_arn" {
-  description = "What aux-service may do."
+  description = "The policy with aux-service's permissions."
   value       = aws_iam_policy.aux_service.arn
 }
 
 output "role_arns" {
-  description = "The roles by workload: aux-service, and image-pull if it was asked for."
+  description = "The roles by workload: aux-service, and image-pull if it is set."
   value       = { for name, role in aws_iam_role.this : name => role.arn }
 }
 

@@ -19,7 +19,7 @@ variable "allow_secure_strings" {
 }
 
 variable "kms_key_arn" {
-  description = "The key of the SecureStrings; null for AWS's own, which asks for no permission."
+  description = "The key of the SecureStrings; null for AWS's own, which needs no permission."
   type        = string
 }
 
@@ -29,7 +29,7 @@ variable "change_queue_arn" {
 }
 
 variable "method" {
-  description = "How pods become this identity: policy-only, oidc, roles-anywhere or user."
+  description = "The method by which pods get this identity: policy-only, oidc, roles-anywhere or user."
   type        = string
 
   validation {
@@ -54,7 +54,7 @@ variable "oidc_issuer_url" {
 }
 
 variable "oidc_thumbprints" {
-  description = "The SHA-1 thumbprints of the issuer's certificate authority; null where it is a public one."
+  description = "The SHA-1 thumbprints of the issuer's certificate authority; null for a public one."
   type        = list(string)
 
   validation {
@@ -89,11 +89,11 @@ variable "image_pull_service_account" {
 }
 
 variable "image_pull_policy_arn" {
-  description = "What that job may do."
+  description = "The policies of that job."
   type        = string
 }
 
 variable "permissions_boundary_arn" {
-  description = "A policy that bounds the role or user; null for none."
+  description = "The permissions boundary of the role or user; null for none."
   type        = string
 }

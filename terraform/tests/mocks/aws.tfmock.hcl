@@ -1,4 +1,4 @@
-# What AWS would answer, where a rule looks at the answer's form. Terraform makes up the rest.
+# Values of AWS whose form a rule validates. Terraform generates the others.
 
 mock_data "aws_caller_identity" {
   defaults = { account_id = "123456789012" }

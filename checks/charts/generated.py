@@ -1,0 +1,143 @@
+"""The generated files of the charts: values.yaml of both services, and values.schema.json of every chart.
+
+Both charts share four fifths of their values, and Helm has no way to share them in one file: values that a library chart
+exports (`import-values`) are missing in `helm show values`, and a schema cannot refer to another file (`$ref`).
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rendering import CHARTS, HELM, SERVICES
+
+KEY = re.compile(r"( *)([\w./-]+|\{own\}):")
+
+
+@dataclass
+class Entry:
+    """One key of a values file as text."""
+
+    key: str
+    line: str
+    # The comment above the key, with the blank lines before it.
+    comment: list[str] = field(default_factory=list)
+    children: list[Entry] = field(default_factory=list)
+
+    def text(self) -> str:
+        return "".join(f"{line}\n" for line in [*self.comment, self.line]) + "".join(child.text() for child in self.children)
+
+
+def files() -> dict[Path, str]:
+    """The path and content of each generated file."""
+    return {HELM / chart / "values.yaml": _values(chart) for chart in SERVICES} | {
+        HELM / chart / "values.schema.json": _schema(chart) for chart in CHARTS
+    }
+
+
+def _values(chart: str) -> str:
+    """The shared values with the chart's own merged into them, and with the image that a release has written."""
+    shared = (HELM / "common/values.shared.yaml").read_text().replace("{chart}", chart)
+    own = (HELM / chart / "values.own.yaml").read_text()
+    # The first paragraph of each source describes the source.
+    merged = _merge(*(_entries(text.partition("\n\n")[2]) for text in (shared, own)))
+    text = "".join(entry.text() for entry in merged)
+    committed = HELM / chart / "values.yaml"
+    released = yaml.safe_load(committed.read_text())["image"] if committed.exists() else {}
+    for key in ("tag", "digest"):
+        text = text.replace(f'\n  {key}: ""\n', f"\n  {key}: {json.dumps(released.get(key, ''))}\n", 1)
+    return text
+
+
+def _entries(text: str) -> list[Entry]:
+    top: list[Entry] = []
+    levels = [(-1, top)]
+    comment: list[str] = []
+    for line in text.splitlines():
+        if not (found := KEY.match(line)):
+            comment.append(line)
+            continue
+        indent = len(found[1])
+        while levels[-1][0] >= indent:
+            levels.pop()
+        entry = Entry(found[2], line, comment)
+        levels[-1][1].append(entry)
+        levels.append((indent, entry.children))
+        comment = []
+    return top
+
+
+def _merge(shared: list[Entry], own: list[Entry], where: str = "") -> Iterator[Entry]:
+    """The shared entries in their order; an own comment, value or key takes precedence."""
+    by_key = {entry.key: entry for entry in own}
+    new = [entry for entry in own if entry.key not in {other.key for other in shared}]
+    if new and not any(entry.key == "{own}" for entry in shared):
+        raise SystemExit(f"error: values.shared.yaml has no {{own}} in {where or 'its first level'}, where {new[0].key} belongs")
+    for entry in shared:
+        if entry.key == "{own}":
+            yield from new
+            continue
+        chosen = by_key.get(entry.key, entry)
+        merged = Entry(
+            entry.key,
+            entry.line if chosen.line.endswith(":") else chosen.line,
+            _above(entry) + (_comment(chosen) or _comment(entry)),
+            list(_merge(entry.children, chosen.children if chosen is not entry else [], f"{where}{entry.key}.")),
+        )
+        if merged.line.endswith(":") and not merged.children:
+            raise SystemExit(f"error: {where}{entry.key}: neither values.shared.yaml nor values.own.yaml has a value")
+        yield merged
+
+
+def _above(entry: Entry) -> list[str]:
+    """The lines above the key's own comment, up to the last blank line."""
+    return entry.comment[: len(entry.comment) - len(_comment(entry))]
+
+
+def _comment(entry: Entry) -> list[str]:
+    reversed_comment = itertools.takewhile(str.strip, reversed(entry.comment))
+    return [*reversed_comment][::-1]
+
+
+def _schema(chart: str) -> str:
+    shared = yaml.safe_load((HELM / "common/values.schema.yaml").read_text())
+    own = yaml.safe_load((HELM / chart / "values.schema.yaml").read_text())
+    # ecr-credentials is no service: it has the shared definitions, and not the shared values.
+    base = shared if chart in SERVICES else shared | {"properties": {k: shared["properties"][k] for k in ("global", "common")}}
+    return json.dumps(_merge_schemas(base, own), indent=2) + "\n"
+
+
+def _merge_schemas(shared: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(shared)
+    for key, value in own.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merge_schemas(merged[key], value) if both else value
+    return merged
+
+
+def open_objects(schema: Any, path: str = "") -> list[str]:
+    """The objects of a schema that accept any key, and so accept a misspelt one."""
+    if isinstance(schema, list):
+        return [found for index, item in enumerate(schema) for found in open_objects(item, f"{path}[{index}]")]
+    if not isinstance(schema, dict):
+        return []
+    here = [path] if schema.get("type") == "object" and "additionalProperties" not in schema else []
+    return here + [found for key, value in schema.items() for found in open_objects(value, f"{path}/{key}")]
+
+
+def undocumented(schema: dict[str, Any], values: dict[str, Any], path: str = "") -> list[str]:
+    """The settings that the schema accepts and values.yaml, the place of their comments, does not have."""
+    missing = []
+    for key, setting in schema.get("properties", {}).items():
+        where = f"{path}.{key}".lstrip(".")
+        if key not in values:
+            missing.append(where)
+        elif isinstance(values[key], dict) and values[key]:
+            missing += undocumented(setting, values[key], where)
+    return [name for name in missing if name not in ("global", "common")]
