@@ -10,7 +10,9 @@ from typing import Any
 
 import yaml
 from rendering import HELM, Manifest
-from sources import sources, values
+from sources import REPOSITORY, sources, values
+
+RUNBOOK = f"{REPOSITORY.removesuffix('.git')}/blob/main/docs/runbook.md#"
 
 
 def stack() -> dict[str, Any]:
@@ -85,6 +87,9 @@ def discovery(application: Manifest, installed: list[Manifest]) -> Iterator[str]
             yield f"no application installs a {kind}"
         for manifest in found:
             metadata, labels = manifest["metadata"], manifest["metadata"].get("labels", {})
+            for rule in (rule for group in manifest["spec"].get("groups", []) for rule in group["rules"] if "alert" in rule):
+                if not rule["annotations"]["runbook_url"].startswith(RUNBOOK):
+                    yield f"{rule['alert']}: its runbook_url is {rule['annotations']['runbook_url']}, not in {RUNBOOK}"
             if not prometheus[f"{what}Selector"]["matchLabels"].items() <= labels.items():
                 yield f"Prometheus selects {prometheus[f'{what}Selector']['matchLabels']}, {kind} {metadata['name']} has {labels}"
             wanted = prometheus[f"{what}NamespaceSelector"].get("matchLabels", {})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import shutil
 import subprocess
 import tempfile
 from pathlib import Path
@@ -82,11 +83,26 @@ def render(application: Manifest, source: dict[str, Any], helm_name: str = "Helm
     if (path / "Chart.yaml").exists():
         return _helm(application, source, [str(path)], helm_name, extra)
     if (path / "kustomization.yaml").exists():
-        done = subprocess.run(["kubectl", "kustomize", path], capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise Unresolved(done.stderr.strip())
-        return manifests(done.stdout)
+        return _kustomize(source, path)
     raise Unresolved(f"{source['path']} holds neither a chart nor a kustomization")
+
+
+def _kustomize(source: dict[str, Any], path: Path) -> list[Manifest]:
+    settings = source.get("kustomize", {})
+    if unknown := settings.keys() - {"patches"}:
+        raise Unresolved(f"this check does not support kustomize.{', '.join(sorted(unknown))}")
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / path.name
+        shutil.copytree(path, folder)
+        # Argo CD adds an application's patches to those of the file.
+        file = folder / "kustomization.yaml"
+        kustomization = yaml.safe_load(file.read_text())
+        kustomization["patches"] = kustomization.get("patches", []) + settings.get("patches", [])
+        file.write_text(yaml.safe_dump(kustomization))
+        done = subprocess.run(["kubectl", "kustomize", folder], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise Unresolved(done.stderr.strip())
+    return manifests(done.stdout)
 
 
 def _helm(application: Manifest, source: dict[str, Any], chart: list[str], helm_name: str, extra: tuple[str, ...]) -> list[Manifest]:

@@ -2,6 +2,19 @@
 {{- required "repository: give the address of this project's Git repository (https://… or git@…) in helm/argocd/values.yaml, and push it, because Argo CD reads it there" .Values.repository -}}
 {{- end -}}
 
+{{/*
+argocd.runbook: the address of docs/runbook.md in a browser, as GitHub and GitLab form it: https://<host>/<path>/blob/<revision>/…
+*/}}
+{{- define "argocd.runbook" -}}
+{{- $page := include "argocd.repository" . | trimSuffix "/" | trimSuffix ".git" -}}
+{{- if hasPrefix "http" $page -}}
+{{- $page = regexReplaceAll "^(https?://)[^@/]*@" $page "${1}" -}}
+{{- else -}}
+{{- $page = regexReplaceAll "^(?:ssh://)?(?:[^@/]+@)?([^:/]+)(?::[0-9]+/|[:/])" $page "https://${1}/" -}}
+{{- end -}}
+{{- printf "%s/blob/%s/docs/runbook.md" $page .Values.revision -}}
+{{- end -}}
+
 {{/* argocd.cluster: the cluster that Argo CD runs in. */}}
 {{- define "argocd.cluster" -}}https://kubernetes.default.svc{{- end -}}
 
