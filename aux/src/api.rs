@@ -1,6 +1,6 @@
 //! The routes of aux-service. They validate the name or path of a request and query the cache.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::AtomicBool};
 
 use axum::{Json, routing::get};
 use cache::Mode;
@@ -23,6 +23,7 @@ use crate::{
     backend::ParameterStore,
     config::Config,
     error::Error,
+    keep_fresh,
     name::{Malformed, ParameterName, ParameterPath, Prefixes},
     record::as_record,
     store::{CachedStore, StoreQuery},
@@ -52,6 +53,10 @@ pub fn app(
         let store = store.clone();
         move || store.sync()
     });
+    let ready = Arc::new(AtomicBool::new(config.warm_up.is_empty()));
+    if !config.warm_up.is_empty() {
+        keep_fresh::start(&config.warm_up, &store, config.warm_up_timeout, Arc::clone(&ready));
+    }
     let reporter =
         Reporter::new("aux-service", &config.aux_version, config.common.cache_bytes(), exporter);
     let status = {
@@ -77,7 +82,7 @@ pub fn app(
         timed_out: || Error::AwsTimeout(None).problem(),
     };
     let api = stack(config_of_stack, &config.common, exporter);
-    App { api, dependencies: Arc::new(move || backend.health()) }
+    App { api, dependencies: Arc::new(move || backend.health()), ready }
 }
 
 /// The cacheable routes. Cloning is shallow.

@@ -4,9 +4,9 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{ArgAction, Parser, ValueEnum};
-use service::config::{Common, Validate, duration, ensure_increasing, positive_duration};
+use service::config::{Common, Switch, Validate, duration, ensure_increasing, positive_duration};
 
-use crate::name::Prefixes;
+use crate::{name::Prefixes, warm_up::WarmUp};
 
 /// Serves S3 buckets and SSM parameters over HTTP, with as few calls to AWS as possible.
 ///
@@ -84,6 +84,20 @@ pub struct Config {
     #[arg(long, env = "AWS_RATE_LIST", value_name = "CALLS", default_value = "3", value_parser = rate)]
     pub aws_rate_list: f64,
 
+    /// Names and paths that are loaded at the start and kept fresh: comma-separated, a path ends with a slash [default: none]
+    #[arg(
+        long,
+        env = "WARM_UP",
+        value_name = "NAMES",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub warm_up: WarmUp,
+
+    /// Time for which /readyz waits for the warm-up
+    #[arg(long, env = "WARM_UP_TIMEOUT", value_name = "DURATION", default_value = "10s", value_parser = positive_duration)]
+    pub warm_up_timeout: Duration,
+
     #[command(flatten)]
     pub common: Common,
 }
@@ -113,6 +127,10 @@ impl Validate for Config {
                 humantime::format_duration(self.cache_stale_while_revalidate),
                 humantime::format_duration(self.cache_stale_if_error),
             ));
+        }
+        self.warm_up.check(&self.parameter_prefixes)?;
+        if !self.warm_up.is_empty() && self.common.cache == Switch::Off {
+            return Err("--warm-up needs the cache, but --cache is off; set --cache on, or remove --warm-up".to_owned());
         }
         if self.embedded_file.is_some() && self.backend != Backend::Embedded {
             return Err("--embedded-file is given, but --backend is not embedded; set --backend embedded, or remove the file".to_owned());
@@ -170,6 +188,11 @@ mod tests {
                 &["--cache-stale-while-revalidate=2h"],
                 ["--cache-stale-while-revalidate", "--cache-stale-if-error"],
             ),
+            (&["--warm-up=/a", "--cache=off"], ["--warm-up", "--cache"]),
+            (
+                &["--warm-up=/app/,/other/key", "--parameter-prefixes=/app"],
+                ["/other/key", "--parameter-prefixes"],
+            ),
             (&["--embedded-file=x.yaml"], ["--embedded-file", "--backend"]),
             (&["--admin-addr=0.0.0.0:5000"], ["--admin-addr", "--listen-addr"]),
             (&["--admin-addr=127.0.0.1:5000"], ["--admin-addr", "--listen-addr"]),
@@ -194,6 +217,8 @@ mod tests {
             "--cache-ttl-jitter=1",
             "--aws-rate-get=-1",
             "--aws-rate-list=NaN",
+            "--warm-up=a b",
+            "--warm-up-timeout=0s",
             "--max-in-flight=0",
             "--max-in-flight=18446744073709551615",
             "--cache-max-bytes=lots",

@@ -2,15 +2,15 @@
 //! possible.
 //!
 //! [`api`] receives a request, and [`name`] validates the name in it. [`store`] responds from the
-//! cache, whose entries are records, or calls the
-//! [`ParameterStore`](backend::ParameterStore). Its [`backend`] is AWS, within
-//! the quota of [`quota`] and with the batches of [`batch`], or memory for trials without AWS. A
+//! cache, whose entries are records, or calls the [`ParameterStore`](backend::ParameterStore). Its
+//! [`backend`] is AWS, within the quota of [`quota`] and with the batches of [`batch`], or memory for trials without AWS. A
 //! failed request is an [`Error`](error::Error), which becomes the problem that the client gets.
 //!
-//! Imports go one way: `api` → `store` → `record`, `backend` → `batch`, `quota` → `parameter` → `error`,
-//! `config` → `name`.
+//! Imports go one way: `api` → `keep_fresh` → `store` → `record`, `backend` → `batch`, `quota` →
+//! `parameter` → `error`, `config` → `warm_up` → `name`.
 
 pub mod name;
+pub mod warm_up;
 pub mod config;
 pub mod error;
 pub mod parameter;
@@ -19,4 +19,5 @@ pub mod batch;
 pub mod backend;
 mod record;
 pub mod store;
+mod keep_fresh;
 pub mod api;

@@ -175,6 +175,16 @@ impl CachedStore {
         Ok(self.cache.get(&key, mode, load).await?)
     }
 
+    /// Loads an entry although no request waits for it. Returns the time for which it is fresh.
+    pub async fn refresh(&self, query: StoreQuery) -> Result<Duration, Problem> {
+        let key = query.key();
+        let loader = Arc::clone(&self.loader);
+        let load =
+            move |context: LoadContext| async move { loader.load(&query, context.priority).await };
+        let served = self.cache.refresh(&key, load).await?;
+        Ok(served.freshness().lifetime.saturating_sub(served.age()))
+    }
+
     /// Looks up a cache key without waiting and without a call.
     pub fn lookup(&self, key: &str, now: Instant) -> Option<Result<Served, Problem>> {
         Some(self.cache.lookup(key, now)?.map_err(Problem::from))

@@ -1,6 +1,9 @@
 //! The routes of main-api, and the aggregation of aux-service's responses.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::AtomicBool},
+};
 
 use axum::{
     Extension, Json,
@@ -97,7 +100,11 @@ pub fn app(
         timed_out: || Error::UpstreamTimeout.problem(),
     };
     let api = stack(config_of_stack, &config.common, exporter);
-    App { api, dependencies: Arc::new(move || upstream.health()) }
+    App {
+        api,
+        dependencies: Arc::new(move || upstream.health()),
+        ready: Arc::new(AtomicBool::new(true)),
+    }
 }
 
 /// Passes on every query, even one without a name: aux-service has the rules for names and rejects

@@ -8,6 +8,7 @@ mod buckets;
 mod cache;
 mod parameters;
 mod values;
+mod warm_up;
 mod inventory;
 mod embedded;
 

@@ -56,6 +56,12 @@ pub(crate) enum LoadDecision<E: CacheableError> {
     AwaitLoad(InFlightLoad<E>, Priority, Forward),
 }
 
+/// The decision about a refresh that no request waits for.
+pub(crate) enum RefreshDecision<E: CacheableError> {
+    StartLoad(LoadGuard<E>),
+    AwaitLoad(InFlightLoad<E>),
+}
+
 impl<E: CacheableError> CacheInner<E> {
     pub(crate) fn new(hop: &'static str, max_bytes: u64, evictions: Evictions) -> Self {
         let negative_bytes = max_bytes / NEGATIVE_SHARE;
@@ -147,6 +153,17 @@ impl<E: CacheableError> CacheInner<E> {
                 }
             }
         }
+    }
+
+    /// Starts a refresh, or joins the load of the key that is in progress.
+    pub(crate) fn start_refresh(self: &Arc<Self>, key: &str) -> RefreshDecision<E> {
+        let mut in_flight = self.in_flight.lock();
+        if let Some(load) = in_flight.get(key) {
+            return RefreshDecision::AwaitLoad(load.clone());
+        }
+        let now = Instant::now();
+        let stored = self.entries.get(key).filter(|entry| entry.state(now) != State::Expired);
+        RefreshDecision::StartLoad(self.start(&mut in_flight, key, stored, Priority::Refresh))
     }
 
     fn start(

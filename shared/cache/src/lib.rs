@@ -109,7 +109,7 @@ use tokio::time::Instant;
 use crate::{
     entry::Entry,
     http::{Forward, Handling, forces_revalidation},
-    inner::{CacheInner, LoadDecision, LoadGuard, Lookup},
+    inner::{CacheInner, LoadDecision, LoadGuard, Lookup, RefreshDecision},
     metrics::{Evictions, Metrics},
     single_flight::LoadOutcome,
 };
@@ -211,6 +211,41 @@ impl<E: CacheableError> Cache<E> {
         };
         self.count(&result);
         result
+    }
+
+    /// Loads the entry under a key although no request waits for it, or joins a load in progress.
+    /// The load has [`Priority::Refresh`], and no request is counted.
+    ///
+    /// # Errors
+    ///
+    /// The load failed. A usable entry stays.
+    pub async fn refresh<F, Fut>(&self, key: &str, load: F) -> Result<Served, Failed<E>>
+    where
+        F: FnOnce(LoadContext) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<Loaded, E>> + Send + 'static,
+    {
+        let Some(inner) = &self.inner else { return self.bypass(key, load).await };
+        let (in_flight, collapsed) = match inner.start_refresh(key) {
+            RefreshDecision::StartLoad(guard) => {
+                let in_flight = guard.in_flight();
+                spawn_load(guard, load);
+                (in_flight, false)
+            }
+            RefreshDecision::AwaitLoad(in_flight) => (in_flight, true),
+        };
+        let outcome = in_flight.wait().await;
+        match &*outcome {
+            // A fallback to the stored entry would hide the failure.
+            LoadOutcome::Failed(error) => Err(self.failed(Cause::Error(error.clone()))),
+            LoadOutcome::Panicked => Err(self.failed(Cause::Panicked)),
+            outcome => self.result_of(inner, key, outcome, Forward::Request, collapsed),
+        }
+    }
+
+    fn failed(&self, cause: Cause<E>) -> Failed<E> {
+        let handling =
+            Handling::Forwarded { reason: Forward::Request, stored: false, collapsed: false };
+        Failed { cause, expires_in: None, hop: self.hop, outcome: Outcome::Error, handling }
     }
 
     fn count(&self, result: &Result<Served, Failed<E>>) {

@@ -66,6 +66,8 @@ const THREADS_GRACE: Duration = Duration::from_millis(100);
 pub struct App<S> {
     pub api: S,
     pub dependencies: Dependencies,
+    /// Whether the start is complete. Until then `/readyz` is 503, and requests are served.
+    pub ready: Arc<AtomicBool>,
 }
 
 /// Runs the main function of a process.
@@ -143,7 +145,7 @@ pub async fn serve(
 ) {
     let upkeep = tokio::spawn(exporter.clone().upkeep());
     let draining = Arc::new(AtomicBool::new(false));
-    let probes = probes(Arc::clone(&draining), &exporter, app.dependencies);
+    let probes = probes(app.ready, Arc::clone(&draining), &exporter, app.dependencies);
     let (stop_admin, admin_stopped) = watch::channel(());
     let (stop_public, public_stopped) = watch::channel(());
     let limits = Limits {

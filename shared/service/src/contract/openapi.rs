@@ -117,7 +117,7 @@ impl Docs {
         let example = json!({ "status": "ready", "dependencies": dependencies });
         let responses = json!({
             "200": json_response("It does", &json!({ "type": "object" }), &example),
-            "503": problem_response(&[&Problem::draining()]),
+            "503": problem_response(&[&Problem::starting(), &Problem::draining()]),
         });
         self.operation(RouteId::Readyz, &responses);
         self

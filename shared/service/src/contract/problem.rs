@@ -193,6 +193,17 @@ impl Problem {
         .retryable()
     }
 
+    /// The problem of `/readyz` before the start is complete.
+    pub fn starting() -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "starting",
+            "Starting",
+            "This process still loads the entries that its configuration names.",
+        )
+        .retry_after(Duration::from_secs(1))
+    }
+
     /// The problem of a panic or of another internal bug.
     pub fn internal() -> Self {
         Self::from(StatusCode::INTERNAL_SERVER_ERROR)

@@ -127,7 +127,7 @@ static TABLE: [Route; 14] = [
         .describe("Liveness", "The same as `/healthz`."),
     Route::new(RouteId::Readyz, "/readyz", "readyz", Tag::Probes).describe(
         "Readiness",
-        "503 while the process drains. An outage of a dependency is reported as `degraded`, with 200.",
+        "503 until the warm-up has ended or timed out, and while the process drains. An outage of a dependency is reported as `degraded`, with 200.",
     ),
     Route::new(RouteId::Metrics, "/metrics", "metrics", Tag::Operations).describe(
         "Metrics for Prometheus",

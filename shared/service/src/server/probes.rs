@@ -39,16 +39,18 @@ pub type Dependencies = Arc<dyn Fn() -> Value + Send + Sync>;
 
 #[derive(Clone)]
 struct Readiness {
+    started: Arc<AtomicBool>,
     draining: Arc<AtomicBool>,
     dependencies: Dependencies,
 }
 
 pub(super) fn probes(
+    started: Arc<AtomicBool>,
     draining: Arc<AtomicBool>,
     exporter: &Exporter,
     dependencies: Dependencies,
 ) -> impl PublicApi {
-    let readiness = Readiness { draining, dependencies };
+    let readiness = Readiness { started, draining, dependencies };
     probe_stack(PROBES.router(|route| match route {
         RouteId::Readyz => get(ready).with_state(readiness.clone()),
         RouteId::Metrics => {
@@ -64,11 +66,14 @@ async fn alive() -> Json<Value> {
     Json(json!({ "status": "ok" }))
 }
 
-/// 503 only while the process drains. If it fell with AWS, every replica would leave the balancer at
+/// 503 only while the process starts or drains. If it fell with AWS, every replica would leave the balancer at
 /// once, and no client would get the stale responses that they hold.
 async fn ready(State(readiness): State<Readiness>) -> Response {
     if readiness.draining.load(Relaxed) {
         return Problem::draining().into_response();
+    }
+    if !readiness.started.load(Relaxed) {
+        return Problem::starting().into_response();
     }
     let body = json!({ "status": "ready", "dependencies": (readiness.dependencies)() });
     Json(body).into_response()

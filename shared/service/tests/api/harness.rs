@@ -214,7 +214,11 @@ impl Server {
         let (stop, stopped) = oneshot::channel();
         let ended = tokio::spawn(async move {
             let stopped = async { stopped.await.unwrap() };
-            let app = App { api, dependencies: Arc::new(|| serde_json::json!({})) };
+            let app = App {
+                api,
+                dependencies: Arc::new(|| serde_json::json!({})),
+                ready: Arc::new(true.into()),
+            };
             server::serve(&config, listener, None, app, exporter, stopped).await;
         });
         Self { address, release, stop, ended, waiting, loads }
