@@ -89,7 +89,7 @@ impl CachedRoutes for CachedApi {
     fn load(&self, query: Query) -> LoadFuture {
         let store_query = self.validate(&query);
         let store = self.store.clone();
-        Box::pin(async move { store.get(store_query?, query.mode).await })
+        Box::pin(async move { store.get(store_query?, query.mode, query.deadline).await })
     }
 }
 

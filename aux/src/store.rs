@@ -15,15 +15,22 @@ use service::{
         wire::{Buckets, Parameters, Value, Values, Versioned},
     },
     observe::context::RequestContext,
+    server::Deadline,
 };
 use tokio::time::Instant;
 
+mod lists;
+
+use self::lists::LoadingLists;
 use crate::{
-    backend::ParameterStore,
+    backend::{ParameterStore, Progress},
     config::Config,
     error::Error,
     name::{ParameterName, ParameterPath, Prefixes},
 };
+
+/// The time before a request's deadline at which it stops waiting for a list.
+const DEADLINE_MARGIN: Duration = Duration::from_millis(20);
 
 /// A query of the public API whose name or path is valid.
 #[derive(Clone, Debug)]
@@ -35,6 +42,14 @@ pub enum StoreQuery {
 }
 
 impl StoreQuery {
+    /// Whether the response is a list, which may take longer to load than a request may take.
+    fn is_list(&self) -> bool {
+        match self {
+            Self::Buckets | Self::Parameters | Self::Values(_) => true,
+            Self::Parameter(_) => false,
+        }
+    }
+
     /// The cache key: the path of the query in its simplest form. Equal queries have equal keys,
     /// and different queries have different keys.
     fn key(&self) -> String {
@@ -52,6 +67,7 @@ impl StoreQuery {
 pub struct CachedStore {
     cache: Cache<LoadError>,
     loader: Arc<Loader>,
+    lists: LoadingLists,
 }
 
 /// The load of an entry: calls the backend, filters its result and builds the body.
@@ -101,7 +117,8 @@ impl CacheableError for LoadError {
             Error::AwsThrottled { .. }
             | Error::AwsCredentials(_)
             | Error::AwsUnavailable(_)
-            | Error::AwsTimeout(_) => Disposition::Transient,
+            | Error::AwsTimeout(_)
+            | Error::ListLoading { .. } => Disposition::Transient,
         }
     }
 
@@ -146,21 +163,47 @@ impl CachedStore {
                 Switch::Off => Duration::ZERO,
             },
         };
-        Self { cache, loader: Arc::new(loader) }
+        Self { cache, loader: Arc::new(loader), lists: LoadingLists::default() }
     }
 
     /// Returns the entry from the cache, or loads it. Concurrent requests for one entry share a
     /// load.
-    pub async fn get(&self, query: StoreQuery, mode: Mode) -> Result<Served, Problem> {
+    ///
+    /// A list may load for minutes. A request that would outlast its deadline gets the previous
+    /// list, if that is usable, or else the progress of the load.
+    pub async fn get(
+        &self,
+        query: StoreQuery,
+        mode: Mode,
+        Deadline(deadline): Deadline,
+    ) -> Result<Served, Problem> {
         let key = query.key();
         let loader = Arc::clone(&self.loader);
         let request_context = RequestContext::current();
-        let load = move |context: LoadContext| {
-            // The load runs in a task of its own, as part of the request that started it.
-            let loading = async move { loader.load(&query, context.priority).await };
-            RequestContext::restore(request_context, loading)
+        if !query.is_list() {
+            let load = move |context: LoadContext| {
+                // The load runs in a task of its own, as part of the request that started it.
+                let loading = async move {
+                    loader.load(&query, context.priority, &Progress::default()).await
+                };
+                RequestContext::restore(request_context, loading)
+            };
+            return Ok(self.cache.get(&key, mode, load).await?);
+        }
+        let load = {
+            let (lists, key) = (self.lists.clone(), key.clone());
+            move |context: LoadContext| {
+                let loading = async move {
+                    let progress = lists.start(key);
+                    loader.load(&query, context.priority, &progress).await
+                };
+                RequestContext::restore(request_context, loading)
+            }
         };
-        Ok(self.cache.get(&key, mode, load).await?)
+        let late = || LoadError { error: self.lists.late(&key), negative_ttl: Duration::ZERO };
+        // Without the margin, the layer that enforces the deadline could respond first.
+        let deadline = deadline.checked_sub(DEADLINE_MARGIN).unwrap_or(deadline);
+        Ok(self.cache.get_until(&key, mode, deadline, late, load).await?)
     }
 
     /// Looks up a cache key without waiting and without a call.
@@ -175,17 +218,27 @@ impl CachedStore {
 }
 
 impl Loader {
-    async fn load(&self, query: &StoreQuery, priority: Priority) -> Result<Loaded, LoadError> {
+    async fn load(
+        &self,
+        query: &StoreQuery,
+        priority: Priority,
+        progress: &Progress,
+    ) -> Result<Loaded, LoadError> {
         let result = match query {
-            StoreQuery::Buckets => self.buckets(priority).await.map(LoadedBody::non_empty),
-            StoreQuery::Parameters => self.parameters(priority).await.map(LoadedBody::non_empty),
+            StoreQuery::Buckets => {
+                self.buckets(priority, progress).await.map(LoadedBody::non_empty)
+            }
+            StoreQuery::Parameters => {
+                self.parameters(priority, progress).await.map(LoadedBody::non_empty)
+            }
             StoreQuery::Parameter(name) => {
                 self.parameter(name, priority).await.map(LoadedBody::non_empty)
             }
-            StoreQuery::Values(path) => self.values(path, priority).await,
+            StoreQuery::Values(path) => self.values(path, priority, progress).await,
         };
         match (result, self.freshness) {
             (Ok(LoadedBody { body, empty: false }), Some(freshness)) => {
+                let freshness = freshness.loaded_over(progress.age());
                 Ok(Loaded::new(body, freshness.jittered(self.jitter)))
             }
             // An empty result expires like a negative entry. Otherwise requests for made-up paths
@@ -201,13 +254,17 @@ impl Loader {
         }
     }
 
-    async fn buckets(&self, priority: Priority) -> Result<CachedBody, Error> {
-        let buckets = self.backend.buckets(priority).await?;
+    async fn buckets(&self, priority: Priority, progress: &Progress) -> Result<CachedBody, Error> {
+        let buckets = self.backend.buckets(priority, progress).await?;
         Ok(self.public_json(Buckets { buckets }))
     }
 
-    async fn parameters(&self, priority: Priority) -> Result<CachedBody, Error> {
-        let mut parameters = self.backend.parameters(priority).await?;
+    async fn parameters(
+        &self,
+        priority: Priority,
+        progress: &Progress,
+    ) -> Result<CachedBody, Error> {
+        let mut parameters = self.backend.parameters(priority, progress).await?;
         parameters.retain(|name| self.prefixes.allow(name));
         Ok(self.public_json(Parameters { parameters }))
     }
@@ -225,8 +282,13 @@ impl Loader {
         Ok(if parameter.secure { self.confidential_json(body) } else { self.public_json(body) })
     }
 
-    async fn values(&self, path: &ParameterPath, priority: Priority) -> Result<LoadedBody, Error> {
-        let mut parameters = self.backend.values(path, priority).await?;
+    async fn values(
+        &self,
+        path: &ParameterPath,
+        priority: Priority,
+        progress: &Progress,
+    ) -> Result<LoadedBody, Error> {
+        let mut parameters = self.backend.values(path, priority, progress).await?;
         parameters.retain(|parameter| self.prefixes.allow(&parameter.name));
         let (mut values, mut omitted, mut confidential) = (BTreeMap::new(), Vec::new(), false);
         for parameter in &parameters {
@@ -256,3 +318,6 @@ impl Loader {
         Versioned { version: self.version.clone(), body }
     }
 }
+
+#[cfg(test)]
+mod tests;

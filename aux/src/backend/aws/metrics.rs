@@ -50,7 +50,8 @@ impl Outcome {
                 | Error::RefusedParameterName(_)
                 | Error::ParameterNotAllowed
                 | Error::SecureStringNotAllowed
-                | Error::AwsUnavailable(_),
+                | Error::AwsUnavailable(_)
+                | Error::ListLoading { .. },
             ) => Self::Error,
         }
     }
