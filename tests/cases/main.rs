@@ -9,6 +9,7 @@ mod cache;
 mod parameters;
 mod values;
 mod inventory;
+mod lists;
 mod embedded;
 
 // Tests of responses when something fails.
