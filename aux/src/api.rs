@@ -3,7 +3,6 @@
 use std::sync::{Arc, atomic::AtomicBool};
 
 use axum::{Json, routing::get};
-use cache::Mode;
 use service::{
     contract::{
         openapi::handlers,
@@ -108,7 +107,8 @@ impl CachedRoutes for CachedApi {
     fn load(&self, query: Query) -> LoadFuture {
         let api = self.clone();
         Box::pin(async move {
-            let served = api.store.get(api.validate(&query).await?, query.mode).await?;
+            let store_query = api.validate(&query).await?;
+            let served = api.store.get(store_query, query.mode, query.deadline).await?;
             Ok(if query.route == RouteId::Parameter { as_record(served) } else { served })
         })
     }
@@ -124,14 +124,14 @@ impl CachedApi {
             RouteId::Values => self.values(parameter),
             _ => {
                 let name = ParameterName::parse(parameter).map_err(Error::InvalidParameterName)?;
-                self.allowed(name, query.mode).await.map(StoreQuery::Parameter)
+                self.allowed(name, query).await.map(StoreQuery::Parameter)
             }
         }
     }
 
     /// Returns the name to read, if it may be shown. An ARN of this account becomes its plain name,
     /// so that one parameter has one cache entry.
-    async fn allowed(&self, name: ParameterName, mode: Mode) -> Result<ParameterName, Error> {
+    async fn allowed(&self, name: ParameterName, query: &Query) -> Result<ParameterName, Error> {
         let Some(account) = name.account() else { return self.allowed_here(name) };
         if self.store.region().is_some_and(|region| name.region() != Some(region)) {
             return Err(Error::InvalidParameterName(Malformed::OtherRegion));
@@ -143,7 +143,7 @@ impl CachedApi {
             // No response has shown the account of this service yet. A parameter of the same name
             // in this account shows it.
             let plain = StoreQuery::Parameter(name.clone().within_account());
-            let _ = self.store.get(plain, mode).await;
+            let _ = self.store.get(plain, query.mode, query.deadline).await;
         }
         match self.store.own_account() {
             Some(own) if own == account => self.allowed_here(name.within_account()),

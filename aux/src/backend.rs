@@ -2,12 +2,16 @@
 
 use std::sync::Arc;
 
+mod progress;
 mod parameter_store;
 mod embedded;
 mod aws;
 
-pub use self::parameter_store::ParameterStore;
 use self::{aws::Aws, embedded::Embedded};
+pub use self::{
+    parameter_store::ParameterStore,
+    progress::{Arrived, Progress},
+};
 use crate::config::{Backend, Config};
 
 /// Builds the backend that the configuration names. Ends the process with status 2 if that fails.

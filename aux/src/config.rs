@@ -72,7 +72,7 @@ pub struct Config {
     #[arg(long, env = "AWS_OPERATION_TIMEOUT", value_name = "DURATION", default_value = "3s", value_parser = positive_duration)]
     pub aws_operation_timeout: Duration,
 
-    /// Timeout of a list, all its pages included
+    /// Time without a new page after which a list is given up. Waits for the quota and pauses after throttling do not count, so a list may take far longer. The load continues after a request's deadline
     #[arg(long, env = "AWS_LIST_TIMEOUT", value_name = "DURATION", default_value = "60s", value_parser = positive_duration)]
     pub aws_list_timeout: Duration,
 

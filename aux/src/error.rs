@@ -3,9 +3,13 @@
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use service::contract::problem::{Cause, Problem};
+use service::contract::problem::{Cause, Problem, Progress};
 
 use crate::name::Malformed;
+
+/// The pause before a retry while a list loads. A list that outlasts a request usually outlasts the
+/// next few seconds too.
+const LIST_PAUSE: Duration = Duration::from_secs(10);
 
 /// An error of a call to AWS, or of the request itself. Errors with the same remedy for the client
 /// share a variant.
@@ -42,9 +46,32 @@ pub enum Error {
     AwsUnavailable(#[source] Cause),
     #[error("AWS did not respond in time")]
     AwsTimeout(#[source] Option<Cause>),
+    /// The list is not complete yet, and its load continues. The numbers are those of the pages
+    /// that have arrived, and of the names in them.
+    #[error("the list is still loading")]
+    ListLoading { pages: usize, names: usize },
 }
 
 impl Error {
+    /// Whether the same call may succeed a moment later.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::AwsThrottled { .. }
+            | Self::AwsUnavailable(_)
+            | Self::AwsTimeout(_)
+            | Self::ListLoading { .. } => true,
+            Self::InvalidParameterName(_)
+            | Self::RefusedParameterName(_)
+            | Self::ParameterNotAllowed
+            | Self::SecureStringNotAllowed
+            | Self::ParameterNotFound
+            | Self::ParameterUnreadable
+            | Self::AwsAccessDenied(_)
+            | Self::AwsRefused(_)
+            | Self::AwsCredentials(_) => false,
+        }
+    }
+
     pub fn problem(&self) -> Problem {
         match self {
             Self::InvalidParameterName(reason) => {
@@ -127,6 +154,18 @@ impl Error {
                 )
                 .retryable();
                 with_cause(problem, cause.as_ref())
+            }
+            &Self::ListLoading { pages, names } => {
+                let problem = Problem::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "list-loading",
+                    "The list is loading",
+                    format!(
+                        "The list is still loading: {pages} of its pages have arrived, with {names} names."
+                    ),
+                )
+                .retry_after(LIST_PAUSE);
+                Problem { progress: Some(Progress { pages, names }), ..problem }
             }
         }
     }

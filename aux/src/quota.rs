@@ -12,7 +12,7 @@ use std::{
 
 use cache::Priority;
 use parking_lot::Mutex;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout_at};
 
 /// The pause of a group's calls after AWS throttled one. AWS does not report how long to wait; its
 /// buckets refill within a second.
@@ -54,10 +54,11 @@ impl QuotaLimiter {
 
     /// Waits until one call is available in the quota, and takes it. Use it for the later pages of
     /// a list: a refusal would waste the pages that have been read.
+    ///
+    /// The call waits at its own priority. Calls of higher priority could keep it waiting for ever,
+    /// so after a while it has the next token of its bucket reserved.
     pub async fn acquire(&self, group: Group, priority: Priority) {
-        while let Err(wait) = self.try_acquire(group, priority) {
-            sleep(wait).await;
-        }
+        self.bucket_of(group).acquire(priority).await;
     }
 
     /// Empties the bucket of a group that AWS throttled. Other processes use the same quota, so the
@@ -97,11 +98,38 @@ struct Level {
     tokens: f64,
     /// The time at which `tokens` was correct. It lies in the future while the bucket is drained.
     at: Instant,
+    /// The tokens that are reserved for calls that have waited long.
+    reserved: u32,
+}
+
+/// The claim of a call on its tokens.
+#[derive(Clone, Copy, Debug)]
+enum Claim {
+    /// Lower priorities must leave part of the bucket for higher ones.
+    Priority(Priority),
+    /// The call has a reservation. It needs one token.
+    Reserved,
+}
+
+/// A token that is reserved until the reservation is dropped.
+struct Reservation<'a>(&'a TokenBucket);
+
+impl<'a> Reservation<'a> {
+    fn new(bucket: &'a TokenBucket) -> Self {
+        bucket.level.lock().reserved += 1;
+        Self(bucket)
+    }
+}
+
+impl Drop for Reservation<'_> {
+    fn drop(&mut self) {
+        self.0.level.lock().reserved -= 1;
+    }
 }
 
 impl TokenBucket {
     fn new(rate: f64) -> Self {
-        let level = Level { tokens: Self::capacity(rate), at: Instant::now() };
+        let level = Level { tokens: Self::capacity(rate), at: Instant::now(), reserved: 0 };
         Self { rate, level: Mutex::new(level), refused: AtomicU64::new(0) }
     }
 
@@ -117,24 +145,57 @@ impl TokenBucket {
     }
 
     fn try_acquire(&self, priority: Priority) -> Result<(), Duration> {
+        self.take(Claim::Priority(priority)).inspect_err(|_| {
+            self.refused.fetch_add(1, Relaxed);
+        })
+    }
+
+    async fn acquire(&self, priority: Priority) {
+        let reserve_at = Instant::now() + self.longest_wait();
+        let at_own_priority = async {
+            while let Err(wait) = self.take(Claim::Priority(priority)) {
+                sleep(wait).await;
+            }
+        };
+        if timeout_at(reserve_at, at_own_priority).await.is_err() {
+            let _reservation = Reservation::new(self);
+            while let Err(wait) = self.take(Claim::Reserved) {
+                sleep(wait).await;
+            }
+        }
+    }
+
+    /// The wait after which a call gets a reservation: twice the time in which a bucket without
+    /// other calls fills up.
+    fn longest_wait(&self) -> Duration {
+        let fills_in = if self.rate == 0.0 { 0.0 } else { Self::capacity(self.rate) / self.rate };
+        Duration::from_secs_f64(2.0 * fills_in)
+    }
+
+    /// Takes one token, or returns the time until one is available.
+    fn take(&self, claim: Claim) -> Result<(), Duration> {
         if self.rate == 0.0 {
             return Ok(());
         }
-        // Lower-priority calls must leave part of the bucket for higher-priority ones.
-        let reserved_fraction = match priority {
-            Priority::Miss => 0.0,
-            Priority::Revalidation => 0.25,
-            Priority::Refresh => 0.5,
-        };
-        let needed = 1.0 + reserved_fraction * (Self::capacity(self.rate) - 1.0);
         let now = Instant::now();
         let mut level = self.level.lock();
         self.refill(&mut level, now);
+        let spared = Self::capacity(self.rate) - 1.0;
+        let needed = match claim {
+            Claim::Reserved => 1.0,
+            Claim::Priority(priority) => {
+                let fraction = match priority {
+                    Priority::Miss => 0.0,
+                    Priority::Revalidation => 0.25,
+                    Priority::Refresh => 0.5,
+                };
+                1.0 + fraction * spared + f64::from(level.reserved)
+            }
+        };
         if level.tokens >= needed {
             level.tokens -= 1.0;
             return Ok(());
         }
-        self.refused.fetch_add(1, Relaxed);
         let drained = level.at.saturating_duration_since(now);
         let missing = (needed - level.tokens) / self.rate;
         // The added millisecond covers rounding. Without it, a caller could retry too early and be
@@ -143,7 +204,9 @@ impl TokenBucket {
     }
 
     fn drain(&self) {
-        *self.level.lock() = Level { tokens: 0.0, at: Instant::now() + THROTTLE_PAUSE };
+        let mut level = self.level.lock();
+        level.tokens = 0.0;
+        level.at = Instant::now() + THROTTLE_PAUSE;
     }
 
     fn status(&self) -> serde_json::Value {
@@ -226,6 +289,45 @@ mod tests {
         assert_eq!(acquired(&limiter, Priority::Miss), 0);
         advance(Duration::from_millis(200)).await;
         assert_eq!(acquired(&limiter, Priority::Miss), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_is_not_counted_as_a_refusal() {
+        let limiter = QuotaLimiter::new(2.0, 3.0);
+        acquired(&limiter, Priority::Miss);
+        let refused = limiter.status()["reads"]["refused"].clone();
+        limiter.acquire(Group::Reads, Priority::Refresh).await;
+        assert_eq!(limiter.status()["reads"]["refused"], refused);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_waiting_call_of_low_priority_is_not_kept_waiting_for_ever() {
+        for rate in [0.75, 3.0, 40.0] {
+            let limiter = QuotaLimiter::new(rate, rate);
+            acquired(&limiter, Priority::Miss);
+            let waiting = async {
+                for _ in 0..3 {
+                    limiter.acquire(Group::Reads, Priority::Refresh).await;
+                }
+            };
+            // The other calls take each token as soon as there is one.
+            let others = async {
+                loop {
+                    acquired(&limiter, Priority::Miss);
+                    sleep(Duration::from_millis(1)).await;
+                }
+            };
+            let started = Instant::now();
+            tokio::select! {
+                () = waiting => (),
+                () = others => (),
+            }
+            let limit = 3.0 * (2.0 * rate.max(1.0) / rate + 2.0 / rate);
+            assert!(started.elapsed().as_secs_f64() < limit, "{rate}: {:?}", started.elapsed());
+            assert!(limiter.try_acquire(Group::Reads, Priority::Miss).is_err());
+            advance(Duration::from_secs_f64(1.1 / rate)).await;
+            assert_eq!(limiter.try_acquire(Group::Reads, Priority::Miss), Ok(()), "none is left");
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use std::{
     collections::BTreeMap,
+    pin::Pin,
     sync::{Arc, OnceLock},
     time::Duration,
 };
@@ -19,16 +20,23 @@ use service::{
         wire::{Buckets, Parameters, Values, Versioned},
     },
     observe::context::RequestContext,
+    server::Deadline,
 };
 use tokio::time::Instant;
 
+mod lists;
+
+use self::lists::LoadingLists;
 use crate::{
-    backend::ParameterStore,
+    backend::{ParameterStore, Progress},
     config::Config,
     error::Error,
     name::{ParameterName, ParameterPath, Prefixes},
     record::value_body,
 };
+
+/// The time before a request's deadline at which it stops waiting for a list.
+const DEADLINE_MARGIN: Duration = Duration::from_millis(20);
 
 /// A query of the public API whose name or path is valid.
 #[derive(Clone, Debug)]
@@ -40,6 +48,14 @@ pub enum StoreQuery {
 }
 
 impl StoreQuery {
+    /// Whether the response is a list, which may take longer to load than a request may take.
+    fn is_list(&self) -> bool {
+        match self {
+            Self::Buckets | Self::Parameters | Self::Values(_) => true,
+            Self::Parameter(_) => false,
+        }
+    }
+
     /// The cache key: the path of the query in its simplest form. Equal queries have equal keys,
     /// and different queries have different keys.
     fn key(&self) -> String {
@@ -52,11 +68,14 @@ impl StoreQuery {
     }
 }
 
+type BoxedLoad = Pin<Box<dyn Future<Output = Result<Loaded, LoadError>> + Send>>;
+
 /// The response cache in front of the backend. Cloning is shallow.
 #[derive(Clone)]
 pub struct CachedStore {
     cache: Cache<LoadError>,
     loader: Arc<Loader>,
+    lists: LoadingLists,
 }
 
 /// The load of an entry: calls the backend, filters its result and builds the body.
@@ -112,7 +131,8 @@ impl CacheableError for LoadError {
             | Error::AwsThrottled { .. }
             | Error::AwsCredentials(_)
             | Error::AwsUnavailable(_)
-            | Error::AwsTimeout(_) => Disposition::Transient,
+            | Error::AwsTimeout(_)
+            | Error::ListLoading { .. } => Disposition::Transient,
         }
     }
 
@@ -158,31 +178,57 @@ impl CachedStore {
             },
             own_account: OnceLock::new(),
         };
-        Self { cache, loader: Arc::new(loader) }
+        Self { cache, loader: Arc::new(loader), lists: LoadingLists::default() }
     }
 
     /// Returns the entry from the cache, or loads it. Concurrent requests for one entry share a
     /// load.
-    pub async fn get(&self, query: StoreQuery, mode: Mode) -> Result<Served, Problem> {
-        let key = query.key();
-        let loader = Arc::clone(&self.loader);
-        let request_context = RequestContext::current();
-        let load = move |context: LoadContext| {
-            // The load runs in a task of its own, as part of the request that started it.
-            let loading = async move { loader.load(&query, context.priority).await };
-            RequestContext::restore(request_context, loading)
-        };
-        Ok(self.cache.get(&key, mode, load).await?)
+    ///
+    /// A list may load for minutes. A request that would outlast its deadline gets the previous
+    /// list, if that is usable, or else the progress of the load.
+    pub async fn get(
+        &self,
+        query: StoreQuery,
+        mode: Mode,
+        Deadline(deadline): Deadline,
+    ) -> Result<Served, Problem> {
+        let (key, is_list) = (query.key(), query.is_list());
+        let load = self.load_of(query, &key);
+        if !is_list {
+            return Ok(self.cache.get(&key, mode, load).await?);
+        }
+        let late = || LoadError { error: self.lists.late(&key), negative_ttl: Duration::ZERO };
+        // Without the margin, the layer that enforces the deadline could respond first.
+        let deadline = deadline.checked_sub(DEADLINE_MARGIN).unwrap_or(deadline);
+        Ok(self.cache.get_until(&key, mode, deadline, late, load).await?)
     }
 
     /// Loads an entry although no request waits for it. Returns the time for which it is fresh.
     pub async fn refresh(&self, query: StoreQuery) -> Result<Duration, Problem> {
         let key = query.key();
-        let loader = Arc::clone(&self.loader);
-        let load =
-            move |context: LoadContext| async move { loader.load(&query, context.priority).await };
-        let served = self.cache.refresh(&key, load).await?;
+        let served = self.cache.refresh(&key, self.load_of(query, &key)).await?;
         Ok(served.freshness().lifetime.saturating_sub(served.age()))
+    }
+
+    /// Returns the load of a query. It runs in a task of its own, as part of the request that
+    /// started it.
+    fn load_of(
+        &self,
+        query: StoreQuery,
+        key: &str,
+    ) -> impl FnOnce(LoadContext) -> BoxedLoad + Send + 'static + use<> {
+        let (loader, lists, key) = (Arc::clone(&self.loader), self.lists.clone(), key.to_owned());
+        let request_context = RequestContext::current();
+        move |context: LoadContext| {
+            Box::pin(RequestContext::restore(request_context, async move {
+                if query.is_list() {
+                    let progress = lists.start(key);
+                    loader.load(&query, context.priority, &progress).await
+                } else {
+                    loader.load(&query, context.priority, &Progress::default()).await
+                }
+            }))
+        }
     }
 
     /// Looks up a cache key without waiting and without a call.
@@ -207,17 +253,27 @@ impl CachedStore {
 }
 
 impl Loader {
-    async fn load(&self, query: &StoreQuery, priority: Priority) -> Result<Loaded, LoadError> {
+    async fn load(
+        &self,
+        query: &StoreQuery,
+        priority: Priority,
+        progress: &Progress,
+    ) -> Result<Loaded, LoadError> {
         let result = match query {
-            StoreQuery::Buckets => self.buckets(priority).await.map(LoadedBody::non_empty),
-            StoreQuery::Parameters => self.parameters(priority).await.map(LoadedBody::non_empty),
+            StoreQuery::Buckets => {
+                self.buckets(priority, progress).await.map(LoadedBody::non_empty)
+            }
+            StoreQuery::Parameters => {
+                self.parameters(priority, progress).await.map(LoadedBody::non_empty)
+            }
             StoreQuery::Parameter(name) => {
                 self.parameter(name, priority).await.map(LoadedBody::non_empty)
             }
-            StoreQuery::Values(path) => self.values(path, priority).await,
+            StoreQuery::Values(path) => self.values(path, priority, progress).await,
         };
         match (result, self.freshness) {
             (Ok(LoadedBody { body, empty: false }), Some(freshness)) => {
+                let freshness = freshness.loaded_over(progress.age());
                 Ok(Loaded::new(body, freshness.jittered(self.jitter)))
             }
             // An empty result expires like a negative entry. Otherwise requests for made-up paths
@@ -233,13 +289,17 @@ impl Loader {
         }
     }
 
-    async fn buckets(&self, priority: Priority) -> Result<CachedBody, Error> {
-        let buckets = self.backend.buckets(priority).await?;
+    async fn buckets(&self, priority: Priority, progress: &Progress) -> Result<CachedBody, Error> {
+        let buckets = self.backend.buckets(priority, progress).await?;
         Ok(self.public_json(Buckets { buckets }))
     }
 
-    async fn parameters(&self, priority: Priority) -> Result<CachedBody, Error> {
-        let mut parameters = self.backend.parameters(priority).await?;
+    async fn parameters(
+        &self,
+        priority: Priority,
+        progress: &Progress,
+    ) -> Result<CachedBody, Error> {
+        let mut parameters = self.backend.parameters(priority, progress).await?;
         parameters.retain(|name| self.prefixes.allow(name));
         Ok(self.public_json(Parameters { parameters }))
     }
@@ -265,8 +325,13 @@ impl Loader {
         Ok(value_body(&self.version, &parameter))
     }
 
-    async fn values(&self, path: &ParameterPath, priority: Priority) -> Result<LoadedBody, Error> {
-        let mut parameters = self.backend.values(path, priority).await?;
+    async fn values(
+        &self,
+        path: &ParameterPath,
+        priority: Priority,
+        progress: &Progress,
+    ) -> Result<LoadedBody, Error> {
+        let mut parameters = self.backend.values(path, priority, progress).await?;
         parameters.retain(|parameter| self.prefixes.allow(&parameter.name));
         let (mut values, mut omitted, mut confidential) = (BTreeMap::new(), Vec::new(), false);
         for parameter in &parameters {
@@ -296,3 +361,6 @@ impl Loader {
         Versioned { version: self.version.clone(), body }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,6 +10,7 @@ mod parameters;
 mod values;
 mod warm_up;
 mod inventory;
+mod lists;
 mod embedded;
 
 // Tests of responses when something fails.

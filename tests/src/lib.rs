@@ -6,12 +6,13 @@
 //! ```
 //!
 //! The services are the real binaries, each a process of its own. [`moto`] serves the real AWS
-//! protocols. A [`proxy`] on either connection imitates the faults of networks and of AWS.
+//! protocols. A [`fake_aws`] replaces it where a test needs an AWS that misbehaves. A [`proxy`] on either connection imitates the faults of networks and of AWS.
 //!
 //! Every value of a parameter and every credential in these tests holds [`MARK`]. The tests search
 //! every log line, error and metric for it, because a value must not appear there.
 
 pub mod moto;
+pub mod fake_aws;
 pub mod proxy;
 pub mod refusals;
 pub mod service;

@@ -272,7 +272,7 @@ async fn serve(mut stream: TcpStream, inner: Arc<Inner>) -> Option<()> {
 
 /// Reads the next request. Returns `None` if the client has closed the connection, or if this proxy
 /// does not support the request.
-async fn read(stream: &mut TcpStream, received: &mut Vec<u8>) -> Option<Request> {
+pub(crate) async fn read(stream: &mut TcpStream, received: &mut Vec<u8>) -> Option<Request> {
     let head = loop {
         if let Some(end) = received.windows(4).position(|window| window == END_OF_HEAD) {
             let head: Vec<u8> = received.drain(..end + END_OF_HEAD.len()).collect();
@@ -309,7 +309,7 @@ async fn write(stream: &mut TcpStream, request: &Request, answer: Answer) -> Opt
 }
 
 /// Renders the bytes of a response. A response to `HEAD` has the length that the server announced.
-fn render(request: &Request, answer: Answer) -> Vec<u8> {
+pub(crate) fn render(request: &Request, answer: Answer) -> Vec<u8> {
     let Answer { status, headers, body } = answer;
     let mut bytes = format!("HTTP/1.1 {status} \r\n").into_bytes();
     for (name, value) in headers {
@@ -325,14 +325,14 @@ fn render(request: &Request, answer: Answer) -> Vec<u8> {
     bytes
 }
 
-fn but_half_the_body(answer: &[u8]) -> &[u8] {
+pub(crate) fn but_half_the_body(answer: &[u8]) -> &[u8] {
     let head = answer.windows(4).position(|window| window == END_OF_HEAD).unwrap_or_default();
     let body = answer.len() - head - END_OF_HEAD.len();
     &answer[..answer.len() - body.div_ceil(2)]
 }
 
 /// Waits for the end of the connection, and discards the bytes that arrive until then.
-async fn until_it_leaves(stream: &mut TcpStream) -> Option<()> {
+pub(crate) async fn until_it_leaves(stream: &mut TcpStream) -> Option<()> {
     let mut swallowed = Vec::new();
     while receive(stream, &mut swallowed).await.is_some() {}
     None

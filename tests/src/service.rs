@@ -35,8 +35,13 @@ pub struct Setup {
 /// limiter. The timeouts are longer than the defaults, so that a busy machine does not look like a
 /// slow AWS.
 pub fn aux(aws: &Aws) -> Setup {
+    aux_at(&aws.proxy.url)
+}
+
+/// Settings like those of [`aux`], for the AWS at this URL.
+pub fn aux_at(aws_url: &str) -> Setup {
     Setup::of("aux-service")
-        .with("AWS_ENDPOINT_URL", &aws.proxy.url)
+        .with("AWS_ENDPOINT_URL", aws_url)
         .with("AWS_REGION", REGION)
         .with("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE")
         .with("AWS_SECRET_ACCESS_KEY", &format!("{MARK}-the-key"))

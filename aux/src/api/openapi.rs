@@ -28,8 +28,9 @@ pub fn document(version: &str) -> Json {
     let named = [Error::InvalidParameterName(Malformed::BadCharacter), Error::ParameterNotAllowed];
     let parameter =
         [Error::SecureStringNotAllowed, Error::ParameterNotFound, Error::ParameterUnreadable];
-    let list = problems(&[&aws]);
-    let values = problems(&[&aws, &named]);
+    let loading = [Error::ListLoading { pages: 12, names: 600 }];
+    let list = problems(&[&aws, &loading]);
+    let values = problems(&[&aws, &loading, &named]);
     let value = problems(&[&aws, &named, &parameter]);
     let dependencies = json!({ "s3": "ok", "ssm": "ok" });
 

@@ -1,6 +1,6 @@
 //! The AWS backend. Only this module uses the AWS SDK.
 //!
-//! Imports go one way: `client` → `call`, `retry` → `errors`, `metrics` → `operation`.
+//! Imports go one way: `client` → `list`, `retry` → `call` → `errors`, `metrics` → `operation`.
 
 use async_trait::async_trait;
 use cache::Priority;
@@ -10,10 +10,11 @@ mod metrics;
 mod errors;
 mod retry;
 mod call;
+mod list;
 mod client;
 
 use self::client::AwsClient;
-use super::parameter_store::ParameterStore;
+use super::{parameter_store::ParameterStore, progress::Progress};
 use crate::{
     batch::{Batcher, ParameterReader},
     config::Config,
@@ -42,12 +43,16 @@ impl Aws {
 
 #[async_trait]
 impl ParameterStore for Aws {
-    async fn buckets(&self, priority: Priority) -> Result<Vec<String>, Error> {
-        self.client().list_buckets(priority).await
+    async fn buckets(&self, priority: Priority, progress: &Progress) -> Result<Vec<String>, Error> {
+        self.client().list_buckets(priority, progress).await
     }
 
-    async fn parameters(&self, priority: Priority) -> Result<Vec<String>, Error> {
-        self.client().describe_parameters(priority).await
+    async fn parameters(
+        &self,
+        priority: Priority,
+        progress: &Progress,
+    ) -> Result<Vec<String>, Error> {
+        self.client().describe_parameters(priority, progress).await
     }
 
     async fn parameter(
@@ -66,8 +71,9 @@ impl ParameterStore for Aws {
         &self,
         path: &ParameterPath,
         priority: Priority,
+        progress: &Progress,
     ) -> Result<Vec<Parameter>, Error> {
-        self.client().get_parameters_by_path(path, priority).await
+        self.client().get_parameters_by_path(path, priority, progress).await
     }
 
     fn region(&self) -> Option<&str> {

@@ -8,7 +8,7 @@ use cache::Priority;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use super::parameter_store::ParameterStore;
+use super::{parameter_store::ParameterStore, progress::Progress};
 use crate::{
     config::Config,
     error::Error,
@@ -123,11 +123,11 @@ impl StoredParameter {
 
 #[async_trait]
 impl ParameterStore for Embedded {
-    async fn buckets(&self, _: Priority) -> Result<Vec<String>, Error> {
+    async fn buckets(&self, _: Priority, _: &Progress) -> Result<Vec<String>, Error> {
         Ok(self.buckets.clone())
     }
 
-    async fn parameters(&self, _: Priority) -> Result<Vec<String>, Error> {
+    async fn parameters(&self, _: Priority, _: &Progress) -> Result<Vec<String>, Error> {
         Ok(self.parameters.iter().map(|parameter| parameter.name.clone()).collect())
     }
 
@@ -142,7 +142,12 @@ impl ParameterStore for Embedded {
         found.map(StoredParameter::to_parameter).ok_or(Error::ParameterNotFound)
     }
 
-    async fn values(&self, path: &ParameterPath, _: Priority) -> Result<Vec<Parameter>, Error> {
+    async fn values(
+        &self,
+        path: &ParameterPath,
+        _: Priority,
+        _: &Progress,
+    ) -> Result<Vec<Parameter>, Error> {
         let below = self.parameters.iter().filter(|parameter| path.holds(&parameter.name));
         Ok(below.map(StoredParameter::to_parameter).collect())
     }

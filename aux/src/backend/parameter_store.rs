@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use cache::Priority;
 
+use super::progress::Progress;
 use crate::{
     error::Error,
     name::{ParameterName, ParameterPath},
@@ -10,14 +11,18 @@ use crate::{
 };
 
 /// A store of parameters and buckets. Each list is complete and in the order of the store, or the
-/// method returns an error.
+/// method returns an error. A method that returns a list records its pages in a [`Progress`].
 #[async_trait]
 pub trait ParameterStore: Send + Sync {
     /// Returns the names of all buckets.
-    async fn buckets(&self, priority: Priority) -> Result<Vec<String>, Error>;
+    async fn buckets(&self, priority: Priority, progress: &Progress) -> Result<Vec<String>, Error>;
 
     /// Returns the names of all parameters, spelled as in the store.
-    async fn parameters(&self, priority: Priority) -> Result<Vec<String>, Error>;
+    async fn parameters(
+        &self,
+        priority: Priority,
+        progress: &Progress,
+    ) -> Result<Vec<String>, Error>;
 
     /// Returns one parameter.
     async fn parameter(&self, name: &ParameterName, priority: Priority)
@@ -28,6 +33,7 @@ pub trait ParameterStore: Send + Sync {
         &self,
         path: &ParameterPath,
         priority: Priority,
+        progress: &Progress,
     ) -> Result<Vec<Parameter>, Error>;
 
     /// Returns the region whose parameters this store reads; `None` for a store without regions.

@@ -28,6 +28,7 @@ const OF_AWS: [AsSent; 6] = [
     AsSent(504, "aws-timeout", "AWS is too slow", true),
     AsSent(502, "aws-refused", "AWS refuses the call", false),
 ];
+const OF_LISTS: [AsSent; 1] = [AsSent(503, "list-loading", "The list is loading", true)];
 const OF_NAMES: [AsSent; 2] = [
     AsSent(400, "invalid-parameter-name", "Invalid parameter name", false),
     AsSent(403, "parameter-not-allowed", "Parameter not allowed", false),
@@ -56,8 +57,8 @@ impl AsSent {
 
 /// Builds an OpenAPI 3.1 document.
 pub fn document(version: &str) -> Json {
-    let list = problems(&[&OF_AWS]);
-    let values = problems(&[&OF_AWS, &OF_NAMES]);
+    let list = problems(&[&OF_AWS, &OF_LISTS]);
+    let values = problems(&[&OF_AWS, &OF_LISTS, &OF_NAMES]);
     let value = problems(&[&OF_AWS, &OF_NAMES, &OF_PARAMETERS]);
     let circuits = json!({ "/buckets": "closed", "/param/{name}": "closed" });
     let dependencies =

@@ -73,9 +73,11 @@
 //! | stale | one, in the background | the entry | `stale` |
 //! | usable for `stale-if-error` | succeeds | the new entry | `miss`, or `coalesced` for requests that joined the load |
 //! | usable for `stale-if-error`, or any with [`Mode::Revalidate`] | fails temporarily | the entry | `stale_error` (`hit` if still fresh) |
+//! | usable for `stale-if-error`, or any with [`Mode::Revalidate`] | outlasts the deadline of [`Cache::get_until`] | the entry | `stale_error` (`hit` if still fresh) |
 //! | none | succeeds, or reports "not found" | the result | `miss` or `coalesced` |
 //! | negative | – | the stored "not found" | `negative` |
 //! | none | fails | the error | `error` |
+//! | none | outlasts the deadline of [`Cache::get_until`] | an error of the caller | `error` |
 //!
 //! A request whose future is dropped before its result is not counted. The load continues.
 //!
@@ -111,7 +113,7 @@ use crate::{
     http::{Forward, Handling, forces_revalidation},
     inner::{CacheInner, LoadDecision, LoadGuard, Lookup, RefreshDecision},
     metrics::{Evictions, Metrics},
-    single_flight::LoadOutcome,
+    single_flight::{InFlightLoad, LoadOutcome},
 };
 
 pub use crate::{
@@ -205,8 +207,45 @@ impl<E: CacheableError> Cache<E> {
         F: FnOnce(LoadContext) -> Fut + Send + 'static,
         Fut: Future<Output = Result<Loaded, E>> + Send + 'static,
     {
+        self.get_within(key, mode, None, load).await
+    }
+
+    /// Returns the entry under a key, or loads it, like [`get`](Self::get). Use it for loads that
+    /// may take longer than a request.
+    ///
+    /// At the deadline, the load continues and the request gets the stored entry, if it is usable
+    /// for `stale-if-error`, or else the error that `late` returns. A request for a usable entry
+    /// does not wait for a load that has taken longer already than the request can wait.
+    ///
+    /// While the cache is off, no load outlives its request, so the deadline has no effect.
+    pub async fn get_until<F, Fut>(
+        &self,
+        key: &str,
+        mode: Mode,
+        deadline: Instant,
+        late: impl Fn() -> E + Sync,
+        load: F,
+    ) -> Result<Served, Failed<E>>
+    where
+        F: FnOnce(LoadContext) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<Loaded, E>> + Send + 'static,
+    {
+        self.get_within(key, mode, Some(Patience { deadline, late: &late }), load).await
+    }
+
+    async fn get_within<F, Fut>(
+        &self,
+        key: &str,
+        mode: Mode,
+        patience: Option<Patience<'_, E>>,
+        load: F,
+    ) -> Result<Served, Failed<E>>
+    where
+        F: FnOnce(LoadContext) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<Loaded, E>> + Send + 'static,
+    {
         let result = match &self.inner {
-            Some(inner) => self.read_through(inner, key, mode, load).await,
+            Some(inner) => self.read_through(inner, key, mode, patience, load).await,
             None => self.bypass(key, load).await,
         };
         self.count(&result);
@@ -290,6 +329,7 @@ impl<E: CacheableError> Cache<E> {
         inner: &Arc<CacheInner<E>>,
         key: &str,
         mode: Mode,
+        patience: Option<Patience<'_, E>>,
         load: F,
     ) -> Result<Served, Failed<E>>
     where
@@ -313,12 +353,26 @@ impl<E: CacheableError> Cache<E> {
                 LoadDecision::StartLoad(guard, reason) => {
                     let in_flight = guard.in_flight();
                     spawn_load(guard, load);
-                    let outcome = in_flight.wait().await;
+                    let outcome = match wait(in_flight, patience.as_ref()).await {
+                        Ok(outcome) => outcome,
+                        Err(error) => return self.late(inner, key, reason, false, error),
+                    };
                     return self.result_of(inner, key, &outcome, reason, false);
                 }
                 LoadDecision::AwaitLoad(in_flight, priority, reason) => {
+                    // A request that demands a revalidation waits nevertheless.
+                    if mode == Mode::Normal
+                        && let Some(Patience { deadline, .. }) = patience
+                        && in_flight.outlasts(deadline)
+                        && let Some(served) = inner.fallback(key, reason)
+                    {
+                        return Ok(served);
+                    }
                     let lower = in_flight.priority < priority;
-                    let outcome = in_flight.wait().await;
+                    let outcome = match wait(in_flight, patience.as_ref()).await {
+                        Ok(outcome) => outcome,
+                        Err(error) => return self.late(inner, key, reason, true, error),
+                    };
                     let result = self.result_of(inner, key, &outcome, reason, true);
                     let failed =
                         matches!(&*outcome, LoadOutcome::Failed(_) | LoadOutcome::Panicked);
@@ -332,6 +386,23 @@ impl<E: CacheableError> Cache<E> {
                 }
             }
         }
+    }
+
+    /// Returns the result of a request whose deadline has ended before the load.
+    fn late(
+        &self,
+        inner: &CacheInner<E>,
+        key: &str,
+        reason: Forward,
+        collapsed: bool,
+        error: E,
+    ) -> Result<Served, Failed<E>> {
+        if let Some(served) = inner.fallback(key, reason) {
+            return Ok(served);
+        }
+        let cause = Cause::Error(error);
+        let handling = Handling::Forwarded { reason, stored: false, collapsed };
+        Err(Failed { cause, expires_in: None, hop: self.hop, outcome: Outcome::Error, handling })
     }
 
     fn result_of(
@@ -393,6 +464,23 @@ impl<E: CacheableError> Cache<E> {
             Disposition::Definitive | Disposition::Transient => (Outcome::Error, None),
         };
         Err(Failed { cause: Cause::Error(error), expires_in, hop: self.hop, outcome, handling })
+    }
+}
+
+/// The end of a request's wait for a load, and its error then.
+struct Patience<'a, E> {
+    deadline: Instant,
+    late: &'a (dyn Fn() -> E + Sync),
+}
+
+/// Waits for the end of a load. Returns the request's error at its deadline.
+async fn wait<E: CacheableError>(
+    in_flight: InFlightLoad<E>,
+    patience: Option<&Patience<'_, E>>,
+) -> Result<Arc<LoadOutcome<E>>, E> {
+    match patience {
+        None => Ok(in_flight.wait().await),
+        Some(Patience { deadline, late }) => in_flight.wait_until(*deadline).await.ok_or_else(late),
     }
 }
 

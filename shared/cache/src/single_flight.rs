@@ -2,7 +2,10 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use tokio::sync::watch;
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout_at},
+};
 
 use crate::{entry::Entry, load::Priority, negative::Negative};
 
@@ -29,6 +32,7 @@ pub(crate) struct InFlightLoad<E> {
     id: u64,
     pub(crate) priority: Priority,
     outcome: watch::Receiver<Option<Arc<LoadOutcome<E>>>>,
+    started_at: Instant,
 }
 
 /// The sender of a load's outcome.
@@ -41,6 +45,18 @@ impl<E> InFlightLoad<E> {
         let outcome = self.outcome.wait_for(Option::is_some).await;
         let outcome = outcome.ok().and_then(|outcome| outcome.clone());
         outcome.unwrap_or_else(|| Arc::new(LoadOutcome::Panicked))
+    }
+
+    /// Waits for the end of the load until a deadline. Returns `None` at the deadline.
+    pub(crate) async fn wait_until(self, deadline: Instant) -> Option<Arc<LoadOutcome<E>>> {
+        timeout_at(deadline, self.wait()).await.ok()
+    }
+
+    /// Returns whether the load has taken longer already than a request with this deadline can
+    /// wait, so that the request would probably wait in vain.
+    pub(crate) fn outlasts(&self, deadline: Instant) -> bool {
+        let now = Instant::now();
+        now.saturating_duration_since(self.started_at) >= deadline.saturating_duration_since(now)
     }
 }
 
@@ -67,7 +83,7 @@ impl<E: Clone> InFlight<E> {
     ) -> (InFlightLoad<E>, OutcomeSender<E>) {
         let (sender, outcome) = watch::channel(None);
         self.last_id += 1;
-        let load = InFlightLoad { id: self.last_id, priority, outcome };
+        let load = InFlightLoad { id: self.last_id, priority, outcome, started_at: Instant::now() };
         self.loads.insert(key, load.clone());
         (load, sender)
     }

@@ -10,11 +10,11 @@ use std::{
 use aws_sdk_ssm::error::{ProvideErrorMetadata, SdkError};
 use cache::Priority;
 use service::{contract::problem::Cause, observe::trace::Span};
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 use tower::{Service, service_fn, timeout::Timeout};
 
 use super::{
-    errors::{classify_error, repeated_page_token},
+    errors::classify_error,
     metrics::{self, Outcome},
     operation::Operation,
 };
@@ -34,12 +34,25 @@ pub(super) struct CallPolicy {
 
 impl CallPolicy {
     pub(super) fn from_config(config: &Config) -> Self {
-        Self {
-            limiter: QuotaLimiter::new(config.aws_rate_get, config.aws_rate_list),
-            operation_timeout: config.aws_operation_timeout,
-            list_timeout: config.aws_list_timeout,
-            health: Health::default(),
-        }
+        let limiter = QuotaLimiter::new(config.aws_rate_get, config.aws_rate_list);
+        Self::new(limiter, config.aws_operation_timeout, config.aws_list_timeout)
+    }
+
+    pub(super) fn new(
+        limiter: QuotaLimiter,
+        operation_timeout: Duration,
+        list_timeout: Duration,
+    ) -> Self {
+        Self { limiter, operation_timeout, list_timeout, health: Health::default() }
+    }
+
+    pub(super) fn limiter(&self) -> &QuotaLimiter {
+        &self.limiter
+    }
+
+    /// The time that AWS may take in all to return the next page of a list.
+    pub(super) fn list_timeout(&self) -> Duration {
+        self.list_timeout
     }
 
     /// Makes a call that the quota has room for. Returns an error at once if the quota has none,
@@ -57,37 +70,12 @@ impl CallPolicy {
         self.send(operation, request).await
     }
 
-    /// Reads all pages of a list. Returns an error instead of a partial list, and after the list
-    /// timeout.
-    pub(super) async fn list<T, E, P>(
+    /// Takes one call from the quota, or returns and counts the refusal.
+    pub(super) fn try_acquire(
         &self,
         operation: Operation,
         priority: Priority,
-        page: impl Fn(Option<String>) -> P,
-    ) -> Result<Vec<T>, Error>
-    where
-        P: Future<Output = Result<(Vec<T>, Option<String>), SdkError<E>>>,
-        E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
-    {
-        self.try_acquire(operation, priority)?;
-        let pages = async {
-            let (mut items, mut token) = self.send(operation, page(None)).await?;
-            // An empty page is not necessarily the last page.
-            while let Some(current) = token.filter(|token| !token.is_empty()) {
-                self.limiter.acquire(operation.group(), priority).await;
-                let (more, next) = self.send(operation, page(Some(current.clone()))).await?;
-                if next.as_ref() == Some(&current) {
-                    return Err(repeated_page_token(operation));
-                }
-                items.extend(more);
-                token = next;
-            }
-            Ok(items)
-        };
-        timeout(self.list_timeout, pages).await.unwrap_or(Err(Error::AwsTimeout(None)))
-    }
-
-    fn try_acquire(&self, operation: Operation, priority: Priority) -> Result<(), Error> {
+    ) -> Result<(), Error> {
         self.limiter.try_acquire(operation.group(), priority).map_err(|retry_after| {
             metrics::record_refusal(operation);
             Error::AwsThrottled { retry_after, cause: None }
@@ -96,7 +84,7 @@ impl CallPolicy {
 
     /// Makes one call. Limits the time of the call with its retries, records its outcome, and
     /// classifies its error.
-    async fn send<T, E>(
+    pub(super) async fn send<T, E>(
         &self,
         operation: Operation,
         request: impl Future<Output = Result<T, SdkError<E>>>,

@@ -24,6 +24,7 @@ use super::{
     retry::{NeverRetryThrottling, retry_config},
 };
 use crate::{
+    backend::Progress,
     batch::ParameterReader,
     config::Config,
     error::Error,
@@ -93,19 +94,24 @@ impl AwsClient {
         &self.policy
     }
 
-    pub(super) async fn list_buckets(&self, priority: Priority) -> Result<Vec<String>, Error> {
+    pub(super) async fn list_buckets(
+        &self,
+        priority: Priority,
+        progress: &Progress,
+    ) -> Result<Vec<String>, Error> {
         let page = |token| async move {
             let request = self.s3.list_buckets().max_buckets(BUCKETS_PER_PAGE);
             let page = request.set_continuation_token(token).send().await?;
             let names = page.buckets.into_iter().flatten().filter_map(|bucket| bucket.name);
             Ok::<_, SdkError<ListBucketsError>>((names.collect(), page.continuation_token))
         };
-        self.policy.list(Operation::ListBuckets, priority, page).await
+        self.policy.list(Operation::ListBuckets, priority, progress, page).await
     }
 
     pub(super) async fn describe_parameters(
         &self,
         priority: Priority,
+        progress: &Progress,
     ) -> Result<Vec<String>, Error> {
         let page = |token| async move {
             let request = self.ssm.describe_parameters().max_results(PARAMETERS_PER_PAGE);
@@ -113,13 +119,14 @@ impl AwsClient {
             let names = page.parameters.into_iter().flatten().filter_map(|metadata| metadata.name);
             Ok::<_, SdkError<DescribeParametersError>>((names.collect(), page.next_token))
         };
-        self.policy.list(Operation::DescribeParameters, priority, page).await
+        self.policy.list(Operation::DescribeParameters, priority, progress, page).await
     }
 
     pub(super) async fn get_parameters_by_path(
         &self,
         path: &ParameterPath,
         priority: Priority,
+        progress: &Progress,
     ) -> Result<Vec<Parameter>, Error> {
         let operation = Operation::GetParametersByPath;
         let page = |token| async move {
@@ -134,7 +141,7 @@ impl AwsClient {
             let parameters = page.parameters.into_iter().flatten().map(convert);
             Ok::<_, SdkError<GetParametersByPathError>>((parameters.collect(), page.next_token))
         };
-        let parameters = self.policy.list(operation, priority, page).await?;
+        let parameters = self.policy.list(operation, priority, progress, page).await?;
         let parameters: Option<_> = parameters.into_iter().collect();
         parameters.ok_or_else(|| empty_response(operation))
     }

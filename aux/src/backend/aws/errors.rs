@@ -249,15 +249,25 @@ fn causes<'a>(
     })
 }
 
+/// Whether an error code refuses the token of a page, because the token is invalid or has expired.
+/// S3 has no code of its own for that.
+pub(super) fn refuses_page_token(code: Option<&str>) -> bool {
+    matches!(code, Some("InvalidNextToken" | "InvalidArgument"))
+}
+
 /// The error of a successful response that lacks what was requested.
 pub(super) fn empty_response(operation: Operation) -> Error {
     unusable_response(operation, "an empty response")
 }
 
-/// The error of a page whose token is the one that requested it. Following the token would never
-/// end.
+/// The error of a page whose token an earlier page had. Following the token would never end.
 pub(super) fn repeated_page_token(operation: Operation) -> Error {
     unusable_response(operation, "a repeated page token")
+}
+
+/// The error of a list that has more pages than any account can fill.
+pub(super) fn too_many_pages(operation: Operation) -> Error {
+    unusable_response(operation, "a page token after every page")
 }
 
 fn unusable_response(operation: Operation, content: &str) -> Error {

@@ -52,7 +52,8 @@ impl Outcome {
                 | Error::SecureStringNotAllowed
                 | Error::ParameterUnreadable
                 | Error::AwsRefused(_)
-                | Error::AwsUnavailable(_),
+                | Error::AwsUnavailable(_)
+                | Error::ListLoading { .. },
             ) => Self::Error,
         }
     }

@@ -64,6 +64,24 @@ impl Freshness {
         self
     }
 
+    /// Accounts for a load that took this long and whose first part is therefore this old.
+    ///
+    /// The lifetime counts from the end of the load: a response that took longer than its lifetime
+    /// to load would otherwise be loaded again without end. `stale-while-revalidate` lengthens by
+    /// the same time, because the next load will take as long. The bound still counts from the
+    /// first part, so `stale-if-error` shrinks.
+    #[must_use]
+    pub fn loaded_over(mut self, duration: Duration) -> Self {
+        let bound = self.bound();
+        self.age_at_load = duration.min(LONGEST);
+        self.lifetime = self.lifetime.saturating_add(duration).min(bound);
+        let stale = bound - self.lifetime;
+        self.stale_while_revalidate =
+            self.stale_while_revalidate.saturating_add(duration).min(stale);
+        self.stale_if_error = self.stale_if_error.min(stale);
+        self
+    }
+
     /// Returns the lifetime that remains at the time of the load.
     pub fn remaining(&self) -> Duration {
         self.lifetime.saturating_sub(self.age_at_load)
@@ -254,6 +272,18 @@ mod tests {
     }
 
     #[test]
+    fn the_lifetime_counts_from_the_end_of_a_long_load_and_the_bound_from_its_start() {
+        let rules = Freshness::new(60 * SECOND, 30 * SECOND, 3600 * SECOND);
+        assert_eq!(rules.loaded_over(Duration::ZERO), rules);
+        let long = rules.loaded_over(267 * SECOND);
+        assert_eq!((long.age_at_load, long.remaining()), (267 * SECOND, 60 * SECOND));
+        assert_eq!((long.bound(), long.stale_while_revalidate), (rules.bound(), 297 * SECOND));
+        let longer = rules.loaded_over(3640 * SECOND);
+        assert_eq!((longer.remaining(), longer.bound()), (20 * SECOND, rules.bound()));
+        assert_eq!(rules.loaded_over(5000 * SECOND).state(5000 * SECOND), State::Expired);
+    }
+
+    #[test]
     fn a_response_that_forbids_storing_has_no_freshness() {
         for forbidden in
             ["no-store, max-age=60", "max-age=60, NO-STORE", "private, max-age=60", "no-cache", ""]
@@ -324,6 +354,19 @@ mod tests {
             let read = read(&text, "0").expect("cacheable");
             prop_assert_eq!(read.lifetime, lifetime * SECOND);
             prop_assert_eq!(read.stale_if_error, window * SECOND);
+        }
+
+        #[test]
+        fn no_load_however_long_moves_the_bound(
+            lifetime in any::<u32>(), stale in any::<u32>(), error in any::<u32>(),
+            duration in any::<u64>(),
+        ) {
+            let [lifetime, stale, error] =
+                [lifetime, stale, error].map(|seconds| Duration::from_secs(seconds.into()));
+            let rules = Freshness::new(lifetime, stale, error);
+            let long = rules.loaded_over(Duration::from_millis(duration));
+            prop_assert!(long.bound() <= rules.bound());
+            prop_assert!(long.remaining() <= rules.lifetime);
         }
 
         #[test]

@@ -4,6 +4,7 @@
 mod lookups;
 mod negatives;
 mod coalescing;
+mod deadlines;
 mod invalidation;
 mod headers;
 mod bounds;
@@ -34,6 +35,8 @@ pub(crate) enum Error {
     NotFound,
     Denied,
     Down,
+    /// The error of a request whose deadline has ended.
+    Late,
 }
 
 impl CacheableError for Error {
@@ -41,7 +44,7 @@ impl CacheableError for Error {
         match self {
             Self::NotFound => Disposition::Negative { ttl: NEGATIVE_TTL },
             Self::Denied => Disposition::Definitive,
-            Self::Down => Disposition::Transient,
+            Self::Down | Self::Late => Disposition::Transient,
         }
     }
 

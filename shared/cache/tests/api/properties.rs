@@ -28,10 +28,12 @@ enum Failure {
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    /// A request. If it needs a load, the load takes `millis` and ends with `reply`.
+    /// A request that waits for `patience` at most. If it needs a load, the load takes `millis` and
+    /// ends with `reply`.
     Request {
         key: usize,
         forced: bool,
+        patience: Option<u64>,
         millis: u64,
         reply: Reply,
     },
@@ -58,8 +60,10 @@ fn reply() -> impl Strategy<Value = Reply> {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        8 => (0..KEYS, prop::bool::weighted(0.1), 0..3000_u64, reply())
-            .prop_map(|(key, forced, millis, reply)| Step::Request { key, forced, millis, reply }),
+        8 => (0..KEYS, prop::bool::weighted(0.1), prop::option::of(0..2000_u64), 0..3000_u64, reply())
+            .prop_map(|(key, forced, patience, millis, reply)| {
+                Step::Request { key, forced, patience, millis, reply }
+            }),
         4 => prop_oneof![0..2000_u64, 0..90_000_u64, 500_000..800_000_u64]
             .prop_map(|millis| Step::Wait { millis }),
         1 => Just(Step::DropRequests),
@@ -155,16 +159,29 @@ impl Record {
 
 /// Sends one request and compares its response with the record.
 async fn request(cache: Cache<Error>, record: Arc<Record>, step: Step) {
-    let Step::Request { key, forced, millis, reply } = step else { return };
+    let Step::Request { key, forced, patience, millis, reply } = step else { return };
     let valid_from = record.key(key, |key| key.valid_from);
     let load = record.load(key, millis, reply);
     let mode = if forced { Mode::Revalidate } else { Mode::Normal };
     let requested_at = Instant::now();
-    let result = cache.get(&key.to_string(), mode, load).await;
+    let result = match patience {
+        None => cache.get(&key.to_string(), mode, load).await,
+        Some(patience) => {
+            let deadline = requested_at + Duration::from_millis(patience);
+            cache.get_until(&key.to_string(), mode, deadline, || Error::Late, load).await
+        }
+    };
     let now = Instant::now();
+    let waited = now - requested_at;
+    // A timer of tokio may fire a millisecond late.
+    let limit = patience.map(|patience| Duration::from_millis(patience + 1));
+    assert!(limit.is_none_or(|limit| waited <= limit), "it waited for {waited:?} of {limit:?}");
     let served = match result {
         Ok(served) => served,
         Err(failed) => {
+            if failed.cause == Cause::Error(Error::Late) {
+                assert!(waited >= Duration::from_millis(patience.unwrap()), "not before its time");
+            }
             if failed.outcome() == Outcome::Negative {
                 assert_eq!(failed.cause, Cause::Error(Error::NotFound));
                 let known_for = now - record.key(key, |key| key.not_found_at).unwrap();

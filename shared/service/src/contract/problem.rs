@@ -45,6 +45,9 @@ pub struct Problem {
     /// `false`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub shielded: bool,
+    /// The progress of a list that is still loading. Absent in every other problem.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Progress>,
     /// One sentence, for earlier clients of this API that read this member.
     pub error: Cow<'static, str>,
 
@@ -61,6 +64,15 @@ pub struct Problem {
     /// The underlying error, for the log. It never reaches the client.
     #[serde(skip)]
     pub cause: Option<Cause>,
+}
+
+/// The part of a list that has arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Progress {
+    /// The number of pages.
+    pub pages: usize,
+    /// The number of names in these pages, before names outside `PARAMETER_PREFIXES` are left out.
+    pub names: usize,
 }
 
 /// Upper bound for an upstream's `Retry-After`.
@@ -94,6 +106,7 @@ impl Problem {
             retryable: false,
             request_id: String::new(),
             shielded: false,
+            progress: None,
             retry_after: None,
             max_age: None,
             cache_status: None,

@@ -1,0 +1,43 @@
+//! The progress of a list that loads page by page.
+
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+/// The pages of a list that have arrived so far. The load updates it, and requests that wait for
+/// the list read it.
+#[derive(Debug, Default)]
+pub struct Progress(Mutex<Arrived>);
+
+/// The number of pages that have arrived, and the number of names in them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Arrived {
+    pub pages: usize,
+    pub names: usize,
+    first_page_at: Option<Instant>,
+}
+
+impl Progress {
+    /// Records a page that has arrived with this number of names.
+    pub fn add_page(&self, names: usize) {
+        let mut arrived = self.0.lock();
+        arrived.pages += 1;
+        arrived.names += names;
+        arrived.first_page_at.get_or_insert_with(Instant::now);
+    }
+
+    /// Forgets all pages, because the list starts again at page one.
+    pub fn restart(&self) {
+        *self.0.lock() = Arrived::default();
+    }
+
+    pub fn arrived(&self) -> Arrived {
+        *self.0.lock()
+    }
+
+    /// Returns the age of the first page: the list is as old as that.
+    pub fn age(&self) -> Duration {
+        self.arrived().first_page_at.map_or(Duration::ZERO, |at| at.elapsed())
+    }
+}
