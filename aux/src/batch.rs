@@ -18,7 +18,7 @@ use tokio::{sync::oneshot, time::sleep};
 use crate::{error::Error, parameter::Parameter};
 
 /// The largest number of names that `GetParameters` accepts.
-const MAX_BATCH: usize = 10;
+pub const MAX_BATCH: usize = 10;
 
 /// The longest time that a miss waits in a batch. A call to AWS takes several times as long.
 const BATCH_WINDOW: Duration = Duration::from_millis(3);

@@ -5,6 +5,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use crate::error::Error;
+
 /// A parameter with its value.
 #[derive(Clone)]
 pub struct Parameter {
@@ -14,6 +16,38 @@ pub struct Parameter {
     pub value: Zeroizing<String>,
     pub secure: bool,
     pub details: Details,
+}
+
+/// The parameters below a path.
+#[derive(Clone, Debug, Default)]
+pub struct PathValues {
+    pub readable: Vec<Parameter>,
+    /// The names of the SecureStrings that this service may not decrypt.
+    pub undecryptable: Vec<String>,
+}
+
+impl PathValues {
+    /// Parameters that are all readable.
+    pub fn readable(parameters: Vec<Parameter>) -> Self {
+        Self { readable: parameters, undecryptable: Vec::new() }
+    }
+
+    /// Adds the result of one parameter. A parameter that was deleted meanwhile is left out.
+    ///
+    /// # Errors
+    ///
+    /// An error that says nothing about this parameter.
+    pub fn add(&mut self, name: &str, result: Result<Parameter, Error>) -> Result<(), Error> {
+        match result {
+            Ok(parameter) => self.readable.push(parameter),
+            Err(Error::AwsAccessDenied(_) | Error::AwsRefused(_) | Error::ParameterUnreadable) => {
+                self.undecryptable.push(name.to_owned())
+            }
+            Err(Error::ParameterNotFound) => (),
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
 }
 
 /// The facts that SSM stores about a parameter, besides its name and its value. None is secret.

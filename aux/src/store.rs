@@ -32,6 +32,7 @@ use crate::{
     config::Config,
     error::Error,
     name::{ParameterName, ParameterPath, Prefixes},
+    parameter::PathValues,
     record::value_body,
 };
 
@@ -331,10 +332,12 @@ impl Loader {
         priority: Priority,
         progress: &Progress,
     ) -> Result<LoadedBody, Error> {
-        let mut parameters = self.backend.values(path, priority, progress).await?;
-        parameters.retain(|parameter| self.prefixes.allow(&parameter.name));
-        let (mut values, mut omitted, mut confidential) = (BTreeMap::new(), Vec::new(), false);
-        for parameter in &parameters {
+        let PathValues { mut readable, undecryptable: mut omitted } =
+            self.backend.values(path, priority, progress).await?;
+        readable.retain(|parameter| self.prefixes.allow(&parameter.name));
+        omitted.retain(|name| self.prefixes.allow(name));
+        let (mut values, mut confidential) = (BTreeMap::new(), false);
+        for parameter in &readable {
             if parameter.secure && !self.allow_secure_strings {
                 omitted.push(parameter.name.clone());
             } else {

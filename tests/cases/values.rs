@@ -1,6 +1,10 @@
 //! Tests of `/values/{path}`.
 
-use e2e::stack::Stack;
+use e2e::{
+    fake_aws::{FakeAws, Reply},
+    refusals, service,
+    stack::Stack,
+};
 use serde_json::{Map, json};
 
 #[tokio::test]
@@ -82,4 +86,43 @@ async fn a_path_that_ssm_could_never_hold_is_refused_without_asking_aws() {
         stack.refused(path, 400, "invalid-parameter-name").await;
     }
     assert_eq!(stack.aws.proxy.all_calls(), 0);
+}
+
+/// AWS refuses a whole page with one SecureString whose key the service may not use.
+#[tokio::test]
+async fn a_secure_string_that_cannot_be_decrypted_is_left_out_and_named() {
+    let keys = ["/app/db/password", "/app/db/token"];
+    let aws = FakeAws::start(move |call| {
+        let parameter = |name: &str, kind: &str, value: String| {
+            json!({ "Name": name, "Type": kind, "Value": value, "Version": 1 })
+        };
+        let names = ["/app/db/host", keys[0], keys[1]];
+        match call.operation.as_str() {
+            "GetParametersByPath" if call.body["WithDecryption"] == true => {
+                refusals::kms_denied().into()
+            }
+            "GetParametersByPath" => {
+                let parameters: Vec<_> = names
+                    .iter()
+                    .map(|name| {
+                        let kind = if keys.contains(name) { "SecureString" } else { "String" };
+                        parameter(name, kind, format!("hush: of {name}"))
+                    })
+                    .collect();
+                Reply::json(&json!({ "Parameters": parameters }))
+            }
+            "GetParameter" if call.body["Name"] == keys[0] => {
+                Reply::json(&json!({ "Parameter": parameter(keys[0], "SecureString", "hush: 1".to_owned()) }))
+            }
+            _ => refusals::kms_denied().into(),
+        }
+    })
+    .await;
+    let aux = service::aux_at(&aws.url).with("ALLOW_SECURE_STRINGS", "true").start().await;
+    let body = aux.get("/values/app").await.ok();
+    assert_eq!(
+        body["values"],
+        json!({ "/app/db/host": "hush: of /app/db/host", keys[0]: "hush: 1" })
+    );
+    assert_eq!(body["omitted"], json!([keys[1]]));
 }

@@ -1,6 +1,6 @@
 //! The AWS backend. Only this module uses the AWS SDK.
 //!
-//! Imports go one way: `client` → `list`, `retry` → `call` → `errors`, `metrics` → `operation`.
+//! Imports go one way: `values` → `client` → `list`, `retry` → `call` → `errors`, `metrics` → `operation`.
 
 use async_trait::async_trait;
 use cache::Priority;
@@ -12,6 +12,7 @@ mod retry;
 mod call;
 mod list;
 mod client;
+mod values;
 
 use self::client::AwsClient;
 use super::{parameter_store::ParameterStore, progress::Progress};
@@ -20,7 +21,7 @@ use crate::{
     config::Config,
     error::Error,
     name::{ParameterName, ParameterPath},
-    parameter::Parameter,
+    parameter::{Parameter, PathValues},
 };
 
 /// AWS as a store of parameters and buckets. Concurrent misses share calls.
@@ -72,7 +73,7 @@ impl ParameterStore for Aws {
         path: &ParameterPath,
         priority: Priority,
         progress: &Progress,
-    ) -> Result<Vec<Parameter>, Error> {
+    ) -> Result<PathValues, Error> {
         self.client().get_parameters_by_path(path, priority, progress).await
     }
 

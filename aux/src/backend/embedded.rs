@@ -13,7 +13,7 @@ use crate::{
     config::Config,
     error::Error,
     name::{ParameterName, ParameterPath},
-    parameter::{Details, Parameter},
+    parameter::{Details, Parameter, PathValues},
 };
 
 /// The content without `--embedded-file`.
@@ -147,9 +147,9 @@ impl ParameterStore for Embedded {
         path: &ParameterPath,
         _: Priority,
         _: &Progress,
-    ) -> Result<Vec<Parameter>, Error> {
+    ) -> Result<PathValues, Error> {
         let below = self.parameters.iter().filter(|parameter| path.holds(&parameter.name));
-        Ok(below.map(StoredParameter::to_parameter).collect())
+        Ok(PathValues::readable(below.map(StoredParameter::to_parameter).collect()))
     }
 
     fn health(&self) -> serde_json::Value {

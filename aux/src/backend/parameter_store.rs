@@ -7,7 +7,7 @@ use super::progress::Progress;
 use crate::{
     error::Error,
     name::{ParameterName, ParameterPath},
-    parameter::Parameter,
+    parameter::{Parameter, PathValues},
 };
 
 /// A store of parameters and buckets. Each list is complete and in the order of the store, or the
@@ -28,13 +28,14 @@ pub trait ParameterStore: Send + Sync {
     async fn parameter(&self, name: &ParameterName, priority: Priority)
     -> Result<Parameter, Error>;
 
-    /// Returns every parameter below a path, recursively.
+    /// Returns every parameter below a path, recursively. SecureStrings that cannot be decrypted
+    /// are only named.
     async fn values(
         &self,
         path: &ParameterPath,
         priority: Priority,
         progress: &Progress,
-    ) -> Result<Vec<Parameter>, Error>;
+    ) -> Result<PathValues, Error>;
 
     /// Returns the region whose parameters this store reads; `None` for a store without regions.
     fn region(&self) -> Option<&str> {

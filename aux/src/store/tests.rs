@@ -7,7 +7,7 @@ use clap::Parser;
 use tokio::time::sleep;
 
 use super::*;
-use crate::parameter::{Details, Parameter};
+use crate::parameter::{Details, Parameter, PathValues};
 
 const SECOND: Duration = Duration::from_secs(1);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
@@ -50,14 +50,15 @@ impl ParameterStore for Slow {
         _: &ParameterPath,
         _: Priority,
         progress: &Progress,
-    ) -> Result<Vec<Parameter>, Error> {
+    ) -> Result<PathValues, Error> {
         let parameter = |name| Parameter {
             name,
             value: String::new().into(),
             secure: false,
             details: Details::default(),
         };
-        Ok(self.list(progress).await.into_iter().map(parameter).collect())
+        let parameters = self.list(progress).await.into_iter().map(parameter).collect();
+        Ok(PathValues::readable(parameters))
     }
 
     fn health(&self) -> serde_json::Value {

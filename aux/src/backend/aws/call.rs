@@ -55,22 +55,8 @@ impl CallPolicy {
         self.list_timeout
     }
 
-    /// Makes a call that the quota has room for. Returns an error at once if the quota has none,
-    /// because an early error serves a client better than a wait.
-    pub(super) async fn call<T, E>(
-        &self,
-        operation: Operation,
-        priority: Priority,
-        request: impl Future<Output = Result<T, SdkError<E>>>,
-    ) -> Result<T, Error>
-    where
-        E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
-    {
-        self.try_acquire(operation, priority)?;
-        self.send(operation, request).await
-    }
-
-    /// Takes one call from the quota, or returns and counts the refusal.
+    /// Takes one call from the quota, or returns and counts the refusal: an early error serves a
+    /// client better than a wait.
     pub(super) fn try_acquire(
         &self,
         operation: Operation,

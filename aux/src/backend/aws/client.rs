@@ -7,10 +7,7 @@ use aws_config::{BehaviorVersion, SdkConfig, timeout::TimeoutConfig};
 use aws_sdk_s3::operation::list_buckets::ListBucketsError;
 use aws_sdk_ssm::{
     error::SdkError,
-    operation::{
-        describe_parameters::DescribeParametersError,
-        get_parameters_by_path::GetParametersByPathError,
-    },
+    operation::describe_parameters::DescribeParametersError,
     primitives::DateTimeFormat,
     types::{Parameter as SsmParameter, ParameterType},
 };
@@ -28,7 +25,6 @@ use crate::{
     batch::ParameterReader,
     config::Config,
     error::Error,
-    name::ParameterPath,
     parameter::{Details, Parameter},
 };
 
@@ -36,15 +32,14 @@ use crate::{
 /// size, because S3 otherwise rejects the call for accounts with a bucket quota above 10,000.
 const BUCKETS_PER_PAGE: i32 = 1000;
 const PARAMETERS_PER_PAGE: i32 = 50;
-const VALUES_PER_PAGE: i32 = 10;
 
 /// The clients of the SDK, and the rules for their calls.
 pub(super) struct AwsClient {
     s3: aws_sdk_s3::Client,
-    ssm: aws_sdk_ssm::Client,
-    policy: CallPolicy,
+    pub(super) ssm: aws_sdk_ssm::Client,
+    pub(super) policy: CallPolicy,
     region: String,
-    decrypt: bool,
+    pub(super) decrypt: bool,
 }
 
 impl AwsClient {
@@ -122,52 +117,26 @@ impl AwsClient {
         self.policy.list(Operation::DescribeParameters, priority, progress, page).await
     }
 
-    pub(super) async fn get_parameters_by_path(
-        &self,
-        path: &ParameterPath,
-        priority: Priority,
-        progress: &Progress,
-    ) -> Result<Vec<Parameter>, Error> {
-        let operation = Operation::GetParametersByPath;
-        let page = |token| async move {
-            let request = self
-                .ssm
-                .get_parameters_by_path()
-                .path(path.as_str())
-                .recursive(true)
-                .with_decryption(self.decrypt)
-                .max_results(VALUES_PER_PAGE);
-            let page = request.set_next_token(token).send().await?;
-            let parameters = page.parameters.into_iter().flatten().map(convert);
-            Ok::<_, SdkError<GetParametersByPathError>>((parameters.collect(), page.next_token))
-        };
-        let parameters = self.policy.list(operation, priority, progress, page).await?;
-        let parameters: Option<_> = parameters.into_iter().collect();
-        parameters.ok_or_else(|| empty_response(operation))
-    }
-}
-
-#[async_trait]
-impl ParameterReader for AwsClient {
-    async fn get_one(&self, name: &str, priority: Priority) -> Result<Parameter, Error> {
+    /// Calls `GetParameter`, without taking a call from the quota.
+    pub(super) async fn read_one(&self, name: &str) -> Result<Parameter, Error> {
         let operation = Operation::GetParameter;
         let request = self.ssm.get_parameter().name(name).with_decryption(self.decrypt).send();
-        let response = self.policy.call(operation, priority, request).await?;
+        let response = self.policy.send(operation, request).await?;
         match response.parameter {
             Some(parameter) if is_binary_secret(&parameter) => Err(Error::ParameterUnreadable),
             parameter => parameter.and_then(convert).ok_or_else(|| empty_response(operation)),
         }
     }
 
-    async fn get_many(
+    /// Calls `GetParameters`, without taking a call from the quota.
+    pub(super) async fn read_many(
         &self,
         names: &[String],
-        priority: Priority,
     ) -> Result<Vec<Result<Parameter, Error>>, Error> {
         let operation = Operation::GetParameters;
         let request = self.ssm.get_parameters().set_names(Some(names.to_vec()));
         let request = request.with_decryption(self.decrypt).send();
-        let response = self.policy.call(operation, priority, request).await?;
+        let response = self.policy.send(operation, request).await?;
         let mut parameters: HashMap<_, _> = response
             .parameters
             .into_iter()
@@ -187,6 +156,23 @@ impl ParameterReader for AwsClient {
     }
 }
 
+#[async_trait]
+impl ParameterReader for AwsClient {
+    async fn get_one(&self, name: &str, priority: Priority) -> Result<Parameter, Error> {
+        self.policy.try_acquire(Operation::GetParameter, priority)?;
+        self.read_one(name).await
+    }
+
+    async fn get_many(
+        &self,
+        names: &[String],
+        priority: Priority,
+    ) -> Result<Vec<Result<Parameter, Error>>, Error> {
+        self.policy.try_acquire(Operation::GetParameters, priority)?;
+        self.read_many(names).await
+    }
+}
+
 /// Whether a parameter is a secret without a text, as a reference to a binary secret of Secrets
 /// Manager is.
 fn is_binary_secret(parameter: &SsmParameter) -> bool {
@@ -195,7 +181,7 @@ fn is_binary_secret(parameter: &SsmParameter) -> bool {
 
 /// Converts a parameter of the SDK. Returns `None` if AWS left out the name or the value: clients
 /// would take an empty value for the real one.
-fn convert(parameter: SsmParameter) -> Option<Parameter> {
+pub(super) fn convert(parameter: SsmParameter) -> Option<Parameter> {
     Some(Parameter {
         name: parameter.name?,
         value: Zeroizing::new(parameter.value?),

@@ -94,7 +94,7 @@ static TABLE: [Route; 14] = [
     Route::new(RouteId::Values, "/values/{path}", "values", Tag::Api)
         .describe(
             "Every parameter below a path",
-            "Includes all levels below the path. While `ALLOW_SECURE_STRINGS` is false, `omitted` names the SecureStrings instead.",
+            "Includes all levels below the path. `omitted` names the SecureStrings that cannot be decrypted, and all of them while `ALLOW_SECURE_STRINGS` is false.",
         )
         .parameter("The path above the parameters", "challenge")
         .cacheable(),

@@ -75,7 +75,8 @@ pub struct Values<T = String> {
     pub path: String,
     #[schema(value_type = BTreeMap<String, String>)]
     pub values: BTreeMap<String, T>,
-    /// The names of the SecureStrings that are omitted because they are not allowed.
+    /// The names of the SecureStrings that are left out, because they are not allowed or cannot be
+    /// decrypted.
     pub omitted: Vec<String>,
 }
 
