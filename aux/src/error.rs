@@ -31,8 +31,14 @@ pub enum Error {
         #[source]
         cause: Option<Cause>,
     },
-    #[error("AWS rejected the credentials")]
-    AwsCredentials(#[source] Cause),
+    /// AWS rejected the credentials, or they cannot be loaded. `retryable` means that the failure of
+    /// their provider will pass.
+    #[error("the AWS credentials do not work")]
+    AwsCredentials {
+        retryable: bool,
+        #[source]
+        cause: Cause,
+    },
     #[error("AWS cannot be reached, or failed")]
     AwsUnavailable(#[source] Cause),
     #[error("AWS did not respond in time")]
@@ -85,13 +91,21 @@ impl Error {
                 let problem = Problem { shielded: cause.is_none(), ..problem };
                 with_cause(problem, cause.as_ref())
             }
-            Self::AwsCredentials(cause) => Problem::new(
-                StatusCode::BAD_GATEWAY,
-                "aws-credentials",
-                "AWS credentials do not work",
-                "The AWS credentials of this service are missing, wrong or expired.",
-            )
-            .caused_by(cause.clone()),
+            Self::AwsCredentials { retryable, cause } => {
+                let detail = if *retryable {
+                    "The provider of this service's AWS credentials does not respond."
+                } else {
+                    "The AWS credentials of this service are missing, wrong or expired."
+                };
+                let problem = Problem::new(
+                    StatusCode::BAD_GATEWAY,
+                    "aws-credentials",
+                    "AWS credentials do not work",
+                    detail,
+                )
+                .caused_by(cause.clone());
+                Problem { retryable: *retryable, ..problem }
+            }
             Self::AwsUnavailable(cause) => Problem::new(
                 StatusCode::BAD_GATEWAY,
                 "aws-unavailable",

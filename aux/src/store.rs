@@ -99,7 +99,7 @@ impl CacheableError for LoadError {
             | Error::ParameterNotAllowed
             | Error::AwsAccessDenied(_) => Disposition::Definitive,
             Error::AwsThrottled { .. }
-            | Error::AwsCredentials(_)
+            | Error::AwsCredentials { .. }
             | Error::AwsUnavailable(_)
             | Error::AwsTimeout(_) => Disposition::Transient,
         }

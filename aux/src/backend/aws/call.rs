@@ -4,7 +4,10 @@ use std::{
     error::Error as StdError,
     fmt,
     future::Future,
-    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -15,9 +18,11 @@ use tokio::time::{Instant, timeout};
 use tower::{Service, service_fn, timeout::Timeout};
 
 use super::{
+    credentials::CredentialCache,
     errors::{classify_error, repeated_page_token},
     metrics::{self, Outcome},
     operation::Operation,
+    panics::catch_panic,
 };
 use crate::{
     config::Config,
@@ -27,6 +32,7 @@ use crate::{
 
 /// The rules for every call, and the state that they need.
 pub(super) struct CallPolicy {
+    credentials: CredentialCache,
     limiter: QuotaLimiter,
     operation_timeout: Duration,
     list_timeout: Duration,
@@ -34,8 +40,9 @@ pub(super) struct CallPolicy {
 }
 
 impl CallPolicy {
-    pub(super) fn from_config(config: &Config) -> Self {
+    pub(super) fn new(config: &Config, credentials: CredentialCache) -> Self {
         Self {
+            credentials,
             limiter: QuotaLimiter::new(config.aws_rate_get, config.aws_rate_list),
             operation_timeout: config.aws_operation_timeout,
             list_timeout: config.aws_list_timeout,
@@ -55,6 +62,7 @@ impl CallPolicy {
         E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
         R: fmt::Debug + Send + Sync + 'static,
     {
+        self.await_credentials(operation).await?;
         self.try_acquire(operation, priority)?;
         self.send(operation, request).await
     }
@@ -72,11 +80,13 @@ impl CallPolicy {
         E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
         R: fmt::Debug + Send + Sync + 'static,
     {
+        self.await_credentials(operation).await?;
         self.try_acquire(operation, priority)?;
         let pages = async {
             let (mut items, mut token) = self.send(operation, page(None)).await?;
             // An empty page is not necessarily the last page.
             while let Some(current) = token.filter(|token| !token.is_empty()) {
+                self.await_credentials(operation).await?;
                 self.limiter.acquire(operation.group(), priority).await;
                 let (more, next) = self.send(operation, page(Some(current.clone()))).await?;
                 if next.as_ref() == Some(&current) {
@@ -90,15 +100,26 @@ impl CallPolicy {
         timeout(self.list_timeout, pages).await.unwrap_or(Err(Error::AwsTimeout(None)))
     }
 
+    /// Waits for credentials, before the call takes a part of the quota and before its timeout
+    /// begins.
+    async fn await_credentials(&self, operation: Operation) -> Result<(), Error> {
+        let ready = self.credentials.ready().await;
+        if ready.is_err() {
+            metrics::record_refusal(operation, Outcome::Credentials);
+            self.health.record(operation, true);
+        }
+        ready
+    }
+
     fn try_acquire(&self, operation: Operation, priority: Priority) -> Result<(), Error> {
         self.limiter.try_acquire(operation.group(), priority).map_err(|retry_after| {
-            metrics::record_refusal(operation);
+            metrics::record_refusal(operation, Outcome::Shielded);
             Error::AwsThrottled { retry_after, cause: None }
         })
     }
 
     /// Makes one call. Limits the time of the call with its retries, records its outcome, and
-    /// classifies its error.
+    /// classifies its error. A panic of the SDK is an error like any other.
     async fn send<T, E, R>(
         &self,
         operation: Operation,
@@ -112,15 +133,23 @@ impl CallPolicy {
         let started = Instant::now();
         // The request type of this tower service is the call's future itself.
         let mut limited = Timeout::new(service_fn(|request| request), self.operation_timeout);
-        let result = limited.call(request).await.map_err(|error| match error.downcast() {
-            Ok(error) => classify_error::<E, R>(operation, *error),
-            Err(elapsed) => Error::AwsTimeout(Some(Cause::from(elapsed))),
-        });
+        let result = match catch_panic(limited.call(request)).await {
+            Ok(result) => result.map_err(|error| match error.downcast() {
+                Ok(error) => classify_error::<E, R>(operation, *error),
+                Err(elapsed) => Error::AwsTimeout(Some(Cause::from(elapsed))),
+            }),
+            Err(panicked) => Err(Error::AwsUnavailable(Arc::new(panicked))),
+        };
         let outcome = Outcome::of(&result);
         metrics::record_call(operation, outcome, started.elapsed());
         span.set_attribute("outcome", outcome.label());
         if outcome == Outcome::Throttled {
             self.limiter.drain(operation.group());
+        }
+        match outcome {
+            Outcome::Credentials => self.credentials.rejected(),
+            Outcome::Ok | Outcome::NotFound | Outcome::Denied => self.credentials.accepted(),
+            Outcome::Throttled | Outcome::Shielded | Outcome::Timeout | Outcome::Error => {}
         }
         let failed = is_failure_of_aws(&result);
         self.health.record(operation, failed);
@@ -130,9 +159,16 @@ impl CallPolicy {
         result
     }
 
-    /// Returns the recent health of each service of AWS.
+    /// Returns the recent health of each service of AWS and of the credentials, and the time at
+    /// which the credentials expire.
     pub(super) fn health(&self) -> serde_json::Value {
-        self.health.status()
+        let mut health = self.health.status();
+        health["credentials"] = word(self.credentials.is_degraded()).into();
+        if let Some(expiry) = self.credentials.expiry() {
+            let expiry = humantime::format_rfc3339_seconds(expiry);
+            health["credentials_expire_at"] = expiry.to_string().into();
+        }
+        health
     }
 
     /// Returns the calls that the quota has left.
@@ -168,7 +204,17 @@ impl Health {
     }
 
     fn status(&self) -> serde_json::Value {
-        let word = |degraded: &AtomicBool| if degraded.load(Relaxed) { "degraded" } else { "ok" };
-        serde_json::json!({ "s3": word(&self.s3_degraded), "ssm": word(&self.ssm_degraded) })
+        serde_json::json!({
+            "s3": word(self.s3_degraded.load(Relaxed)),
+            "ssm": word(self.ssm_degraded.load(Relaxed)),
+        })
     }
 }
+
+/// The word for the state of a dependency.
+fn word(degraded: bool) -> &'static str {
+    if degraded { "degraded" } else { "ok" }
+}
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 
 use async_trait::async_trait;
-use aws_config::{BehaviorVersion, SdkConfig, timeout::TimeoutConfig};
+use aws_config::{BehaviorVersion, SdkConfig, identity::IdentityCache, timeout::TimeoutConfig};
+use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_s3::operation::list_buckets::ListBucketsError;
 use aws_sdk_ssm::{
     error::SdkError,
@@ -18,6 +19,7 @@ use zeroize::Zeroizing;
 
 use super::{
     call::CallPolicy,
+    credentials::CredentialCache,
     errors::empty_response,
     operation::Operation,
     retry::{NeverRetryThrottling, retry_config},
@@ -52,6 +54,7 @@ impl AwsClient {
         let sdk = aws_config::defaults(BehaviorVersion::latest())
             .timeout_config(timeouts)
             .retry_config(retry_config())
+            .no_credentials()
             .load()
             .await;
         if sdk.region().is_none_or(|region| region.as_ref().trim().is_empty()) {
@@ -59,10 +62,16 @@ impl AwsClient {
                 "no AWS region is set; set AWS_REGION, for example to eu-west-2, or set --backend embedded",
             );
         }
-        Self::new(&sdk, config)
+        let credentials = CredentialCache::start(&sdk, config.aws_credentials_timeout);
+        let sdk = sdk
+            .into_builder()
+            .credentials_provider(SharedCredentialsProvider::new(credentials.clone()))
+            .identity_cache(IdentityCache::no_cache())
+            .build();
+        Self::new(&sdk, config, credentials)
     }
 
-    fn new(sdk: &SdkConfig, config: &Config) -> Self {
+    fn new(sdk: &SdkConfig, config: &Config, credentials: CredentialCache) -> Self {
         let s3 = aws_sdk_s3::config::Builder::from(sdk)
             .retry_classifier(NeverRetryThrottling)
             // A custom endpoint (an emulator, a gateway) has no host name for each bucket.
@@ -73,7 +82,7 @@ impl AwsClient {
         Self {
             s3: aws_sdk_s3::Client::from_conf(s3),
             ssm: aws_sdk_ssm::Client::from_conf(ssm),
-            policy: CallPolicy::from_config(config),
+            policy: CallPolicy::new(config, credentials),
             decrypt: config.allow_secure_strings,
         }
     }

@@ -124,14 +124,14 @@ where
         ErrorClass::Throttled => {
             Error::AwsThrottled { retry_after: THROTTLE_PAUSE, cause: Some(cause) }
         }
-        ErrorClass::Credentials => Error::AwsCredentials(cause),
+        ErrorClass::Credentials => Error::AwsCredentials { retryable: false, cause },
         ErrorClass::Timeout => Error::AwsTimeout(Some(cause)),
         ErrorClass::Unavailable => Error::AwsUnavailable(cause),
     }
 }
 
 /// Returns an error, then its source, the source of that, and so on.
-fn causes<'a>(
+pub(super) fn causes<'a>(
     error: &'a (dyn StdError + 'static),
 ) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
     std::iter::successors(Some(error), |error| -> Option<&'a (dyn StdError + 'static)> {

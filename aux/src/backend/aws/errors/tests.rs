@@ -169,7 +169,7 @@ fn each_class_becomes_its_error() {
     assert!(matches!(response_with("ParameterNotFound"), Error::ParameterNotFound));
     assert!(matches!(response_with("ValidationException"), Error::RefusedParameterName(_)));
     assert!(matches!(response_with("AccessDeniedException"), Error::AwsAccessDenied(_)));
-    assert!(matches!(response_with("ExpiredTokenException"), Error::AwsCredentials(_)));
+    assert!(matches!(response_with("ExpiredTokenException"), Error::AwsCredentials { .. }));
     assert!(matches!(response_with("InternalServerError"), Error::AwsUnavailable(_)));
     assert!(matches!(
         response_with("ThrottlingException"),
@@ -193,7 +193,7 @@ fn missing_credentials_are_found_at_any_depth() {
     for error in [SdkError::construction_failure(missing()), SdkError::dispatch_failure(connection)]
     {
         let error = failure(error);
-        assert!(matches!(error, Error::AwsCredentials(_)), "{error:?}");
+        assert!(matches!(error, Error::AwsCredentials { .. }), "{error:?}");
     }
 }
 
