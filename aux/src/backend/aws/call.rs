@@ -165,8 +165,7 @@ impl CallPolicy {
         let mut health = self.health.status();
         health["credentials"] = word(self.credentials.is_degraded()).into();
         if let Some(expiry) = self.credentials.expiry() {
-            let expiry = humantime::format_rfc3339_seconds(expiry);
-            health["credentials_expire_at"] = expiry.to_string().into();
+            health["credentials_expire_at"] = expiry.into();
         }
         health
     }

@@ -8,7 +8,7 @@
 //! Imports go one way: `chain` → `load_error` → `exchange`.
 
 use std::{
-    fmt,
+    fmt::{self, Write},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -94,9 +94,9 @@ impl Current {
     fn new(credentials: Credentials) -> Self {
         let remaining = |expiry: SystemTime| {
             let remaining = expiry.duration_since(SystemTime::now()).unwrap_or_default();
-            Instant::now() + remaining
+            Instant::now().checked_add(remaining)
         };
-        let expires_at = credentials.expiry().map(remaining);
+        let expires_at = credentials.expiry().and_then(remaining);
         Self { credentials, expires_at }
     }
 
@@ -192,9 +192,10 @@ impl CredentialCache {
         state.failure.is_some() || expired || self.0.rejected.load(Relaxed)
     }
 
-    /// Returns the expiry of the credentials. Absent if there are none, or if they never expire.
-    pub(super) fn expiry(&self) -> Option<SystemTime> {
-        self.0.state.borrow().current.as_ref()?.credentials.expiry()
+    /// Returns the expiry of the credentials as a timestamp (RFC 3339). Absent if there are none, or
+    /// if they never expire.
+    pub(super) fn expiry(&self) -> Option<String> {
+        self.0.state.borrow().current.as_ref()?.credentials.expiry().and_then(timestamp)
     }
 
     /// Loads credentials, replaces them before they expire, and repeats failed loads.
@@ -244,11 +245,8 @@ impl CredentialCache {
             Ok(current) => {
                 let expiry = current.credentials.expiry();
                 metrics::record_credentials_expiry(expiry);
-                let expiry = expiry.map(|expiry| humantime::format_rfc3339_seconds(expiry));
-                tracing::info!(
-                    expiry = expiry.map(tracing::field::display),
-                    "AWS credentials loaded"
-                );
+                let expiry = expiry.and_then(timestamp);
+                tracing::info!(expiry, "AWS credentials loaded");
             }
             Err(failure) if before.as_ref() == Some(failure) => {
                 tracing::debug!(reason = %failure, "AWS credentials still cannot be loaded");
@@ -277,6 +275,13 @@ impl CredentialCache {
             }
         });
     }
+}
+
+/// Formats a time as in RFC 3339. Returns `None` after the year 9999, which the format cannot hold.
+fn timestamp(time: SystemTime) -> Option<String> {
+    let mut text = String::new();
+    write!(text, "{}", humantime::format_rfc3339_seconds(time)).ok()?;
+    Some(text)
 }
 
 /// Returns the pause after this many failures in a row.

@@ -12,7 +12,7 @@ const SECOND: Duration = Duration::from_secs(1);
 type Response = Result<u8, SdkError<GetParameterError, Infallible>>;
 
 fn policy(credentials: CredentialCache) -> CallPolicy {
-    let config = Config::try_parse_from(["aux-service", "--aws-rate-get=1"]).expect("defaults");
+    let config = Config::try_parse_from(["aux-service", "--aws-rate-get=0.01"]).expect("defaults");
     CallPolicy::new(&config, credentials)
 }
 

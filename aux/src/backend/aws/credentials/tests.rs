@@ -282,6 +282,14 @@ async fn a_panic_of_a_provider_is_a_failure_that_passes() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_expiry_in_another_age_is_no_problem() {
+    let ages = 9000 * 366 * 24 * HOUR;
+    let cache = Script::new().load(Duration::ZERO, "key", Some(ages)).start();
+    assert_eq!(key(&cache).await, "key");
+    assert_eq!(cache.expiry(), None);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_debug_form_shows_no_credential() {
     let cache = Script::new().load(Duration::ZERO, "AKIAhush", Some(HOUR)).start();
     assert_eq!(key(&cache).await, "AKIAhush");
