@@ -1,7 +1,7 @@
 //! The configuration of aux-service, from flags and environment variables. It is parsed and
 //! validated once, at the start.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{ArgAction, Parser, ValueEnum};
 use service::config::{Common, Switch, Validate, duration, ensure_increasing, positive_duration};
@@ -63,6 +63,10 @@ pub struct Config {
     #[arg(long, env = "ALLOW_SECURE_STRINGS", value_name = "BOOL", default_value_t = false,
           action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
     pub allow_secure_strings: bool,
+
+    /// Timeout of a load of AWS credentials, and of a call's wait for them, which precedes its other timeouts
+    #[arg(long, env = "AWS_CREDENTIALS_TIMEOUT", value_name = "DURATION", default_value = "5s", value_parser = positive_duration)]
+    pub aws_credentials_timeout: Duration,
 
     /// Timeout of one attempt of a call to AWS
     #[arg(long, env = "AWS_ATTEMPT_TIMEOUT", value_name = "DURATION", default_value = "1s", value_parser = positive_duration)]
@@ -135,8 +139,50 @@ impl Validate for Config {
         if self.embedded_file.is_some() && self.backend != Backend::Embedded {
             return Err("--embedded-file is given, but --backend is not embedded; set --backend embedded, or remove the file".to_owned());
         }
+        if self.backend == Backend::Aws {
+            check_aws_variables(std::env::vars_os())?;
+        }
         Ok(())
     }
+}
+
+/// The variables of the AWS SDK whose values hold visible ASCII characters only. The SDK sends most
+/// of them in headers, and panics at a character that no header can hold.
+const VISIBLE_ASCII: [&str; 8] = [
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_REGION",
+    "AWS_DEFAULT_REGION",
+    "AWS_ROLE_ARN",
+    "AWS_ROLE_SESSION_NAME",
+];
+
+/// Checks the AWS SDK's own variables for characters that they cannot hold, such as the line break
+/// of a Secret made with `echo`. The error names the variables and never shows a value.
+fn check_aws_variables(
+    variables: impl Iterator<Item = (OsString, OsString)>,
+) -> Result<(), String> {
+    let malformed = variables.filter_map(|(name, value)| {
+        let (name, value) = (name.into_string().ok()?, value.to_string_lossy());
+        let malformed = if VISIBLE_ASCII.contains(&name.as_str()) {
+            !value.bytes().all(|byte| byte.is_ascii_graphic())
+        } else {
+            name.starts_with("AWS_")
+                && (value.trim() != value || value.chars().any(char::is_control))
+        };
+        malformed.then_some(name)
+    });
+    let mut names: Vec<String> = malformed.collect();
+    if names.is_empty() {
+        return Ok(());
+    }
+    names.sort();
+    Err(format!(
+        "the value of {} holds a space, a line break or another character that does not belong there; write it without, for example with `printf %s` instead of `echo`",
+        names.join(" and of ")
+    ))
 }
 
 /// The lowest accepted rate, in calls a second: one call in about a quarter of an hour. A lower
@@ -201,6 +247,50 @@ mod tests {
         ] {
             let reason = check(flags).expect_err("refused");
             assert!(named.iter().all(|name| reason.contains(name)), "{flags:?}: {reason}");
+        }
+    }
+
+    fn check_variables(variables: &[(&str, &str)]) -> Result<(), String> {
+        check_aws_variables(variables.iter().map(|(name, value)| (name.into(), value.into())))
+    }
+
+    #[test]
+    fn a_variable_of_the_sdk_with_whitespace_is_named_without_its_value() {
+        for (name, value) in [
+            ("AWS_ACCESS_KEY_ID", "AKIAhush\n"),
+            ("AWS_ACCESS_KEY_ID", "AKIA hush"),
+            ("AWS_ACCESS_KEY_ID", "AKIAh\u{fc}sh"),
+            ("AWS_SECRET_ACCESS_KEY", "hush\r\n"),
+            ("SECRET_ACCESS_KEY", "hush\n"),
+            ("AWS_SESSION_TOKEN", "\thush"),
+            ("AWS_REGION", "hush-1 "),
+            ("AWS_DEFAULT_REGION", "hush-1\n"),
+            ("AWS_PROFILE", "hush\n"),
+            ("AWS_ROLE_ARN", "arn:hush\n"),
+            ("AWS_WEB_IDENTITY_TOKEN_FILE", "/hush\n"),
+            ("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://hush\n"),
+            ("AWS_ENDPOINT_URL_STS", " http://hush"),
+        ] {
+            let reason = check_variables(&[(name, value)]).expect_err("refused");
+            assert!(reason.contains(name) && !reason.contains("hush"), "{value:?}: {reason}");
+            assert!(reason.contains("printf") && !reason.contains('\n'), "{reason}");
+        }
+        let reason = check_variables(&[("AWS_REGION", "a "), ("AWS_ACCESS_KEY_ID", "b\n")]);
+        assert!(reason.expect_err("refused").contains("AWS_ACCESS_KEY_ID and of AWS_REGION"));
+    }
+
+    #[test]
+    fn other_variables_and_spaces_within_a_name_or_a_path_are_accepted() {
+        for variable in [
+            ("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE"),
+            ("AWS_SECRET_ACCESS_KEY", "a/b+c="),
+            ("AWS_SESSION_TOKEN", ""),
+            ("AWS_PROFILE", "my profile"),
+            ("AWS_CONTAINER_AUTHORIZATION_TOKEN", "Bearer abc"),
+            ("AWS_CONFIG_FILE", "/home/J\u{fc}rgen/.aws/config"),
+            ("GREETING", " hello\n"),
+        ] {
+            assert_eq!(check_variables(&[variable]), Ok(()), "{variable:?}");
         }
     }
 

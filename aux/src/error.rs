@@ -40,8 +40,14 @@ pub enum Error {
     /// AWS refused the call with an error that is none of the others.
     #[error("AWS refused the call")]
     AwsRefused(#[source] Cause),
-    #[error("AWS rejected the credentials")]
-    AwsCredentials(#[source] Cause),
+    /// AWS rejected the credentials, or they cannot be loaded. `retryable` means that the failure of
+    /// their provider will pass.
+    #[error("the AWS credentials do not work")]
+    AwsCredentials {
+        retryable: bool,
+        #[source]
+        cause: Cause,
+    },
     #[error("AWS cannot be reached, or failed")]
     AwsUnavailable(#[source] Cause),
     #[error("AWS did not respond in time")]
@@ -59,6 +65,7 @@ impl Error {
             Self::AwsThrottled { .. }
             | Self::AwsUnavailable(_)
             | Self::AwsTimeout(_)
+            | Self::AwsCredentials { retryable: true, .. }
             | Self::ListLoading { .. } => true,
             Self::InvalidParameterName(_)
             | Self::RefusedParameterName(_)
@@ -68,7 +75,7 @@ impl Error {
             | Self::ParameterUnreadable
             | Self::AwsAccessDenied(_)
             | Self::AwsRefused(_)
-            | Self::AwsCredentials(_) => false,
+            | Self::AwsCredentials { retryable: false, .. } => false,
         }
     }
 
@@ -130,13 +137,21 @@ impl Error {
                 "AWS refuses this request, and will refuse it again. The log of aux-service has its error code.",
             )
             .caused_by(cause.clone()),
-            Self::AwsCredentials(cause) => Problem::new(
-                StatusCode::BAD_GATEWAY,
-                "aws-credentials",
-                "AWS credentials do not work",
-                "The AWS credentials of this service are missing, wrong or expired.",
-            )
-            .caused_by(cause.clone()),
+            Self::AwsCredentials { retryable, cause } => {
+                let detail = if *retryable {
+                    "The provider of this service's AWS credentials does not respond."
+                } else {
+                    "The AWS credentials of this service are missing, wrong or expired."
+                };
+                let problem = Problem::new(
+                    StatusCode::BAD_GATEWAY,
+                    "aws-credentials",
+                    "AWS credentials do not work",
+                    detail,
+                )
+                .caused_by(cause.clone());
+                Problem { retryable: *retryable, ..problem }
+            }
             Self::AwsUnavailable(cause) => Problem::new(
                 StatusCode::BAD_GATEWAY,
                 "aws-unavailable",

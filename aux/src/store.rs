@@ -130,7 +130,7 @@ impl CacheableError for LoadError {
             // The reason of a refusal is unknown, so it replaces no entry that is still usable.
             Error::AwsRefused(_)
             | Error::AwsThrottled { .. }
-            | Error::AwsCredentials(_)
+            | Error::AwsCredentials { .. }
             | Error::AwsUnavailable(_)
             | Error::AwsTimeout(_)
             | Error::ListLoading { .. } => Disposition::Transient,

@@ -23,6 +23,7 @@ async fn a_bad_value_ends_the_start_and_is_named() {
         ("aux-service", "ADMIN_ADDR", "5001"),
         ("aux-service", "BACKEND", "azure"),
         ("aux-service", "REQUEST_TIMEOUT", "5"),
+        ("aux-service", "AWS_CREDENTIALS_TIMEOUT", "0s"),
         ("aux-service", "AWS_ATTEMPT_TIMEOUT", "-1s"),
         ("aux-service", "AWS_OPERATION_TIMEOUT", "0s"),
         ("aux-service", "AWS_LIST_TIMEOUT", "long"),
@@ -91,6 +92,26 @@ async fn an_embedded_file_that_cannot_be_used_ends_the_start_and_is_named() {
 }
 
 #[tokio::test]
+async fn a_variable_of_the_sdk_with_a_line_break_ends_the_start_and_is_named_without_its_value() {
+    for name in [
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_SESSION_TOKEN",
+        "AWS_REGION",
+        "AWS_PROFILE",
+        "AWS_ROLE_ARN",
+    ] {
+        let value = format!("{}-value\n", e2e::MARK);
+        let setup = || Setup::of("aux-service").with(name, &value);
+        refused(setup(), &[name, "printf"]).await;
+        let said = String::from_utf8(setup().run_to_end().await.stderr).unwrap();
+        assert!(!said.contains(e2e::MARK), "{said}");
+        // The embedded backend does not use the SDK.
+        setup().with("BACKEND", "embedded").start().await;
+    }
+}
+
+#[tokio::test]
 async fn a_log_filter_that_makes_no_sense_ends_the_start_and_is_named() {
     for binary in ["aux-service", "main-api"] {
         refused(Setup::of(binary).with("RUST_LOG", "main_api=loudest"), &["RUST_LOG"]).await;
@@ -150,6 +171,7 @@ async fn help_names_every_variable() {
         "EMBEDDED_FILE",
         "PARAMETER_PREFIXES",
         "ALLOW_SECURE_STRINGS",
+        "AWS_CREDENTIALS_TIMEOUT",
         "AWS_ATTEMPT_TIMEOUT",
         "AWS_OPERATION_TIMEOUT",
         "AWS_LIST_TIMEOUT",

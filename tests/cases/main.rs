@@ -19,6 +19,7 @@ mod refusals;
 mod faults;
 mod deadlines;
 mod resilience;
+mod credentials;
 mod outage;
 
 // Tests of the operator's view.

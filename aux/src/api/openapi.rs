@@ -20,7 +20,7 @@ pub fn document(version: &str) -> Json {
     let aws = [
         Error::AwsAccessDenied(cause()),
         Error::AwsThrottled { retry_after: Duration::from_secs(1), cause: None },
-        Error::AwsCredentials(cause()),
+        Error::AwsCredentials { retryable: false, cause: cause() },
         Error::AwsUnavailable(cause()),
         Error::AwsTimeout(None),
         Error::AwsRefused(cause()),
@@ -32,7 +32,12 @@ pub fn document(version: &str) -> Json {
     let list = problems(&[&aws, &loading]);
     let values = problems(&[&aws, &loading, &named]);
     let value = problems(&[&aws, &named, &parameter]);
-    let dependencies = json!({ "s3": "ok", "ssm": "ok" });
+    let dependencies = json!({
+        "s3": "ok",
+        "ssm": "ok",
+        "credentials": "ok",
+        "credentials_expire_at": "2026-11-25T12:00:00Z",
+    });
 
     Docs::new(
         "aux-service",

@@ -1,6 +1,7 @@
 //! The AWS backend. Only this module uses the AWS SDK.
 //!
-//! Imports go one way: `values` → `client` → `list`, `retry` → `call` → `errors`, `metrics` → `operation`.
+//! Imports go one way: `values` → `client` → `list` → `call`, `retry` → `credentials` → `errors`,
+//! `metrics`, `panics` → `operation`.
 
 use async_trait::async_trait;
 use cache::Priority;
@@ -8,6 +9,8 @@ use cache::Priority;
 mod operation;
 mod metrics;
 mod errors;
+mod panics;
+mod credentials;
 mod retry;
 mod call;
 mod list;

@@ -3,7 +3,10 @@
 use std::{
     error::Error as StdError,
     future::Future,
-    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -14,9 +17,11 @@ use tokio::time::Instant;
 use tower::{Service, service_fn, timeout::Timeout};
 
 use super::{
+    credentials::CredentialCache,
     errors::classify_error,
     metrics::{self, Outcome},
     operation::Operation,
+    panics::catch_panic,
 };
 use crate::{
     config::Config,
@@ -26,6 +31,7 @@ use crate::{
 
 /// The rules for every call, and the state that they need.
 pub(super) struct CallPolicy {
+    credentials: CredentialCache,
     limiter: QuotaLimiter,
     operation_timeout: Duration,
     list_timeout: Duration,
@@ -33,17 +39,19 @@ pub(super) struct CallPolicy {
 }
 
 impl CallPolicy {
-    pub(super) fn from_config(config: &Config) -> Self {
+    pub(super) fn from_config(config: &Config, credentials: CredentialCache) -> Self {
         let limiter = QuotaLimiter::new(config.aws_rate_get, config.aws_rate_list);
-        Self::new(limiter, config.aws_operation_timeout, config.aws_list_timeout)
+        Self::new(credentials, limiter, config.aws_operation_timeout, config.aws_list_timeout)
     }
 
     pub(super) fn new(
+        credentials: CredentialCache,
         limiter: QuotaLimiter,
         operation_timeout: Duration,
         list_timeout: Duration,
     ) -> Self {
-        Self { limiter, operation_timeout, list_timeout, health: Health::default() }
+        let health = Health::default();
+        Self { credentials, limiter, operation_timeout, list_timeout, health }
     }
 
     pub(super) fn limiter(&self) -> &QuotaLimiter {
@@ -55,21 +63,33 @@ impl CallPolicy {
         self.list_timeout
     }
 
-    /// Takes one call from the quota, or returns and counts the refusal: an early error serves a
-    /// client better than a wait.
-    pub(super) fn try_acquire(
+    /// Waits for credentials, and takes one call from the quota or refuses the call: an early error
+    /// serves a client better than a wait for the quota.
+    pub(super) async fn admit(
         &self,
         operation: Operation,
         priority: Priority,
     ) -> Result<(), Error> {
+        self.await_credentials(operation).await?;
         self.limiter.try_acquire(operation.group(), priority).map_err(|retry_after| {
-            metrics::record_refusal(operation);
+            metrics::record_refusal(operation, Outcome::Shielded);
             Error::AwsThrottled { retry_after, cause: None }
         })
     }
 
+    /// Waits for credentials, before the call takes a part of the quota and before its timeout
+    /// begins.
+    pub(super) async fn await_credentials(&self, operation: Operation) -> Result<(), Error> {
+        let ready = self.credentials.ready().await;
+        if ready.is_err() {
+            metrics::record_refusal(operation, Outcome::Credentials);
+            self.health.record(operation, true);
+        }
+        ready
+    }
+
     /// Makes one call. Limits the time of the call with its retries, records its outcome, and
-    /// classifies its error.
+    /// classifies its error. A panic of the SDK is an error like any other.
     pub(super) async fn send<T, E>(
         &self,
         operation: Operation,
@@ -82,15 +102,23 @@ impl CallPolicy {
         let started = Instant::now();
         // The request type of this tower service is the call's future itself.
         let mut limited = Timeout::new(service_fn(|request| request), self.operation_timeout);
-        let result = limited.call(request).await.map_err(|error| match error.downcast() {
-            Ok(error) => classify_error::<E>(operation, *error),
-            Err(elapsed) => Error::AwsTimeout(Some(Cause::from(elapsed))),
-        });
+        let result = match catch_panic(limited.call(request)).await {
+            Ok(result) => result.map_err(|error| match error.downcast() {
+                Ok(error) => classify_error::<E>(operation, *error),
+                Err(elapsed) => Error::AwsTimeout(Some(Cause::from(elapsed))),
+            }),
+            Err(panicked) => Err(Error::AwsUnavailable(Arc::new(panicked))),
+        };
         let outcome = Outcome::of(&result);
         metrics::record_call(operation, outcome, started.elapsed());
         span.set_attribute("outcome", outcome.label());
         if outcome == Outcome::Throttled {
             self.limiter.drain(operation.group());
+        }
+        match outcome {
+            Outcome::Credentials => self.credentials.rejected(),
+            Outcome::Ok | Outcome::NotFound | Outcome::Denied => self.credentials.accepted(),
+            Outcome::Throttled | Outcome::Shielded | Outcome::Timeout | Outcome::Error => {}
         }
         let failed = is_failure_of_aws(&result);
         self.health.record(operation, failed);
@@ -100,9 +128,15 @@ impl CallPolicy {
         result
     }
 
-    /// Returns the recent health of each service of AWS.
+    /// Returns the recent health of each service of AWS and of the credentials, and the time at
+    /// which the credentials expire.
     pub(super) fn health(&self) -> serde_json::Value {
-        self.health.status()
+        let mut health = self.health.status();
+        health["credentials"] = word(self.credentials.is_degraded()).into();
+        if let Some(expiry) = self.credentials.expiry() {
+            health["credentials_expire_at"] = expiry.into();
+        }
+        health
     }
 
     /// Returns the calls that the quota has left.
@@ -118,7 +152,7 @@ fn is_failure_of_aws<T>(result: &Result<T, Error>) -> bool {
         result,
         Err(Error::AwsThrottled { .. }
             | Error::AwsTimeout(_)
-            | Error::AwsCredentials(_)
+            | Error::AwsCredentials { .. }
             | Error::AwsUnavailable(_))
     )
 }
@@ -140,7 +174,17 @@ impl Health {
     }
 
     fn status(&self) -> serde_json::Value {
-        let word = |degraded: &AtomicBool| if degraded.load(Relaxed) { "degraded" } else { "ok" };
-        serde_json::json!({ "s3": word(&self.s3_degraded), "ssm": word(&self.ssm_degraded) })
+        serde_json::json!({
+            "s3": word(self.s3_degraded.load(Relaxed)),
+            "ssm": word(self.ssm_degraded.load(Relaxed)),
+        })
     }
 }
+
+/// The word for the state of a dependency.
+fn word(degraded: bool) -> &'static str {
+    if degraded { "degraded" } else { "ok" }
+}
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 
 use async_trait::async_trait;
-use aws_config::{BehaviorVersion, SdkConfig, timeout::TimeoutConfig};
+use aws_config::{BehaviorVersion, SdkConfig, identity::IdentityCache, timeout::TimeoutConfig};
+use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_s3::operation::list_buckets::ListBucketsError;
 use aws_sdk_ssm::{
     error::SdkError,
@@ -16,6 +17,7 @@ use zeroize::Zeroizing;
 
 use super::{
     call::CallPolicy,
+    credentials::CredentialCache,
     errors::empty_response,
     operation::Operation,
     retry::{NeverRetryThrottling, retry_config},
@@ -54,6 +56,7 @@ impl AwsClient {
         let sdk = aws_config::defaults(BehaviorVersion::latest())
             .timeout_config(timeouts)
             .retry_config(retry_config())
+            .no_credentials()
             .load()
             .await;
         if sdk.region().is_none_or(|region| region.as_ref().trim().is_empty()) {
@@ -61,10 +64,16 @@ impl AwsClient {
                 "no AWS region is set; set AWS_REGION, for example to eu-west-2, or set --backend embedded",
             );
         }
-        Self::new(&sdk, config)
+        let credentials = CredentialCache::start(&sdk, config.aws_credentials_timeout);
+        let sdk = sdk
+            .into_builder()
+            .credentials_provider(SharedCredentialsProvider::new(credentials.clone()))
+            .identity_cache(IdentityCache::no_cache())
+            .build();
+        Self::new(&sdk, config, credentials)
     }
 
-    fn new(sdk: &SdkConfig, config: &Config) -> Self {
+    fn new(sdk: &SdkConfig, config: &Config, credentials: CredentialCache) -> Self {
         let s3 = aws_sdk_s3::config::Builder::from(sdk)
             .retry_classifier(NeverRetryThrottling)
             // A custom endpoint (an emulator, a gateway) has no host name for each bucket.
@@ -75,7 +84,7 @@ impl AwsClient {
         Self {
             s3: aws_sdk_s3::Client::from_conf(s3),
             ssm: aws_sdk_ssm::Client::from_conf(ssm),
-            policy: CallPolicy::from_config(config),
+            policy: CallPolicy::from_config(config, credentials),
             region: sdk.region().map(|region| region.as_ref().to_owned()).unwrap_or_default(),
             decrypt: config.allow_secure_strings,
         }
@@ -159,7 +168,7 @@ impl AwsClient {
 #[async_trait]
 impl ParameterReader for AwsClient {
     async fn get_one(&self, name: &str, priority: Priority) -> Result<Parameter, Error> {
-        self.policy.try_acquire(Operation::GetParameter, priority)?;
+        self.policy.admit(Operation::GetParameter, priority).await?;
         self.read_one(name).await
     }
 
@@ -168,7 +177,7 @@ impl ParameterReader for AwsClient {
         names: &[String],
         priority: Priority,
     ) -> Result<Vec<Result<Parameter, Error>>, Error> {
-        self.policy.try_acquire(Operation::GetParameters, priority)?;
+        self.policy.admit(Operation::GetParameters, priority).await?;
         self.read_many(names).await
     }
 }

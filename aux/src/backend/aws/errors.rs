@@ -224,7 +224,7 @@ where
         RefusedParameterName => Error::RefusedParameterName(cause),
         AccessDenied => Error::AwsAccessDenied(cause),
         Throttled => Error::AwsThrottled { retry_after: THROTTLE_PAUSE, cause: Some(cause) },
-        Credentials => Error::AwsCredentials(cause),
+        Credentials => Error::AwsCredentials { retryable: false, cause },
         Refused => Error::AwsRefused(cause),
         ErrorClass::Timeout => Error::AwsTimeout(Some(cause)),
         Unavailable => Error::AwsUnavailable(cause),
@@ -240,7 +240,7 @@ fn is_aws_type(content_type: &str) -> bool {
 }
 
 /// Returns an error, then its source, the source of that, and so on.
-fn causes<'a>(
+pub(super) fn causes<'a>(
     error: &'a (dyn StdError + 'static),
 ) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
     std::iter::successors(Some(error), |error| -> Option<&'a (dyn StdError + 'static)> {

@@ -57,7 +57,7 @@ impl CallPolicy {
         P: Future<Output = Result<(Vec<T>, Option<String>), SdkError<E>>>,
         E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
     {
-        self.try_acquire(operation, priority)?;
+        self.admit(operation, priority).await?;
         let mut pages = Pages::new(operation, progress);
         let mut failures = Failures::default();
         let mut restarts = 0;
@@ -97,6 +97,12 @@ impl CallPolicy {
                 } else {
                     return Err(error);
                 }
+            }
+            while let Err(error) = self.await_credentials(operation).await {
+                if !error.is_passing() || failures.without_page >= self.list_timeout() {
+                    return Err(error);
+                }
+                failures.pause_after(&error).await;
             }
             self.limiter().acquire(operation.group(), priority).await;
         }

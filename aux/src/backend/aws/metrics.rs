@@ -1,14 +1,15 @@
 //! The metrics of calls to AWS, by operation and outcome.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use metrics::{counter, describe_counter, describe_histogram, histogram};
+use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 
 use super::operation::Operation;
 use crate::error::Error;
 
 const REQUESTS: &str = "aws_requests_total";
 const DURATION: &str = "aws_request_duration_seconds";
+const CREDENTIALS_EXPIRY: &str = "aws_credentials_expiry_timestamp_seconds";
 
 /// The outcome of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +45,7 @@ impl Outcome {
             Err(Error::AwsThrottled { cause: Some(_), .. }) => Self::Throttled,
             Err(Error::AwsThrottled { cause: None, .. }) => Self::Shielded,
             Err(Error::AwsTimeout(_)) => Self::Timeout,
-            Err(Error::AwsCredentials(_)) => Self::Credentials,
+            Err(Error::AwsCredentials { .. }) => Self::Credentials,
             Err(
                 Error::InvalidParameterName(_)
                 | Error::RefusedParameterName(_)
@@ -77,6 +78,7 @@ impl Outcome {
 pub(super) fn describe() {
     describe_counter!(REQUESTS, "Calls to AWS by operation and outcome");
     describe_histogram!(DURATION, "Time of one call to AWS, its retries included");
+    describe_gauge!(CREDENTIALS_EXPIRY, "Time at which the AWS credentials expire");
     for operation in Operation::ALL {
         for outcome in Outcome::ALL {
             requests(operation, outcome).absolute(0);
@@ -91,9 +93,18 @@ pub(super) fn record_call(operation: Operation, outcome: Outcome, elapsed: Durat
         .record(elapsed.as_secs_f64());
 }
 
-/// Records a call that the quota limiter refused.
-pub(super) fn record_refusal(operation: Operation) {
-    requests(operation, Outcome::Shielded).increment(1);
+/// Records a call that was not made: the quota limiter refused it, or it has no credentials.
+pub(super) fn record_refusal(operation: Operation, outcome: Outcome) {
+    requests(operation, outcome).increment(1);
+}
+
+/// Records the expiry of loaded credentials. Credentials that never expire have no series: a zero
+/// would look like an expiry in 1970.
+pub(super) fn record_credentials_expiry(expiry: Option<SystemTime>) {
+    let since_epoch = expiry.and_then(|expiry| expiry.duration_since(SystemTime::UNIX_EPOCH).ok());
+    if let Some(since_epoch) = since_epoch {
+        gauge!(CREDENTIALS_EXPIRY).set(since_epoch.as_secs_f64());
+    }
 }
 
 fn requests(operation: Operation, outcome: Outcome) -> metrics::Counter {

@@ -105,6 +105,7 @@ impl AwsClient {
     {
         let mut tries = 1;
         loop {
+            self.policy.await_credentials(Operation::GetParameters).await?;
             self.policy.limiter().acquire(Group::Reads, priority).await;
             match call().await {
                 Err(error) if error.is_passing() && tries < MAX_TRIES => tries += 1,

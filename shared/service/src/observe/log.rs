@@ -4,7 +4,7 @@ use std::{fmt, io::IsTerminal};
 
 use clap::ValueEnum;
 use tracing::{
-    Event, Level, Subscriber,
+    Event, Level, Metadata, Subscriber,
     field::{Field, Visit},
 };
 use tracing_subscriber::{
@@ -48,6 +48,15 @@ pub fn init(format: Option<LogFormat>) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Whether an event of the AWS SDK may hold a value or a credential. At the level TRACE, the SDK logs
+/// whole bodies and signed headers. At all levels, its providers of credentials log their errors,
+/// which quote the output of a credential process and the responses of endpoints.
+fn may_hold_secrets(metadata: &Metadata<'_>) -> bool {
+    let target = metadata.target();
+    target.starts_with("aws_config")
+        || (*metadata.level() == Level::TRACE && target.starts_with("aws_"))
+}
+
 /// Formats an event with the IDs of its request. The IDs come from the task, because a span per
 /// request would cost more than a cached response.
 struct LogFormatter(LogFormat);
@@ -63,10 +72,7 @@ where
         mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        // At this level the AWS SDK logs whole bodies and signed headers, which contain values and
-        // credentials.
-        let metadata = event.metadata();
-        if *metadata.level() == Level::TRACE && metadata.target().starts_with("aws_") {
+        if may_hold_secrets(event.metadata()) {
             return Ok(());
         }
         let context = RequestContext::current();

@@ -6,7 +6,7 @@ use aws_smithy_runtime_api::http::StatusCode;
 use parking_lot::Mutex;
 
 use super::*;
-use crate::quota::QuotaLimiter;
+use crate::{backend::aws::credentials::Script, quota::QuotaLimiter};
 
 type Failure = SdkError<DescribeParametersError>;
 
@@ -68,8 +68,13 @@ impl<S: Fn(usize, Option<&str>) -> Option<Scripted>> Source<S> {
 
     async fn load(&self, rate: f64, priority: Priority) -> Loaded {
         let progress = Progress::default();
-        let policy =
-            CallPolicy::new(QuotaLimiter::new(rate, rate), OPERATION_TIMEOUT, LIST_TIMEOUT);
+        let credentials = Script::new().load(Duration::ZERO, "key", None).start();
+        let policy = CallPolicy::new(
+            credentials,
+            QuotaLimiter::new(rate, rate),
+            OPERATION_TIMEOUT,
+            LIST_TIMEOUT,
+        );
         let started = Instant::now();
         let result = policy
             .list(Operation::DescribeParameters, priority, &progress, |token| self.page(token))
