@@ -5,7 +5,14 @@ use std::{
     time::Duration,
 };
 
-use e2e::{http::Reply, proxy::Fault, service::Service, stack::Stack};
+use e2e::{
+    credentials::{Provider, container, in_an_hour, without_credentials},
+    http::Reply,
+    moto::Aws,
+    proxy::Fault,
+    service::Service,
+    stack::Stack,
+};
 use reqwest::Method;
 
 const REQUEST: [&str; 3] = ["endpoint", "method", "status"];
@@ -235,6 +242,22 @@ async fn each_metric_has_the_name_the_type_and_the_labels_that_dashboards_rely_o
             service.name
         );
     }
+}
+
+/// The keys of the other tests never expire, and such keys have no series.
+#[tokio::test]
+async fn the_expiry_of_credentials_is_a_gauge_without_labels() {
+    let (aws, provider) = (Aws::start().await, Provider::start().await);
+    provider.serve("/role", Duration::ZERO, container("ASIACONTAINER", in_an_hour()));
+    let aux = without_credentials(&aws)
+        .with("AWS_CONTAINER_CREDENTIALS_FULL_URI", &format!("{}/role", provider.proxy.url))
+        .start()
+        .await;
+    aux.log_line(|line| line["message"] == "AWS credentials loaded").await;
+    let name = "aws_credentials_expiry_timestamp_seconds".to_owned();
+    let exported = Exposition::of(&aux).await;
+    assert!(exported.shapes().contains(&(name.clone(), "gauge".to_owned(), BTreeSet::new())));
+    assert!(exported.value(&name, &[]) > 1.7e9);
 }
 
 #[tokio::test]
