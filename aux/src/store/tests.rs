@@ -126,6 +126,8 @@ async fn a_list_completes_although_no_request_waits_for_it() {
     let found = store.lookup("/params", Instant::now()).expect("it is stored");
     assert!(body(&found.expect("a list")).contains("/load/1"));
     assert_eq!(slow.loads.load(SeqCst), 1);
+    let later = store.lists.late("/params");
+    assert!(matches!(later, Error::AwsTimeout(_)), "its progress is forgotten: {later:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -30,8 +30,12 @@ const MAX_RESTARTS: u32 = 2;
 /// The pause after the first failure of a page. Each further failure of the page doubles it.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 
-/// The upper bound of the pause after a failure or a throttled call of a page.
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// The upper bound of the pause after a failure of a page. The pauses count against the list
+/// timeout, so longer ones would leave it few calls.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// The upper bound of the pause after a throttled call of a page.
+const LONGEST_THROTTLE_PAUSE: Duration = Duration::from_secs(30);
 
 /// More pages than the lists of any account have: 100,000 parameters at ten on a page are 10,000
 /// pages. An endpoint that returns new tokens for ever must not fill the memory.
@@ -170,14 +174,12 @@ impl Failures {
     /// Pauses before the page is read again. The pause grows with each failure, so that a load that
     /// no request waits for does not burden an AWS that fails or throttles for long.
     async fn pause_after(&mut self, error: &Error) {
-        let grown = |first: Duration, count: u32| {
-            first.saturating_mul(1 << count.min(16)).min(LONGEST_PAUSE)
-        };
+        let grown = |first: Duration, count: u32| first.saturating_mul(1 << count.min(16));
         if matches!(error, Error::AwsThrottled { .. }) {
-            sleep(grown(THROTTLE_PAUSE, self.throttled)).await;
+            sleep(grown(THROTTLE_PAUSE, self.throttled).min(LONGEST_THROTTLE_PAUSE)).await;
             self.throttled += 1;
         } else {
-            let pause = grown(FIRST_PAUSE, self.failed);
+            let pause = grown(FIRST_PAUSE, self.failed).min(LONGEST_PAUSE);
             sleep(pause).await;
             self.failed += 1;
             self.without_page += pause;

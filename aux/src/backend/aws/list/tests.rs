@@ -18,8 +18,9 @@ enum Scripted {
     /// An error with this code.
     Refusal(&'static str),
     TimeOut,
+    Hang,
 }
-use Scripted::{Empty, Page, Refusal, TimeOut};
+use Scripted::{Empty, Hang, Page, Refusal, TimeOut};
 
 /// The items of a page.
 const SIZE: usize = 50;
@@ -51,6 +52,7 @@ impl<S: Fn(usize, Option<&str>) -> Option<Scripted>> Source<S> {
         match (self.script)(number, token.as_deref()) {
             Some(Page(items, next)) => Ok((items, Some(next.to_owned()))),
             Some(Empty(next)) => Ok((Vec::new(), Some(next))),
+            Some(Hang) => std::future::pending().await,
             Some(TimeOut) => Err(SdkError::timeout_error("slow")),
             Some(Refusal(code)) => {
                 let metadata = ErrorMetadata::builder().code(code).build();
@@ -137,12 +139,20 @@ async fn a_page_that_fails_is_read_again_with_its_token() {
 
 #[tokio::test(start_paused = true)]
 async fn a_list_without_a_new_page_for_the_list_timeout_ends_with_the_pages_error() {
-    let source = Source::new(200, |call, _| (call > 2).then_some(Refusal("InternalServerError")));
-    let loaded = source.load(0.0, Priority::Miss).await;
-    assert!(matches!(loaded.result, Err(Error::AwsUnavailable(_))), "{:?}", loaded.result);
-    assert!(loaded.took > LIST_TIMEOUT, "{:?}", loaded.took);
-    assert!(loaded.took < LIST_TIMEOUT + LONGEST_PAUSE, "{:?}", loaded.took);
-    assert!(source.calls() < 15, "the pauses grow: {}", source.calls());
+    for hangs in [false, true] {
+        let failure = || if hangs { Hang } else { Refusal("InternalServerError") };
+        let source = Source::new(200, |call, _| (call > 2).then(failure));
+        let loaded = source.load(0.0, Priority::Miss).await;
+        match loaded.result {
+            Err(Error::AwsTimeout(_)) => assert!(hangs),
+            Err(Error::AwsUnavailable(_)) => assert!(!hangs),
+            other => panic!("{other:?}"),
+        }
+        assert!(loaded.took > LIST_TIMEOUT, "{:?}", loaded.took);
+        let limit = LIST_TIMEOUT + OPERATION_TIMEOUT + LONGEST_PAUSE;
+        assert!(loaded.took < limit, "{:?}", loaded.took);
+        assert!(source.calls() < 20, "the pauses grow: {}", source.calls());
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -164,7 +174,10 @@ async fn a_list_outlasts_ten_minutes_of_throttling() {
     let loaded = source.load(40.0, Priority::Miss).await;
     loaded.assert_complete(200);
     assert!(source.calls() < 40, "the pauses grow: {}", source.calls());
-    assert!(loaded.took < Duration::from_secs(600) + 2 * LONGEST_PAUSE, "but not without bound");
+    assert!(
+        loaded.took < Duration::from_secs(600) + 2 * LONGEST_THROTTLE_PAUSE,
+        "but not without bound"
+    );
 }
 
 #[tokio::test(start_paused = true)]
