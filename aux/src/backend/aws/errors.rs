@@ -157,7 +157,7 @@ static RULES: &[Rule] = &[
 #[derive(Clone, Copy, Debug)]
 struct FailedCall<'a> {
     operation: Operation,
-    /// The HTTP status; absent if no response arrived.
+    /// The HTTP status; absent if no whole response arrived.
     status: Option<u16>,
     /// AWS's error code; absent if AWS sent none, or no response at all.
     code: Option<&'a str>,
@@ -196,7 +196,11 @@ where
     E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
 {
     let code = error.code().filter(|code| !code.is_empty()).map(str::to_owned);
-    let response = error.raw_response();
+    // A response that broke off has a status too, but it is no response of AWS.
+    let response = match &error {
+        SdkError::ServiceError(error) => Some(error.raw()),
+        _ => None,
+    };
     let content_type = response.and_then(|response| response.headers().get("content-type"));
     let class = classify(FailedCall {
         operation,

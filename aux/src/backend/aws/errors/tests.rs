@@ -232,6 +232,7 @@ fn a_broken_connection_or_response_means_that_aws_is_unavailable() {
     for error in [
         SdkError::dispatch_failure(connection),
         SdkError::response_error("half a response", raw(200)),
+        SdkError::response_error("half a refusal", raw(400)),
     ] {
         let error = failure(error);
         assert!(matches!(error, Error::AwsUnavailable(_)), "{error:?}");
