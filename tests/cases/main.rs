@@ -23,6 +23,7 @@ mod credentials;
 mod outage;
 
 // Tests of the operator's view.
+mod chaos;
 mod configuration;
 mod logs;
 mod metrics;

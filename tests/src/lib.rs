@@ -12,6 +12,7 @@
 //! every log line, error and metric for it, because a value must not appear there.
 
 pub mod moto;
+pub mod chaos;
 pub mod credentials;
 pub mod fake_aws;
 pub mod proxy;

@@ -69,8 +69,13 @@ async fn main() -> ExitCode {
         eprintln!("usage: soak MINUTES");
         return ExitCode::from(2);
     };
+    println!("every kind of response of AWS, {CHAOS_ROUNDS} rounds");
+    e2e::chaos::run(CHAOS_ROUNDS).await;
     run(Duration::from_secs(60 * minutes)).await
 }
+
+/// The rounds of the chaos run before the soak. They visit most pairs of statuses and codes.
+const CHAOS_ROUNDS: usize = 3000;
 
 async fn run(duration: Duration) -> ExitCode {
     let tokens = Tokens::write();
