@@ -54,7 +54,7 @@ const BODIES: [&str; 10] = [
     "<ListAllMyBucketsResult><Buckets><Bucket/></Buckets></ListAllMyBucketsResult>",
 ];
 
-/// The deliveries. Those that end with a timeout are few, because each takes a timeout's time.
+/// The deliveries. Deliveries that end with a timeout are few, because each takes its time.
 const DELIVERIES: [Delivery; 4] =
     [Delivery::Whole, Delivery::Cut, Delivery::Garbled, Delivery::Reset];
 const SLOW_DELIVERIES: [Delivery; 2] = [Delivery::Hang, Delivery::Stall];

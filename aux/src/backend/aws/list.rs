@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{backend::Progress, error::Error, quota::THROTTLE_PAUSE};
 
-/// How often a list may start again at page one after AWS has refused a page token.
+/// The maximum number of restarts at page one after AWS has refused a page token.
 const MAX_RESTARTS: u32 = 2;
 
 /// The pause after the first failure of a page. Each further failure of the page doubles it.

@@ -39,7 +39,7 @@ impl CredentialSource for DefaultChain {
     async fn load(&self) -> Result<Credentials, LoadError> {
         let last = LastExchange::default();
         let client = RecordingClient { client: self.client.clone(), last: last.clone() };
-        // The providers get the SDK's own timeouts and retries. Those of the calls to SSM and S3
+        // The providers get the timeouts and retries of the SDK. The timeouts of calls to SSM and S3
         // are too short for them: a load has a timeout of its own.
         let sdk = aws_config::defaults(BehaviorVersion::latest())
             .region(self.region.clone())

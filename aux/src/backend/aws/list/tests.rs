@@ -37,7 +37,7 @@ struct Source<S> {
 }
 
 impl<S: Fn(usize, Option<&str>) -> Option<Scripted>> Source<S> {
-    /// Creates a source. Where the script returns `None`, the source returns the page.
+    /// Creates a source. The source returns the page if the script returns `None`.
     fn new(size: usize, script: S) -> Self {
         Self { size, script, tokens: Mutex::default() }
     }
