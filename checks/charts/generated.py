@@ -74,8 +74,8 @@ def _with_null(schema: dict[str, Any]) -> dict[str, Any]:
             return {"$ref": f"#/definitions/{name}OrNull"}
         if "enum" in setting:
             return setting | {"enum": [*setting["enum"], None]}
-        types = setting["type"]
-        return setting | {"type": [*(types if isinstance(types, list) else [types]), "null"]}
+        types = setting["type"] if isinstance(setting["type"], list) else [setting["type"]]
+        return setting | {"type": [*types, "null"] if "null" not in types else types}
 
     def inside(setting: dict[str, Any]) -> dict[str, Any]:
         changed = dict(setting)

@@ -58,9 +58,9 @@ def scenarios() -> list[Scenario]:
 
 
 def helm(binary: str, *arguments: str | Path) -> str:
-    """Runs Helm. A notice on standard error is an error of the chart."""
+    """Runs Helm. Its notice of a symbolic link, which it would print on every run, is an error of the chart."""
     done = subprocess.run([binary, *map(str, arguments)], capture_output=True, text=True, check=False)
-    if done.returncode or done.stderr:
+    if done.returncode or "symbolic link" in done.stderr:
         raise Refused(done.stderr.strip())
     return done.stdout
 
