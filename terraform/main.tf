@@ -39,8 +39,9 @@ module "ssm" {
   kms_key_arn             = var.kms_key_arn
 
   change_queue = var.parameter_change_queue ? {
-    name     = "${var.name}-parameter-changes"
-    prefixes = var.parameter_prefixes
+    name = "${var.name}-parameter-changes"
+    # AWS sends the events of this account's parameters only.
+    prefixes = [for p in var.parameter_prefixes : p if startswith(p, "/")]
   } : null
 }
 

@@ -42,7 +42,7 @@ variable "region" {
   nullable    = false
 
   validation {
-    condition     = can(regex("^[a-z]{2,3}(-[a-z]+)+-[0-9]$", var.region))
+    condition     = can(regex("^[a-z]+(-[a-z]+)+-[0-9]+$", var.region))
     error_message = "region must be an AWS region, for example eu-west-2."
   }
 }
@@ -126,7 +126,7 @@ variable "services" {
 }
 
 variable "images_kept" {
-  description = "The number of images of each service that the repository keeps. Older ones expire, so keep enough for rollbacks."
+  description = "The number of images of each service that the repository keeps, beside the deployed one. Older ones expire, so keep enough for rollbacks."
   type        = number
   default     = 30
   nullable    = false
@@ -173,7 +173,7 @@ variable "secure_parameter_values" {
 # The permissions and the identity of aux-service
 
 variable "parameter_prefixes" {
-  description = "The parameter paths that aux-service may read: the same list as its PARAMETER_PREFIXES."
+  description = "The parameter paths that aux-service may read, and the ARNs of parameters that other accounts share: the same list as its PARAMETER_PREFIXES."
   type        = set(string)
   default     = ["/challenge/"]
   nullable    = false
@@ -207,8 +207,13 @@ variable "workload_identity" {
 }
 
 variable "parameter_change_queue" {
-  description = "Create a queue of parameter changes, so that aux-service refreshes entries before the end of their TTL."
+  description = "Create a queue of parameter changes, for programs of your own: neither service reads it yet."
   type        = bool
   default     = false
   nullable    = false
+
+  validation {
+    condition     = !var.parameter_change_queue || anytrue([for p in var.parameter_prefixes : startswith(p, "/")])
+    error_message = "parameter_change_queue needs a path of this account in parameter_prefixes, because AWS sends no events of shared parameters."
+  }
 }

@@ -9,10 +9,15 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
+import accepted
 import agreement
+import cluster
+import dependency
 import generated
 import mistakes
+import nulls
 import policies
+import registries
 import snapshots
 import validation
 import yaml
@@ -109,6 +114,7 @@ def custom_resources() -> tuple[str, list[str]]:
     kinds = sorted({m["kind"] for _, m in found})
     missing = {"HTTPRoute", "Middleware", "ServiceMonitor"} - set(kinds)
     problems = [f"no scenario renders a {kind}" for kind in missing]
+    problems += [f"{name}: {p}" for name, manifest in found for p in validation.missing_defaults(manifest)]
     return f"{len(found)} custom resources ({', '.join(kinds)})", problems + validation.custom_resource_problems(found)
 
 
@@ -125,6 +131,29 @@ def agreements() -> tuple[str, list[str]]:
 def wrong_values() -> tuple[str, list[str]]:
     wrong = mistakes.mistakes()
     return f"{len(wrong)} mistakes rejected by both Helms", [p for ps in POOL.map(mistakes.problems, wrong) for p in ps]
+
+
+def right_values() -> tuple[str, list[str]]:
+    right = accepted.accepted()
+    return f"{len(right)} sets of values accepted by both Helms", [p for ps in POOL.map(accepted.problems, right) for p in ps]
+
+
+def null_values() -> tuple[str, list[str]]:
+    cases = [case for chart in CHARTS for case in nulls.cases(chart)]
+    return f"null in the place of each of {len(cases)} values", [p for ps in POOL.map(nulls.problems, cases) for p in ps]
+
+
+def dependencies() -> tuple[str, list[str]]:
+    return "the charts as dependencies: condition, tags, alias, null", dependency.problems()
+
+
+def running() -> tuple[str, list[str]]:
+    return "an upgrade preserves the number of pods that an autoscaler has set", list(cluster.problems())
+
+
+def registry_hosts() -> tuple[str, list[str]]:
+    hosts = registries.accepted()
+    return f"{len(hosts)} registries in the kubelet's file", registries.problems(hosts)
 
 
 def committed() -> tuple[str, list[str]]:
@@ -151,12 +180,13 @@ def table() -> None:
 def main() -> int:
     if sys.argv[1:] == ["--update"]:
         for path, text in generated.files().items():
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
         snapshots.write(snapshots.expected_files(SCENARIOS))
         return 0
     checks: list[Callable[[], tuple[str, list[str]]]] = [
         generated_files, lint, renders, determinism, kubernetes, custom_resources, references, agreements, wrong_values,
-        known_policies, committed,
+        right_values, null_values, dependencies, running, registry_hosts, known_policies, committed,
     ]  # fmt: skip
     failed = 0
     for check in checks:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
@@ -68,7 +69,9 @@ def _quota(scenario: Scenario) -> Iterator[str]:
     deployment = _one(scenario, "Deployment")["spec"]
     scaler = [m for m in manifests(render(scenario)) if m["kind"] == "HorizontalPodAutoscaler"]
     most = scaler[0]["spec"]["maxReplicas"] if scaler else deployment["replicas"]
-    most += deployment["strategy"]["rollingUpdate"]["maxSurge"]
+    surge = str(deployment["strategy"]["rollingUpdate"]["maxSurge"])
+    # Kubernetes rounds a percentage up.
+    most += math.ceil(most * int(surge[:-1]) / 100) if surge.endswith("%") else int(surge)
     for key, variable in (("get", "AWS_RATE_GET"), ("list", "AWS_RATE_LIST")):
         together = float(_variables(scenario)[variable]) * most
         if together > quota[key] or together < 0.9 * quota[key]:

@@ -37,7 +37,7 @@ OTHER_DEFAULTS = {
 }
 # The host names of the scenarios; in the sandbox each resolves to this machine.
 NAMES = ["aws.internal.example", "aux-service.aux-service", "parameters.shared.svc.cluster.local", "aws.test",
-         "aux-service", "main-api", "parameters", "door",
+         "aux-service", "main-api", "parameters", "door", "gate",
          "aux-service-admin", "main-api-admin", "parameters-admin", "door-admin"]  # fmt: skip
 TOKEN = "a-token-of-the-scenario"
 

@@ -1,4 +1,4 @@
-"""The generated files of the charts: values.yaml of both services, and values.schema.json of every chart.
+"""The generated files of the charts: values.yaml of both services, and defaults.json, values.schema.json and charts/common of each.
 
 Both charts share four fifths of their values, and Helm has no way to share them in one file: values that a library chart
 exports (`import-values`) are missing in `helm show values`, and a schema cannot refer to another file (`$ref`).
@@ -17,6 +17,8 @@ from typing import Any
 import yaml
 from rendering import CHARTS, HELM, SERVICES
 
+# Values that Helm or a parent chart adds.
+OF_HELM = ("global", "common", "tags")
 KEY = re.compile(r"( *)([\w./-]+|\{own\}):")
 
 
@@ -36,9 +38,71 @@ class Entry:
 
 def files() -> dict[Path, str]:
     """The path and content of each generated file."""
-    return {HELM / chart / "values.yaml": _values(chart) for chart in SERVICES} | {
-        HELM / chart / "values.schema.json": _schema(chart) for chart in CHARTS
-    }
+    generated = {HELM / chart / "values.yaml": _values(chart) for chart in SERVICES}
+    for chart in CHARTS:
+        values = HELM / chart / "values.yaml"
+        text = generated.get(values) or values.read_text()
+        generated[HELM / chart / "defaults.json"] = _json(yaml.safe_load(text))
+        generated[HELM / chart / "values.schema.json"] = _json(_with_null(_schema(chart)))
+        generated[HELM / chart / "charts/common/Chart.yaml"] = (HELM / "common/Chart.yaml").read_text()
+        generated[HELM / chart / "charts/common/templates/_common.tpl"] = _library()
+    return generated
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=2) + "\n"
+
+
+def _library() -> str:
+    """All templates of the library chart. A link to its folder would work too, but Helm reports a link on every run."""
+    files = sorted((HELM / "common/templates").glob("*.tpl"))
+    return "".join(f"{{{{/* Generated from helm/common/templates/{file.name} */}}}}\n{file.read_text().strip()}\n\n" for file in files)
+
+
+def _with_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema with null as a value of every setting; common.normalise replaces it."""
+    definitions = schema["definitions"]
+    nullable: dict[str, Any] = {}
+
+    def or_null(setting: dict[str, Any]) -> dict[str, Any]:
+        setting = inside(setting)
+        if "$ref" in setting:
+            name = setting["$ref"].rpartition("/")[2]
+            if f"{name}OrNull" not in nullable:
+                nullable[f"{name}OrNull"] = {}
+                nullable[f"{name}OrNull"] = or_null(definitions[name])
+            return {"$ref": f"#/definitions/{name}OrNull"}
+        if "enum" in setting:
+            return setting | {"enum": [*setting["enum"], None]}
+        types = setting["type"] if isinstance(setting["type"], list) else [setting["type"]]
+        return setting | {"type": [*types, "null"] if "null" not in types else types}
+
+    def inside(setting: dict[str, Any]) -> dict[str, Any]:
+        changed = dict(setting)
+        for keyword in ("properties", "patternProperties"):
+            if keyword in setting:
+                changed[keyword] = {key: or_null(value) for key, value in setting[keyword].items()}
+        if isinstance(setting.get("additionalProperties"), dict):
+            changed["additionalProperties"] = or_null(setting["additionalProperties"])
+        if "items" in setting:
+            changed["items"] = inside(setting["items"])
+        return changed
+
+    top = inside({key: value for key, value in schema.items() if key != "definitions"})
+    used = {name: inside(definition) for name, definition in definitions.items()} | nullable
+    return top | {"definitions": _reachable(top, used)}
+
+
+def _reachable(schema: Any, definitions: dict[str, Any]) -> dict[str, Any]:
+    """The definitions that the schema refers to, directly or through others."""
+    names: set[str] = set()
+    pending = [schema]
+    while pending:
+        for name in re.findall(r"#/definitions/(\w+)", json.dumps(pending.pop())):
+            if name not in names:
+                names.add(name)
+                pending.append(definitions[name])
+    return {name: definition for name, definition in sorted(definitions.items()) if name in names}
 
 
 def _values(chart: str) -> str:
@@ -105,12 +169,12 @@ def _comment(entry: Entry) -> list[str]:
     return [*reversed_comment][::-1]
 
 
-def _schema(chart: str) -> str:
+def _schema(chart: str) -> dict[str, Any]:
     shared = yaml.safe_load((HELM / "common/values.schema.yaml").read_text())
     own = yaml.safe_load((HELM / chart / "values.schema.yaml").read_text())
     # ecr-credentials is no service: it has the shared definitions, and not the shared values.
-    base = shared if chart in SERVICES else shared | {"properties": {k: shared["properties"][k] for k in ("global", "common")}}
-    return json.dumps(_merge_schemas(base, own), indent=2) + "\n"
+    base = shared if chart in SERVICES else shared | {"properties": {k: shared["properties"][k] for k in (*OF_HELM, "enabled")}}
+    return _merge_schemas(base, own)
 
 
 def _merge_schemas(shared: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
@@ -127,7 +191,7 @@ def open_objects(schema: Any, path: str = "") -> list[str]:
         return [found for index, item in enumerate(schema) for found in open_objects(item, f"{path}[{index}]")]
     if not isinstance(schema, dict):
         return []
-    here = [path] if schema.get("type") == "object" and "additionalProperties" not in schema else []
+    here = [path] if "object" in schema.get("type", ()) and "additionalProperties" not in schema else []
     return here + [found for key, value in schema.items() for found in open_objects(value, f"{path}/{key}")]
 
 
@@ -140,4 +204,4 @@ def undocumented(schema: dict[str, Any], values: dict[str, Any], path: str = "")
             missing.append(where)
         elif isinstance(values[key], dict) and values[key]:
             missing += undocumented(setting, values[key], where)
-    return [name for name in missing if name not in ("global", "common")]
+    return [name for name in missing if name not in OF_HELM]

@@ -59,6 +59,27 @@ def custom_resource_problems(manifests: list[tuple[str, Manifest]]) -> list[str]
     return (done.stderr.splitlines() or ["custom-resources.mjs failed without a message"]) if done.returncode else []
 
 
+# The fields for which the CRDs of the Gateway API 1.6 and of Prometheus' operator 0.93 have a default, where the charts' objects
+# have them. Traefik's have none. Argo CD knows the defaults of Kubernetes' own kinds, and not those of a CRD.
+CRD_DEFAULTS = {
+    "HTTPRoute": ["parentRefs.group", "parentRefs.kind", "rules.matches.path.type", "rules.matches.path.value", "rules.backendRefs.group",
+                  "rules.backendRefs.kind", "rules.backendRefs.weight"],
+    "ServiceMonitor": ["endpoints.relabelings.action", "endpoints.metricRelabelings.action"],
+}  # fmt: skip
+
+
+def missing_defaults(manifest: Manifest) -> Iterator[str]:
+    """Fields that the API server would add to a custom resource, so that Argo CD would show a difference from Git."""
+    for path in CRD_DEFAULTS.get(manifest["kind"], []):
+        *outer, last = path.split(".")
+        objects = [manifest["spec"]]
+        for key in outer:
+            inner = [o[key] for o in objects if key in o]
+            objects = [o for found in inner for o in (found if isinstance(found, list) else [found])]
+        if any(last not in o for o in objects):
+            yield f"{manifest['kind']} {manifest['metadata']['name']}: the API server adds the default of {path}; write it out"
+
+
 def reference_problems(manifests: list[Manifest]) -> list[str]:
     """References between manifests that do not match."""
     return [*_selectors(manifests), *_ports(manifests), *_volumes(manifests), *_duplicate_names(manifests)]

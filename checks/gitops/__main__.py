@@ -106,13 +106,17 @@ def within_projects() -> Result:
 
 
 def autoscaled() -> Result:
-    """Argo CD ignores replicas that an autoscaler sets, and no others."""
+    """Argo CD ignores replicas that an autoscaler sets, and no others. A new Deployment begins with the autoscaler's minimum."""
     problems = []
     for scenario in SCENARIOS:
         for application in applications(scenario)[1:]:
             scaled = any(m["kind"] == "HorizontalPodAutoscaler" for m in installed(scenario, application))
             ignored = any("/spec/replicas" in d.get("jsonPointers", []) for d in application["spec"].get("ignoreDifferences", []))
             respected = "RespectIgnoreDifferences=true" in application["spec"]["syncPolicy"]["syncOptions"]
+            for scaler in (m for m in installed(scenario, application) if m["kind"] == "HorizontalPodAutoscaler"):
+                found = next(m for m in installed(scenario, application) if m["kind"] == "Deployment")["spec"].get("replicas")
+                if found != scaler["spec"]["minReplicas"]:
+                    problems.append(f"{scenario}: {named(application)}: replicas is {found}, minReplicas {scaler['spec']['minReplicas']}")
             if not scaled == ignored == respected:
                 problems.append(f"{scenario}: {named(application)}: autoscaled {scaled}, replicas ignored {ignored}, respected {respected}")
     return "replicas left to the autoscaler", problems
@@ -162,7 +166,7 @@ def needed_secrets() -> set[tuple[str, str, str]]:
 def install_page() -> Result:
     run = page.run()
     secrets = run.secrets()
-    problems = [*run.problems, *page.patches(), *page.links()]
+    problems = [*run.problems, *page.patches(), *page.links(), *page.unset_variables(), *page.unknown_flags(), *page.unlabelled_namespaces()]
     for namespace, name, key in sorted(needed_secrets()):
         if (namespace, name) not in secrets:
             problems.append(f"docs/install.md does not make the Secret {name} in {namespace}")
@@ -188,11 +192,12 @@ def install_page() -> Result:
 
 def node_port_problems() -> list[str]:
     ports = [*page.node_ports(), *monitoring.node_ports()]
-    for manifest in everything(SCENARIOS[0]):
-        if manifest["kind"] == "Service":
-            ports += [(manifest["metadata"]["name"], p["nodePort"]) for p in manifest["spec"]["ports"] if "nodePort" in p]
+    for manifest in everything(SCENARIOS[0], DOWNLOAD):
+        if manifest["kind"] == "Service" and manifest["spec"].get("type", "ClusterIP") != "ClusterIP":
+            ports += [(manifest["metadata"]["name"], p.get("nodePort", 0)) for p in manifest["spec"]["ports"]]
     problems = [f"{name}: no row of docs/install.md's table has {port}" for name, port in ports if f"| {port} |" not in page.TEXT]
-    if len({port for _, port in ports}) != len(ports):
+    # A downloaded chart renders the ports that its values name already.
+    if not DOWNLOAD and len({port for _, port in ports}) != len(ports):
         problems.append(f"two Services have the same NodePort: {sorted(ports)}")
     return problems
 

@@ -123,10 +123,14 @@ def _scrape_allowed(policy: Manifest, namespace: str) -> Iterator[str]:
 
 
 def node_ports() -> Iterator[tuple[str, int]]:
-    for name in ("grafana", "prometheus"):
-        service = stack()[name]["service"]
-        if service["type"] == "NodePort":
-            yield name, service["nodePort"]
+    """The ports of the nodes that the stack opens; 0 for a port that Kubernetes would choose."""
+    for name in ("grafana", "prometheus", "alertmanager"):
+        service = stack()[name].get("service", {})
+        if service.get("type") == "NodePort":
+            yield name, service.get("nodePort", 0)
+            # The chart adds this port to both, unless it is 0.
+            if name != "grafana" and service.get("reloaderWebPort", 8080):
+                yield f"{name}'s reloader", 0
 
 
 def secrets() -> Iterator[tuple[str, str]]:

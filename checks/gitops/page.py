@@ -44,6 +44,58 @@ def blocks() -> list[tuple[int, str]]:
     ]
 
 
+# The ways through the page, each as its sections in the order of reading.
+WAYS = {
+    "a new machine, with Argo CD": ["k3s", "Cloud resources", "The address of the repository", "Argo CD itself", "A private repository", "Secrets", "Tokens",
+                                    "Images from ECR", "The root application", "Verify the installation", "Upgrade", "Roll back"],
+    "a cluster, with Argo CD": ["Cloud resources", "The address of the repository", "Argo CD itself", "A private repository", "Secrets",
+                                "The root application", "Verify the installation", "Upgrade", "Roll back", "A sync that does not end", "Uninstall"],
+    "a cluster, with Helm": ["Cloud resources", "Secrets", "Without Argo CD", "Monitoring with Helm", "The services with AWS", "Verify the installation",
+                             "Remove everything"],
+    "a cluster, with Helm, without AWS": ["Secrets", "Without Argo CD", "Monitoring with Helm", "The services without AWS", "Verify the installation",
+                                          "Remove everything"],
+}  # fmt: skip
+
+
+def section(line: int) -> str:
+    """The heading above a line."""
+    return re.findall(r"^##+ (.*)$", "\n".join(TEXT.splitlines()[:line]), re.MULTILINE)[-1]
+
+
+def unset_variables() -> Iterator[str]:
+    """Variables that a command uses and no earlier command of the same way through the page sets."""
+    sections: dict[str, list[str]] = {}
+    for line, text in blocks():
+        sections.setdefault(section(line), []).extend(text.splitlines())
+    yield from (f"docs/install.md: no way leads through the section {name}" for name in sections.keys() - {s for way in WAYS.values() for s in way})
+    for way, names in WAYS.items():
+        known = {"HOME", "PATH"}
+        for name in names:
+            if name not in sections:
+                yield f"docs/install.md has no commands in a section {name}"
+            for command in sections.get(name, []):
+                yield from (f"docs/install.md: {way}: {name}: ${v} is not set" for v in re.findall(r"\$\{?([A-Z][A-Z_]*)", command) if v not in known)
+                known.update(re.findall(r"(?:^|;|\bexport )\s*([A-Z][A-Z_]*)=", command), re.findall(r"\bread -\w+ ([A-Z]+)", command))
+
+
+def unknown_flags() -> Iterator[str]:
+    """Flags of Helm in the text, for conflicts, that Helm 4's upgrade or rollback does not have."""
+    text = TEXT.split("### Upgrade and roll back with Helm")[1].split("\n#")[0]
+    named = set(re.findall(r"`(--[a-z-]+)", text))
+    if "--force-conflicts" not in named:
+        yield "docs/install.md does not name the flag for conflicts"
+    for command in ("upgrade", "rollback"):
+        offered = subprocess.run([os.environ["HELM4"], command, "--help"], capture_output=True, text=True, check=True).stdout
+        yield from (f"docs/install.md: helm {command} has no {flag}" for flag in named if f"{flag} " not in offered)
+
+
+def unlabelled_namespaces() -> Iterator[str]:
+    """Without Argo CD a command has to set the label that Argo CD's applications give to the services' namespaces."""
+    labelled = re.search(r"^kubectl label namespace (.*) pod-security.kubernetes.io/enforce=restricted$", TEXT, re.MULTILINE)
+    missing = {"aux-service", "main-api"} - set(labelled[1].split() if labelled else [])
+    yield from (f"docs/install.md: without Argo CD the namespace {name} has no label" for name in missing)
+
+
 def run() -> Run:
     with tempfile.TemporaryDirectory() as folder:
         work, log = Path(folder), Path(folder, "log")
@@ -61,7 +113,7 @@ def run() -> Run:
         failed = Path(f"{log}.failed")
         result = Run(failed.read_text().splitlines() if failed.exists() else [])
         if done.returncode and not result.problems:
-            result.problems = [line for line in done.stderr.splitlines() if "symbolic link" not in line][-6:]
+            result.problems = done.stderr.splitlines()[-6:]
         result.objects = [manifest for manifest in yaml.safe_load_all(log.read_text()) if manifest]
     return result
 

@@ -32,6 +32,7 @@ await permissionsOfThePipeline()
 trustOfAuxService()
 await permissionsOfAuxService()
 await resourcePolicies()
+imagesThatExpire()
 console.log(`\n${passed} passed, ${failed} failed`)
 process.exit(failed === 0 && passed > 0 ? 0 : 1)
 
@@ -209,6 +210,35 @@ async function permissionsOfAuxService() {
   await may(teams, 'no', 'ssm:GetParameter', parameter('/team-bb/x'))
   await may(teams, 'no', 'ssm:GetParameter', parameter('/challenge/kantox'))
 
+  title('Permissions of aux-service with parameters that another account shares')
+  const other = (name) => parameter(name).replace(account, '210987654321')
+  // The other account shares more than this one's policy asks for.
+  const share = {
+    Version: '2012-10-17',
+    Statement: [{ Effect: 'Allow', Principal: { AWS: `arn:aws:iam::${account}:root` }, Action: reads, Resource: '*' }]
+  }
+  const shared = policy('shared_parameters', 'module.workload_identity.aws_iam_policy.aux_service', 'policy')
+  allowsNothingBut(shared, [...lists, ...reads, 'ssm:GetParameter', 'ssm:GetParameters'])
+  await may(shared, 'yes', 'ssm:GetParameter', parameter('/challenge/kantox'))
+  await may(shared, 'no', 'ssm:GetParameter', parameter('/shared/vpc-id'))
+  await may(shared, 'yes', 'ssm:GetParameter', other('/shared/vpc-id'), {}, share)
+  await may(shared, 'yes', 'ssm:GetParameters', other('/shared/deeper/still'), {}, share)
+  await may(shared, 'no', 'ssm:GetParameter', other('/shared-2/vpc-id'), {}, share)
+  await may(shared, 'no', 'ssm:GetParameter', other('/challenge/kantox'), {}, share)
+  await may(shared, 'no', 'ssm:GetParameter', other('/shared/vpc-id').replace('eu-west-2', 'us-east-1'), {}, share)
+  await may(shared, 'no', 'ssm:GetParametersByPath', other('/shared'), {}, share)
+  const sharedAlone = policy('shared_parameters_alone', 'module.workload_identity.aws_iam_policy.aux_service', 'policy')
+  allowsNothingBut(sharedAlone, [...lists, 'ssm:GetParameter', 'ssm:GetParameters'])
+  await may(sharedAlone, 'yes', 'ssm:GetParameter', other('/shared/vpc-id'), {}, share)
+  await may(sharedAlone, 'no', 'ssm:GetParameter', other('/shared/vpc-id-2'), {}, share)
+  await may(sharedAlone, 'no', 'ssm:GetParameter', parameter('/challenge/kantox'))
+
+  title('Permissions of aux-service in a partition whose services have names of their own')
+  const partition = policy('another_partition', 'module.workload_identity.aws_iam_policy.aux_service', 'policy')
+  for (const suffix of ['amazonaws.com', 'amazonaws.com.cn']) {
+    mayDecrypt(partition, 'refused', decrypts('/challenge/token', `ssm.eu-west-2.${suffix}`))
+  }
+
   title('Permissions of aux-service with the prefix /')
   const all = aux('user_who_reads_every_parameter', 'user')
   await may(all, 'yes', 'ssm:GetParameter', parameter('/anything/at/all'))
@@ -232,6 +262,40 @@ async function resourcePolicies() {
   send('no', 'another rule', { 'aws:SourceArn': `${rule}-2` })
   send('no', 'another service', { 'aws:SourceArn': rule }, 'sns.amazonaws.com')
   send('no', 'the rule without TLS', { 'aws:SourceArn': rule, 'aws:SecureTransport': 'false' })
+}
+
+function imagesThatExpire() {
+  title('Images that expire (30 of each service are kept)')
+  const { rules } = policy('defaults', 'module.ecr.aws_ecr_lifecycle_policy.images', 'policy')
+  const build = (service, age) => ({ tags: [`${service}-${String(age).padStart(7, '0')}`], age })
+  const builds = (service, count) => Array.from({ length: count }, (_, age) => build(service, age))
+  const ask = (what, images, expected) => {
+    const found = expired(rules, images).map((image) => image.tags[0] ?? 'untagged').sort()
+    report('yes', found.join() === expected.join() ? 'Allowed' : `expired are ${found}`, what, expected.join(' ') || 'none')
+  }
+  ask('30 builds of each service', [...builds('aux-service', 30), ...builds('main-api', 30)], [])
+  ask('31 builds', builds('aux-service', 31), ['aux-service-0000030'])
+  const waiting = builds('aux-service', 41)
+  waiting[40].tags.push('aux-service-deployed')
+  waiting[0].tags.push('aux-service-latest')
+  ask('40 builds after the deployed image', waiting, Array.from({ length: 9 }, (_, i) => `aux-service-00000${31 + i}`))
+  const both = [{ tags: ['main-api-0000000', 'main-api-latest', 'main-api-deployed'], age: 90 }, ...builds('main-api', 30)]
+  ask('one image with every tag', both, [])
+  ask('an image without a tag', [{ tags: [], age: 2 }, { tags: [], age: 0 }], ['untagged'])
+}
+
+/** The images that ECR expires: each image belongs to the first rule that selects it, and a later rule cannot expire it. */
+function expired(rules, images) {
+  const left = new Set(images)
+  return rules.toSorted((a, b) => a.rulePriority - b.rulePriority).flatMap(({ selection }) => {
+    const prefixes = selection.tagPrefixList ?? []
+    const tagged = ({ tags }) => tags.length > 0 && prefixes.every((prefix) => tags.some((tag) => tag.startsWith(prefix)))
+    const selected = [...left].filter((image) => (selection.tagStatus === 'untagged' ? image.tags.length === 0 : tagged(image)))
+    selected.forEach((image) => left.delete(image))
+    const newestFirst = selected.toSorted((a, b) => a.age - b.age)
+    if (selection.countType === 'imageCountMoreThan') return newestFirst.slice(selection.countNumber)
+    return newestFirst.filter(({ age }) => age > selection.countNumber)
+  })
 }
 
 /** Simulates a resource's policy (a role's trust, a queue's) for a principal without permissions of its own. */

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import json
 import os
 import shutil
 import subprocess
@@ -14,6 +15,8 @@ import yaml
 from steps import ROOT, run, workflow
 
 SERVICES = ("aux-service", "main-api")
+# The files that a release changes.
+FILES = ("values.yaml", "defaults.json")
 # A developer's own settings of git must not change the result.
 os.environ |= {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
 SOMEBODY = ("-c", "user.name=Somebody", "-c", "user.email=somebody@example.com")
@@ -30,17 +33,18 @@ class Deployment(unittest.TestCase):
         self.remote = self.folder / "remote.git"
         subprocess.run(["git", "init", "--quiet", "--bare", "--initial-branch", "main", self.remote], check=True)
         first = self.clone()
-        for path in ("checks/tools.sh", "scripts/release/image.py", "scripts/release/update-manifests.sh", *(f"helm/{s}/values.yaml" for s in SERVICES)):
+        for path in ("checks/tools.sh", "scripts/release/image.py", "scripts/release/update-manifests.sh", *(f"helm/{s}/{f}" for s in SERVICES for f in FILES)):
             (first / path).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / path, first / path)
         for service in SERVICES:
-            values = first / f"helm/{service}/values.yaml"
             # Without this reset the test would start with the image of the last release.
-            image = yaml.safe_load(values.read_text())["image"]
-            text = values.read_text()
-            for key in ("tag", "digest"):
-                text = text.replace(f'  {key}: "{image[key]}"', f'  {key}: ""', 1)
-            values.write_text(text)
+            for file in FILES:
+                values = first / f"helm/{service}/{file}"
+                image = yaml.safe_load(values.read_text())["image"]
+                text = values.read_text()
+                for key in ("tag", "digest"):
+                    text = text.replace(f'{key}: "{image[key]}"', f'{key}: ""', 1).replace(f'"{key}": "{image[key]}"', f'"{key}": ""', 1)
+                values.write_text(text)
         (first / ".gitignore").write_text(".tools\n")
         self.commit(first, "the charts")
         self.charts = {service: (first / f"helm/{service}/values.yaml").read_text() for service in SERVICES}
@@ -95,6 +99,7 @@ class Deployment(unittest.TestCase):
             text = self.git(self.remote, "show", f"main:helm/{service}/values.yaml") + "\n"
             image = yaml.safe_load(text)["image"]
             found[service] = (image["tag"], image["digest"])
+            self.assertEqual(json.loads(self.git(self.remote, "show", f"main:helm/{service}/defaults.json"))["image"], image)
             written = self.charts[service].replace('  tag: ""', f'  tag: "{image["tag"]}"').replace('  digest: ""', f'  digest: "{image["digest"]}"')
             self.assertEqual(text, written)
         return found
@@ -119,7 +124,7 @@ class Deployment(unittest.TestCase):
     def test_the_commit_begins_no_other_release(self) -> None:
         self.deploy(self.source("code"), "a")
         changed = self.git(self.remote, "diff", "--name-only", "main~1", "main").splitlines()
-        self.assertEqual(changed, [f"helm/{service}/values.yaml" for service in SERVICES])
+        self.assertEqual(changed, [f"helm/{service}/{file}" for service in SERVICES for file in sorted(FILES)])
         filters = workflow("release.yml")["on"]["push"]["paths"]
         self.assertEqual([(path, f) for path in changed for f in filters if fnmatch.fnmatch(path, f)], [])
         self.assertIn("[skip ci]", self.git(self.remote, "log", "-1", "--format=%B", "main"))

@@ -13,7 +13,7 @@ import urllib.request
 from pathlib import Path
 from typing import ClassVar
 
-from steps import ROOT, run
+from steps import ROOT, run, workflow
 
 VARIABLES = {"AWS_REGION": "eu-west-2", "AWS_ROLE_ARN": "arn:aws:iam::123456789012:role/kantox-challenge-github", "ECR_REPOSITORY": "kantox-challenge"}
 DIGEST = "sha256:" + "a" * 64
@@ -57,7 +57,9 @@ class Digests(Steps):
         self.assertEqual((done.returncode, output), (1, {}))
 
 
-class Published(Steps):
+class Ecr(Steps):
+    """moto as ECR, with one image of aux-service."""
+
     aws: ClassVar[dict[str, str]]
     digest: ClassVar[str]
 
@@ -93,6 +95,8 @@ class Published(Steps):
     def ecr(cls, *arguments: str) -> str:
         return subprocess.run(["aws", "ecr", *arguments], check=True, capture_output=True, text=True, env=os.environ | cls.aws).stdout
 
+
+class Published(Ecr):
     def published(self, repository: str = "kantox-challenge", sha: str = "0a1b2c3") -> tuple[subprocess.CompletedProcess[str], dict[str, str]]:
         self.machine |= self.aws
         return self.step("Read the digests of an earlier attempt", {"ECR_REPOSITORY": repository, "SHORT_SHA": sha})
@@ -112,6 +116,57 @@ class Published(Steps):
         self.assertNotEqual(done.returncode, 0)
         self.assertIn("RepositoryNotFoundException", done.stderr)
         self.assertEqual(output, {})
+
+
+class Deployed(Ecr):
+    """The images that the charts name, in ECR with one tag that never expires."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.folder = Path(self.enterContext(tempfile.TemporaryDirectory()))
+        (self.folder / "scripts").symlink_to(ROOT / "scripts")
+
+    def mark(self, **images: dict[str, str]) -> subprocess.CompletedProcess[str]:
+        for service in ("aux-service", "main-api"):
+            file = self.folder / f"deployed/helm/{service}/defaults.json"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(json.dumps({"image": {"tag": "", "digest": ""} | images.get(service.replace("-", "_"), {})}))
+        return run("release.yml", "build-and-push", "Keep the deployed images from expiry", self.folder, {"ECR_REPOSITORY": "kantox-challenge"}, self.aws)
+
+    def push(self, sha: str) -> str:
+        manifest = {"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": [], "annotations": {"sha": sha}}
+        put = self.ecr("put-image", "--repository-name", "kantox-challenge", "--image-tag", f"aux-service-{sha}", "--image-manifest", json.dumps(manifest))
+        return json.loads(put)["image"]["imageId"]["imageDigest"]
+
+    def tagged(self, tag: str) -> list[str]:
+        found = self.ecr("batch-get-image", "--repository-name", "kantox-challenge", "--image-ids", f"imageTag={tag}", "--output", "json")
+        return [image["imageId"]["imageDigest"] for image in json.loads(found)["images"]]
+
+    def test_the_deployed_image_keeps_a_tag_of_its_own_through_later_builds(self) -> None:
+        deployed = self.push("00000aa")
+        for build in range(2):
+            done = self.mark(aux_service={"tag": "aux-service-00000aa", "digest": deployed})
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.push(f"{build:07x}")
+            self.assertEqual(self.tagged("aux-service-deployed"), [deployed])
+
+    def test_the_tag_follows_a_deployment_and_a_rollback(self) -> None:
+        first, second = self.push("00000bb"), self.push("00000cc")
+        for digest in (first, second, first):
+            self.assertEqual(self.mark(aux_service={"tag": "any", "digest": digest}).returncode, 0)
+            self.assertEqual(self.tagged("aux-service-deployed"), [digest])
+        self.assertEqual(self.mark(aux_service={"tag": "aux-service-00000cc"}).returncode, 0)
+        self.assertEqual(self.tagged("aux-service-deployed"), [second])
+
+    def test_charts_without_an_image_in_this_repository_end_no_release(self) -> None:
+        done = self.mark(main_api={"tag": "main-api-0a1b2c3", "digest": "sha256:" + "f" * 64})
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("aux-service: the chart names no release yet", done.stdout)
+        self.assertIn("does not have the deployed image imageDigest=sha256:ffff", done.stdout)
+
+    def test_the_deployed_images_are_kept_before_new_ones_are_pushed(self) -> None:
+        names = [step.get("name") for step in workflow("release.yml")["jobs"]["build-and-push"]["steps"]]
+        self.assertLess(names.index("Keep the deployed images from expiry"), names.index("Build and push aux-service"))
 
 
 class Bills(unittest.TestCase):

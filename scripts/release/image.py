@@ -1,4 +1,4 @@
-"""Reads or writes image.tag and image.digest of a chart's values; every other byte of the file stays unchanged.
+"""Reads or writes image.tag and image.digest of a chart's values (YAML or JSON); every other byte of the file stays unchanged.
 
 image.py FILE              prints the tag
 image.py FILE TAG DIGEST   writes both

@@ -48,7 +48,10 @@ for attempt in 1 2 3 4 5; do
     fi
     for image; do
         service=${image%%=*}
-        python "$root/scripts/release/image.py" "$work/tree/helm/$service/values.yaml" "$service-$sha" "${image#*=}"
+        # defaults.json has the values again, for the templates (helm/common/README.md).
+        for file in values.yaml defaults.json; do
+            python "$root/scripts/release/image.py" "$work/tree/helm/$service/$file" "$service-$sha" "${image#*=}"
+        done
     done
     if git -C "$work/tree" diff --quiet; then
         say "the charts already have $sha: nothing to do"

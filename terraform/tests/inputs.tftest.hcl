@@ -90,3 +90,24 @@ run "a_role_for_a_boundary" {
 
   expect_failures = [var.permissions_boundary_arn]
 }
+
+run "a_region_without_its_number" {
+  command = plan
+
+  variables {
+    region = "eu-west"
+  }
+
+  expect_failures = [var.region]
+}
+
+run "a_queue_for_shared_parameters_alone" {
+  command = plan
+
+  variables {
+    parameter_prefixes     = ["arn:aws:ssm:eu-west-2:210987654321:parameter/shared/"]
+    parameter_change_queue = true
+  }
+
+  expect_failures = [var.parameter_change_queue]
+}

@@ -12,7 +12,7 @@ variables {
   force_delete = false
 }
 
-run "more_services_than_filters" {
+run "more_services_than_rules" {
   command = plan
 
   module {
@@ -20,7 +20,7 @@ run "more_services_than_filters" {
   }
 
   variables {
-    services = ["a", "b", "c", "d", "e", "f"]
+    services = [for i in range(17) : "s${i}"]
   }
 
   expect_failures = [var.services]

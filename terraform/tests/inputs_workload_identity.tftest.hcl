@@ -47,6 +47,48 @@ run "a_prefix_without_a_slash" {
   expect_failures = [var.parameter_prefixes]
 }
 
+run "a_wildcard_in_a_shared_path" {
+  command = plan
+
+  module {
+    source = "./modules/workload-identity"
+  }
+
+  variables {
+    parameter_prefixes = ["arn:aws:ssm:eu-west-2:210987654321:parameter/*"]
+  }
+
+  expect_failures = [var.parameter_prefixes]
+}
+
+run "every_parameter_of_another_account" {
+  command = plan
+
+  module {
+    source = "./modules/workload-identity"
+  }
+
+  variables {
+    parameter_prefixes = ["arn:aws:ssm:eu-west-2:210987654321:parameter/"]
+  }
+
+  expect_failures = [var.parameter_prefixes]
+}
+
+run "an_arn_of_another_service" {
+  command = plan
+
+  module {
+    source = "./modules/workload-identity"
+  }
+
+  variables {
+    parameter_prefixes = ["arn:aws:s3:::bucket/shared"]
+  }
+
+  expect_failures = [var.parameter_prefixes]
+}
+
 run "no_prefix" {
   command = plan
 

@@ -79,3 +79,22 @@ run "user_who_reads_every_parameter" {
     error_message = "the other user's name must be an output"
   }
 }
+
+run "shared_parameters" {
+  variables {
+    parameter_prefixes = ["/challenge/", "arn:aws:ssm:eu-west-2:210987654321:parameter/shared/"]
+  }
+}
+
+run "shared_parameters_alone" {
+  variables {
+    parameter_prefixes = ["arn:aws:ssm:eu-west-2:210987654321:parameter/shared/vpc-id"]
+  }
+}
+
+run "another_partition" {
+  override_data {
+    target = module.workload_identity.data.aws_partition.current
+    values = { partition = "aws-cn", dns_suffix = "amazonaws.com.cn" }
+  }
+}

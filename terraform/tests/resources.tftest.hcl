@@ -39,7 +39,7 @@ run "the_defaults_are_safe" {
   }
 }
 
-run "a_service_has_one_tag_that_moves" {
+run "a_service_has_two_tags_that_move" {
   module {
     source = "./modules/ecr"
   }
@@ -58,8 +58,8 @@ run "a_service_has_one_tag_that_moves" {
   }
 
   assert {
-    condition     = toset(aws_ecr_repository.images.image_tag_mutability_exclusion_filter[*].filter) == toset(["aux-service-latest", "main-api-latest"])
-    error_message = "only the latest tag of each service may move"
+    condition     = toset(aws_ecr_repository.images.image_tag_mutability_exclusion_filter[*].filter) == toset(["*-deployed", "*-latest"])
+    error_message = "only the tags latest and deployed of each service may move"
   }
 
   assert {
@@ -69,9 +69,10 @@ run "a_service_has_one_tag_that_moves" {
 
   assert {
     condition = [for r in jsondecode(aws_ecr_lifecycle_policy.images.policy).rules : [r.rulePriority, r.selection.countNumber, try(r.selection.tagPrefixList[0], r.selection.tagStatus)]] == [
-      [1, 1, "aux-service-latest"], [2, 1, "main-api-latest"], [101, 30, "aux-service-"], [102, 30, "main-api-"], [201, 1, "untagged"],
+      [1, 1, "aux-service-deployed"], [2, 1, "aux-service-latest"], [3, 1, "main-api-deployed"], [4, 1, "main-api-latest"],
+      [101, 30, "aux-service-"], [102, 30, "main-api-"], [201, 1, "untagged"],
     ]
-    error_message = "the rules are the latest tags, then the last images of each service, then untagged images"
+    error_message = "the rules are the tags that move, then the last images of each service, then untagged images"
   }
 }
 
@@ -94,6 +95,40 @@ run "the_challenge_has_its_resources" {
   assert {
     condition     = output.aws_region == "eu-west-2" && output.parameter_prefixes == "/challenge/"
     error_message = "the outputs must have the region and the prefixes"
+  }
+}
+
+run "a_region_of_another_partition" {
+  variables {
+    region = "eusc-de-east-1"
+  }
+
+  assert {
+    condition     = output.aws_region == "eusc-de-east-1"
+    error_message = "the region must be accepted"
+  }
+}
+
+run "a_region_that_aws_may_add" {
+  variables {
+    region = "antarctica-southwest-12"
+  }
+
+  assert {
+    condition     = output.aws_region == "antarctica-southwest-12"
+    error_message = "the region must be accepted"
+  }
+}
+
+run "the_queue_hears_of_this_accounts_parameters" {
+  variables {
+    parameter_prefixes     = ["/challenge/", "arn:aws:ssm:eu-west-2:210987654321:parameter/shared/"]
+    parameter_change_queue = true
+  }
+
+  assert {
+    condition     = output.parameter_prefixes == "/challenge/,arn:aws:ssm:eu-west-2:210987654321:parameter/shared/" && output.parameter_change_queue_url != null
+    error_message = "the service's prefixes must have the shared path, and the queue must exist"
   }
 }
 

@@ -10,6 +10,9 @@
 {{- if and (ne $v.backend "embedded") (not (empty $v.embedded)) -}}
 {{- fail (printf "embedded: backend is %q, which does not use it; set backend: embedded, or remove embedded" $v.backend) -}}
 {{- end -}}
+{{- if and $v.warmUp.names (not $v.cache.enabled) -}}
+{{- fail "warmUp.names: cache.enabled is false, so nothing can be loaded at the start; remove the names or enable the cache" -}}
+{{- end -}}
 {{- include "common.shorter" (list "aws.attemptTimeout" $v.aws.attemptTimeout "aws.operationTimeout" $v.aws.operationTimeout) -}}
 {{- include "common.shorter" (list "aws.operationTimeout" $v.aws.operationTimeout "requests.timeout" $v.requests.timeout) -}}
 {{- include "common.shorter" (list "aws.operationTimeout" $v.aws.operationTimeout "aws.listTimeout" $v.aws.listTimeout) -}}
@@ -30,6 +33,11 @@ ALLOW_SECURE_STRINGS: {{ .Values.parameters.allowSecureStrings | quote }}
 AWS_ATTEMPT_TIMEOUT: {{ .Values.aws.attemptTimeout | quote }}
 AWS_OPERATION_TIMEOUT: {{ .Values.aws.operationTimeout | quote }}
 AWS_LIST_TIMEOUT: {{ .Values.aws.listTimeout | quote }}
+AWS_CREDENTIALS_TIMEOUT: {{ .Values.aws.credentialsTimeout | quote }}
+{{- with .Values.warmUp.names }}
+WARM_UP: {{ join "," . | quote }}
+{{- end }}
+WARM_UP_TIMEOUT: {{ .Values.warmUp.timeout | quote }}
 AWS_RATE_GET: {{ include "aux-service.share" (list . "aws.quota.get" .Values.aws.quota.get) | quote }}
 AWS_RATE_LIST: {{ include "aux-service.share" (list . "aws.quota.list" .Values.aws.quota.list) | quote }}
 {{- if eq .Values.backend "aws" }}

@@ -1,5 +1,6 @@
 {{- define "common.disruptionbudget" -}}
 {{- if .Values.podDisruptionBudget.enabled -}}
+{{- $minimum := toString .Values.podDisruptionBudget.minAvailable -}}
 apiVersion: policy/v1
 kind: PodDisruptionBudget
 metadata:
@@ -7,7 +8,11 @@ metadata:
   namespace: {{ .Release.Namespace }}
   labels: {{- include "common.labels" . | nindent 4 }}
 spec:
-  maxUnavailable: {{ int .Values.podDisruptionBudget.maxUnavailable }}
+  {{- if $minimum }}
+  minAvailable: {{ include "common.count" $minimum }}
+  {{- else }}
+  maxUnavailable: {{ include "common.count" .Values.podDisruptionBudget.maxUnavailable }}
+  {{- end }}
   # A pod that is not ready serves no requests, so it must not prevent a node from being drained.
   unhealthyPodEvictionPolicy: AlwaysAllow
   selector:
@@ -31,11 +36,19 @@ spec:
   minReplicas: {{ int .Values.autoscaling.minReplicas }}
   maxReplicas: {{ int .Values.autoscaling.maxReplicas }}
   metrics:
+    {{- /* In this order, because the API server moves cpu to the end, and Argo CD would show a difference. */}}
+    {{- range list (list "memory" .Values.autoscaling.targetMemoryUtilization) (list "cpu" .Values.autoscaling.targetCPUUtilization) }}
+    {{- if int (index . 1) }}
     - type: Resource
       resource:
-        name: cpu
+        name: {{ index . 0 }}
         target:
           type: Utilization
-          averageUtilization: {{ int .Values.autoscaling.targetCPUUtilization }}
+          averageUtilization: {{ int (index . 1) }}
+    {{- end }}
+    {{- end }}
+  {{- with .Values.autoscaling.behavior }}
+  behavior: {{- toYaml . | nindent 4 }}
+  {{- end }}
 {{- end -}}
 {{- end -}}

@@ -5,16 +5,17 @@ metadata:
   name: {{ include "common.fullname" . }}
   namespace: {{ .Release.Namespace }}
   labels: {{- include "common.labels" . | nindent 4 }}
-spec:
-  {{- if not .Values.autoscaling.enabled }}
-  replicas: {{ int .Values.replicas }}
+  {{- with .Values.deploymentAnnotations }}
+  annotations: {{- toYaml . | nindent 4 }}
   {{- end }}
+spec:
+  replicas: {{ include "common.replicas" . }}
   revisionHistoryLimit: 5
   strategy:
     type: RollingUpdate
     rollingUpdate:
-      maxSurge: {{ int .Values.rollout.maxSurge }}
-      maxUnavailable: {{ int .Values.rollout.maxUnavailable }}
+      maxSurge: {{ include "common.count" .Values.rollout.maxSurge }}
+      maxUnavailable: {{ include "common.count" .Values.rollout.maxUnavailable }}
   selector:
     matchLabels: {{- include "common.selectorLabels" . | nindent 6 }}
   template:
@@ -22,10 +23,10 @@ spec:
       labels:
         {{- include "common.selectorLabels" . | nindent 8 }}
         app.kubernetes.io/version: {{ include "common.versionLabel" . }}
-        {{- with .Values.podLabels }}
+        {{- with merge (dict) .Values.podLabels .Values.commonLabels }}
         {{- toYaml . | nindent 8 }}
         {{- end }}
-      {{- with merge (dict) .Values.podAnnotations (include (printf "%s.podAnnotations" .Chart.Name) . | fromYaml) }}
+      {{- with merge (dict) .Values.podAnnotations (include (printf "%s.podAnnotations" (include "common.program" .)) . | fromYaml) }}
       annotations: {{- toYaml . | nindent 8 }}
       {{- end }}
     spec:
@@ -40,11 +41,11 @@ spec:
       priorityClassName: {{ . }}
       {{- end }}
       securityContext: {{- toYaml .Values.podSecurityContext | nindent 8 }}
-      {{- with include (printf "%s.sidecars" .Chart.Name) . | trim }}
+      {{- with include (printf "%s.sidecars" (include "common.program" .)) . | trim }}
       initContainers: {{- . | nindent 8 }}
       {{- end }}
       containers:
-        - name: {{ .Chart.Name }}
+        - name: {{ include "common.program" . }}
           image: {{ include "common.image" . | quote }}
           imagePullPolicy: {{ include "common.pullPolicy" . }}
           ports:
@@ -59,6 +60,9 @@ spec:
             {{- with .Values.extraEnv }}
             {{- toYaml . | nindent 12 }}
             {{- end }}
+          {{- with .Values.extraEnvFrom }}
+          envFrom: {{- toYaml . | nindent 12 }}
+          {{- end }}
           {{- range $probe, $path := dict "startupProbe" "/livez" "livenessProbe" "/livez" "readinessProbe" "/readyz" }}
           {{ $probe }}:
             httpGet:
@@ -81,6 +85,9 @@ spec:
       volumes: {{- . | nindent 8 }}
       {{- end }}
       topologySpreadConstraints:
+        {{- range .Values.topologySpreadConstraints }}
+        - {{ include "common.withDefaults" (list . (dict "labelSelector" (dict "matchLabels" (include "common.selectorLabels" $ | fromYaml)))) | indent 10 | trim }}
+        {{- else }}
         {{- range list "kubernetes.io/hostname" "topology.kubernetes.io/zone" }}
         - topologyKey: {{ . }}
           maxSkew: 1
@@ -90,6 +97,13 @@ spec:
           labelSelector:
             matchLabels: {{- include "common.selectorLabels" $ | nindent 14 }}
         {{- end }}
+        {{- end }}
+      {{- with .Values.dnsConfig }}
+      dnsConfig: {{- toYaml . | nindent 8 }}
+      {{- end }}
+      {{- with .Values.hostAliases }}
+      hostAliases: {{- toYaml . | nindent 8 }}
+      {{- end }}
       {{- with .Values.nodeSelector }}
       nodeSelector: {{- toYaml . | nindent 8 }}
       {{- end }}

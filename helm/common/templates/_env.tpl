@@ -24,10 +24,10 @@ AUTH_TOKEN_FILE: {{ printf "/run/secrets/auth/%s" .Values.auth.tokensSecret.key 
 
 {{/* common.env: the container's variables as a list: shared settings, the chart's own settings, and those from Secrets. */}}
 {{- define "common.env" -}}
-{{- $settings := merge (include (printf "%s.settings" .Chart.Name) . | fromYaml) (include "common.settings" . | fromYaml) -}}
+{{- $settings := merge (include (printf "%s.settings" (include "common.program" .)) . | fromYaml) (include "common.settings" . | fromYaml) -}}
 {{- range $name, $value := $settings }}
 - name: {{ $name }}
   value: {{ $value | quote }}
 {{- end }}
-{{- include (printf "%s.secretEnv" .Chart.Name) . }}
+{{- include (printf "%s.secretEnv" (include "common.program" .)) . }}
 {{- end -}}

@@ -1,5 +1,7 @@
 {{/* common.manifests: all objects of a service's chart, in this order. */}}
 {{- define "common.manifests" -}}
+{{- include "common.normalise" . -}}
+{{- if .Values.enabled -}}
 {{- include "common.validate" . -}}
 {{- range $kind := list "serviceaccount" "deployment" "service" "disruptionbudget" "autoscaler" "networkpolicy" "ingress" "httproute" "servicemonitor" "test" -}}
 {{- with include (printf "common.%s" $kind) $ | trim }}
@@ -7,8 +9,9 @@
 {{ . }}
 {{- end -}}
 {{- end -}}
-{{- with include (printf "%s.manifests" .Chart.Name) . | trim }}
+{{- with include (printf "%s.manifests" (include "common.program" .)) . | trim }}
 ---
 {{ . }}
+{{- end -}}
 {{- end -}}
 {{- end -}}

@@ -1,10 +1,20 @@
-{{/* common.fullname: the chart's name unless overridden. It does not depend on the release's name, so that clients find the Service. */}}
+{{/* common.program: the program's name. `.Chart.Name` is another name where the chart is a dependency with an alias. */}}
+{{- define "common.program" -}}
+{{- .Chart.Annotations.program -}}
+{{- end -}}
+
+{{/* common.name: the name in labels and selectors. */}}
+{{- define "common.name" -}}
+{{- default .Chart.Name .Values.nameOverride -}}
+{{- end -}}
+
+{{/* common.fullname: the name of all objects. It does not depend on the release's name, so that clients find the Service. */}}
 {{- define "common.fullname" -}}
-{{- default .Chart.Name .Values.fullnameOverride -}}
+{{- default (include "common.name" .) .Values.fullnameOverride -}}
 {{- end -}}
 
 {{- define "common.selectorLabels" -}}
-app.kubernetes.io/name: {{ .Chart.Name }}
+app.kubernetes.io/name: {{ include "common.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
@@ -18,6 +28,9 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/version: {{ include "common.versionLabel" . }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
 {{- end -}}
 
 {{- define "common.versionLabel" -}}
@@ -30,7 +43,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 
 {{/* common.tag: both services share one repository, so the tag names the service too. */}}
 {{- define "common.tag" -}}
-{{- default (printf "%s-%s" .Chart.Name .Chart.AppVersion) .Values.image.tag -}}
+{{- default (printf "%s-%s" (include "common.program" .) .Chart.AppVersion) .Values.image.tag -}}
 {{- end -}}
 
 {{- define "common.image" -}}
@@ -52,7 +65,27 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- ternary "admin" "http" (gt (int .Values.server.adminPort) 0) -}}
 {{- end -}}
 
-{{/* common.mostPods: the largest possible number of pods, a rolling update's extra ones included. */}}
+{{/* common.mostPods: the largest possible number of pods, a rolling update's extra ones included. Kubernetes rounds a percentage up. */}}
 {{- define "common.mostPods" -}}
-{{- add (ternary .Values.autoscaling.maxReplicas .Values.replicas .Values.autoscaling.enabled | int) (int .Values.rollout.maxSurge) -}}
+{{- $pods := ternary .Values.autoscaling.maxReplicas .Values.replicas .Values.autoscaling.enabled | int -}}
+{{- $surge := toString .Values.rollout.maxSurge -}}
+{{- if hasSuffix "%" $surge -}}
+{{- add $pods (divf (mul $pods (trimSuffix "%" $surge | int)) 100 | ceil) -}}
+{{- else -}}
+{{- add $pods (int $surge) -}}
+{{- end -}}
+{{- end -}}
+
+{{/*
+common.replicas: with autoscaling, the number that is running, and at least minReplicas. Without the field the API server would
+reduce the pods to one. Only `helm install` and `helm upgrade` see what is running; Argo CD preserves the running number by
+ignoreDifferences (helm/argocd).
+*/}}
+{{- define "common.replicas" -}}
+{{- if .Values.autoscaling.enabled -}}
+{{- $running := lookup "apps/v1" "Deployment" .Release.Namespace (include "common.fullname" .) | dig "spec" "replicas" 0 -}}
+{{- max (int $running) (int .Values.autoscaling.minReplicas) -}}
+{{- else -}}
+{{- int .Values.replicas -}}
+{{- end -}}
 {{- end -}}

@@ -16,7 +16,7 @@ spec:
     matchLabels: {{- include "common.selectorLabels" . | nindent 6 }}
   policyTypes: [Ingress, Egress]
   ingress:
-    {{- with include (printf "%s.callers" .Chart.Name) . | trim }}
+    {{- with include (printf "%s.callers" (include "common.program" .)) . | trim }}
     {{- . | nindent 4 }}
     {{- end }}
     # Prometheus scrapes.
@@ -62,7 +62,7 @@ spec:
           protocol: UDP
         - port: 53
           protocol: TCP
-    {{- with include (printf "%s.callees" .Chart.Name) . | trim }}
+    {{- with include (printf "%s.callees" (include "common.program" .)) . | trim }}
     {{- . | nindent 4 }}
     {{- end }}
     {{- with .Values.tracing.otlpEndpoint }}

@@ -1,10 +1,12 @@
 {{- define "common.notes" -}}
+{{- include "common.normalise" . -}}
+{{- if .Values.enabled -}}
 {{- $name := include "common.fullname" . -}}
-{{- $route := include (printf "%s.testRoute" .Chart.Name) . -}}
+{{- $route := include (printf "%s.testRoute" (include "common.program" .)) . -}}
 {{- $auth := ternary " -H \"Authorization: Bearer $TOKEN\"" "" (not (empty .Values.auth.tokensSecret.name)) -}}
 {{ $name }} runs {{ include "common.image" . }} in namespace {{ .Release.Namespace }}.
 
-{{ include (printf "%s.notes" .Chart.Name) . -}}
+{{ include (printf "%s.notes" (include "common.program" .)) . -}}
 Wait until it is ready:
 
   kubectl -n {{ .Release.Namespace }} rollout status deployment/{{ $name }}
@@ -31,7 +33,11 @@ Send a request:
 {{- if .Values.ingress.enabled }}
 Through the Ingress:
 
-  curl{{ $auth }} {{ ternary "http" "https" (empty .Values.ingress.tlsSecret) }}://{{ default "<node>" .Values.ingress.host }}{{ .Values.ingress.path }}{{ $route }}
+  curl{{ $auth }} {{ ternary "http" "https" (empty .Values.ingress.tlsSecret) }}://{{ default "<node>" .Values.ingress.host }}{{ include "common.ingressPath" . | trimSuffix "/" }}{{ $route }}
+{{- if and (eq (include "common.ingressController" .) "other") (ne (include "common.ingressPath" .) "/") }}
+
+The controller has to strip {{ .Values.ingress.path }} from the path; add its annotation for that to ingress.annotations.
+{{- end }}
 {{ end }}
 Test it from inside the cluster:
 
@@ -45,4 +51,5 @@ image.repository names no registry. Unless the nodes already have this image, se
 
 Requests need no token, because auth.tokensSecret.name is empty: every client that reaches the port is served.
 {{- end }}
+{{- end -}}
 {{- end -}}

@@ -1,7 +1,26 @@
-{{/* common.ingress: an Ingress for Traefik, and the Middleware that strips the prefix from the path. */}}
+{{/* common.ingressController: traefik, nginx or other; from the class unless ingress.controller names it. */}}
+{{- define "common.ingressController" -}}
+{{- $class := .Values.ingress.className -}}
+{{- default (ternary "traefik" (ternary "nginx" "other" (contains "nginx" $class)) (contains "traefik" $class)) .Values.ingress.controller -}}
+{{- end -}}
+
+{{/* common.ingressPath: the path, by default /<name> where this chart can have the controller strip it, and else /. */}}
+{{- define "common.ingressPath" -}}
+{{- default (ternary "/" (printf "/%s" (include "common.name" .)) (eq (include "common.ingressController" .) "other")) .Values.ingress.path -}}
+{{- end -}}
+
+{{/*
+common.ingress: an Ingress for any controller. No field of an Ingress strips the prefix from the path, so Traefik gets a
+Middleware and ingress-nginx a regular expression. The path / needs neither.
+*/}}
 {{- define "common.ingress" -}}
 {{- if .Values.ingress.enabled -}}
 {{- $name := include "common.fullname" . -}}
+{{- $path := include "common.ingressPath" . -}}
+{{- $strips := ternary "" (include "common.ingressController" .) (eq $path "/") -}}
+{{- $annotations := dict -}}
+{{- if eq $strips "traefik" -}}
+{{- $annotations = dict "traefik.ingress.kubernetes.io/router.middlewares" (printf "%s-%s-strip-prefix@kubernetescrd" .Release.Namespace $name) }}
 apiVersion: traefik.io/v1alpha1
 kind: Middleware
 metadata:
@@ -11,24 +30,35 @@ metadata:
 spec:
   stripPrefix:
     prefixes:
-      - {{ .Values.ingress.path | quote }}
+      - {{ $path | quote }}
 ---
+{{- else if eq $strips "nginx" -}}
+{{- $annotations = dict "nginx.ingress.kubernetes.io/use-regex" "true" "nginx.ingress.kubernetes.io/rewrite-target" "/$2" -}}
+{{- end }}
 apiVersion: networking.k8s.io/v1
 kind: Ingress
 metadata:
   name: {{ $name }}
   namespace: {{ .Release.Namespace }}
   labels: {{- include "common.labels" . | nindent 4 }}
-  annotations:
-    {{- toYaml (merge (dict "traefik.ingress.kubernetes.io/router.middlewares" (printf "%s-%s-strip-prefix@kubernetescrd" .Release.Namespace $name)) .Values.ingress.annotations) | nindent 4 }}
+  {{- with merge $annotations .Values.ingress.annotations }}
+  annotations: {{- toYaml . | nindent 4 }}
+  {{- end }}
 spec:
-  ingressClassName: {{ .Values.ingress.className }}
+  {{- with .Values.ingress.className }}
+  ingressClassName: {{ . }}
+  {{- end }}
   rules:
     - {{ with .Values.ingress.host }}host: {{ . | quote }}
       {{ end }}http:
         paths:
-          - path: {{ .Values.ingress.path | quote }}
+          {{- if eq $strips "nginx" }}
+          - path: {{ printf "%s(/|$)(.*)" ($path | replace "." "\\.") | quote }}
+            pathType: ImplementationSpecific
+          {{- else }}
+          - path: {{ $path | quote }}
             pathType: Prefix
+          {{- end }}
             backend:
               service:
                 name: {{ $name }}
@@ -43,9 +73,13 @@ spec:
 {{- end -}}
 {{- end -}}
 
-{{/* common.httproute: the same route for a Gateway API controller. */}}
+{{/*
+common.httproute: the same route for a Gateway API controller. It has all fields that the type's defaults would add in the
+cluster, because Argo CD shows an added field of a custom resource as a difference from Git.
+*/}}
 {{- define "common.httproute" -}}
 {{- if .Values.httpRoute.enabled -}}
+{{- $path := default (printf "/%s" (include "common.name" .)) .Values.httpRoute.path -}}
 apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute
 metadata:
@@ -53,7 +87,10 @@ metadata:
   namespace: {{ .Release.Namespace }}
   labels: {{- include "common.labels" . | nindent 4 }}
 spec:
-  parentRefs: {{- toYaml .Values.httpRoute.parentRefs | nindent 4 }}
+  parentRefs:
+    {{- range .Values.httpRoute.parentRefs }}
+    - {{ include "common.withDefaults" (list . (dict "group" "gateway.networking.k8s.io" "kind" "Gateway")) | indent 6 | trim }}
+    {{- end }}
   {{- with .Values.httpRoute.hostnames }}
   hostnames: {{- toYaml . | nindent 4 }}
   {{- end }}
@@ -61,15 +98,20 @@ spec:
     - matches:
         - path:
             type: PathPrefix
-            value: {{ .Values.httpRoute.path | quote }}
+            value: {{ $path | quote }}
+      {{- if ne $path "/" }}
       filters:
         - type: URLRewrite
           urlRewrite:
             path:
               type: ReplacePrefixMatch
               replacePrefixMatch: /
+      {{- end }}
       backendRefs:
-        - name: {{ include "common.fullname" . }}
+        - group: ""
+          kind: Service
+          name: {{ include "common.fullname" . }}
           port: {{ int .Values.server.port }}
+          weight: 1
 {{- end -}}
 {{- end -}}

@@ -14,6 +14,9 @@ spec:
   {{- if ne .Values.service.type "ClusterIP" }}
   externalTrafficPolicy: {{ .Values.service.externalTrafficPolicy }}
   {{- end }}
+  {{- with .Values.service.loadBalancerSourceRanges }}
+  loadBalancerSourceRanges: {{- toYaml . | nindent 4 }}
+  {{- end }}
   selector: {{- include "common.selectorLabels" . | nindent 4 }}
   ports:
     - name: http

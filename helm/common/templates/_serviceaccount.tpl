@@ -6,7 +6,7 @@ metadata:
   name: {{ include "common.serviceAccountName" . }}
   namespace: {{ .Release.Namespace }}
   labels: {{- include "common.labels" . | nindent 4 }}
-  {{- with merge (dict) .Values.serviceAccount.annotations (include (printf "%s.serviceAccountAnnotations" .Chart.Name) . | fromYaml) }}
+  {{- with merge (dict) .Values.serviceAccount.annotations (include (printf "%s.serviceAccountAnnotations" (include "common.program" .)) . | fromYaml) }}
   annotations: {{- toYaml . | nindent 4 }}
   {{- end }}
 automountServiceAccountToken: false

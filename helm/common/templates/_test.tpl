@@ -1,6 +1,6 @@
 {{/* common.testLabels: labels outside of the Service's selector, so that the Service sends no requests to the test's pod. */}}
 {{- define "common.testLabels" -}}
-app.kubernetes.io/name: {{ .Chart.Name }}-test
+app.kubernetes.io/name: {{ include "common.name" . }}-test
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
@@ -36,7 +36,7 @@ spec:
         - name: PROBE_URL
           value: {{ ternary (printf "http://%s-admin:%d" $name (int .Values.server.adminPort)) $url (gt (int .Values.server.adminPort) 0) | quote }}
         - name: ROUTE
-          value: {{ include (printf "%s.testRoute" .Chart.Name) . | quote }}
+          value: {{ include (printf "%s.testRoute" (include "common.program" .)) . | quote }}
         {{- if .Values.auth.tokensSecret.name }}
         - name: TOKEN_FILE
           value: {{ printf "/run/secrets/auth/%s" .Values.auth.tokensSecret.key | quote }}

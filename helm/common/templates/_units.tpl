@@ -10,9 +10,15 @@
 
 {{/* common.bytes: a size of the services' form (64MiB) or of Kubernetes' form (256Mi) in bytes. */}}
 {{- define "common.bytes" -}}
-{{- $units := dict "" 1 "k" 1000 "M" 1000000 "G" 1000000000 "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 -}}
+{{- $units := dict "" 1 "k" 1000 "M" 1000000 "G" 1000000000 "T" 1000000000000 "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 -}}
 {{- $text := trimSuffix "B" (toString .) -}}
-{{- mul (regexFind "^[0-9]+" $text | int64) (get $units (regexFind "[A-Za-z]*$" $text)) -}}
+{{- mulf (regexFind "^[0-9.]+(e[0-9]+)?" $text | float64) (get $units (regexFind "[A-Za-z]*$" $text)) | int64 -}}
+{{- end -}}
+
+{{/* common.count: a number of pods, or a percentage of them as a quoted text. */}}
+{{- define "common.count" -}}
+{{- $text := toString . -}}
+{{- ternary (quote $text) (int $text | toString) (hasSuffix "%" $text) -}}
 {{- end -}}
 
 {{/* common.urlPort: the port of a URL, or the default port of its scheme. */}}

@@ -5,7 +5,7 @@
 {{- include "common.secretFile" (dict "name" "auth-tokens" "mountPath" "/run/secrets/auth" "secret" .) }}
 {{- end }}
 {{- end }}
-{{- include (printf "%s.files" .Chart.Name) . }}
+{{- include (printf "%s.files" (include "common.program" .)) . }}
 {{- end -}}
 
 {{/* common.secretFile: one key of a Secret as a file. The mount is the folder, because a mounted file would not receive a changed Secret. */}}
@@ -26,7 +26,7 @@
 - name: {{ .name }}
   {{- toYaml .volume | nindent 2 }}
 {{- end }}
-{{- include (printf "%s.sidecarVolumes" .Chart.Name) . }}
+{{- include (printf "%s.sidecarVolumes" (include "common.program" .)) . }}
 {{- with .Values.extraVolumes }}
 {{ toYaml . }}
 {{- end }}

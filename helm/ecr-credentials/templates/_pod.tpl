@@ -8,6 +8,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{/* ecr-credentials.job: the spec that the CronJob and the first run share. */}}
 {{- define "ecr-credentials.job" -}}
 {{- include "common.awsCredentialsValidate" . -}}
+{{- $_ := required "registry: give the address of the ECR registry (Terraform's output ecr_registry)" .Values.registry -}}
 backoffLimit: 3
 activeDeadlineSeconds: 300
 template:
@@ -38,7 +39,7 @@ template:
           - name: NAMESPACES
             value: {{ join " " .Values.namespaces | quote }}
           - name: AWS_REGION
-            value: {{ regexReplaceAll "^[0-9]+\\.dkr\\.ecr(-fips)?\\.([a-z0-9-]+)\\..*$" .Values.registry "${2}" | quote }}
+            value: {{ regexReplaceAll "^[0-9]+\\.dkr[.-]ecr(-fips)?\\.([a-z0-9-]+)\\..*$" .Values.registry "${2}" | quote }}
           {{- range $name, $value := include "common.awsCredentialsSettings" . | fromYaml }}
           - name: {{ $name }}
             value: {{ $value | quote }}

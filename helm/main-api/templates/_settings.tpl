@@ -48,7 +48,7 @@ AUX_TOKEN_FILE: {{ printf "/run/secrets/aux/%s" .Values.aux.tokenSecret.key | qu
 {{- $host := splitList "." (regexReplaceAll ":[0-9]+$" (urlParse .Values.aux.url).host "") }}
 # aux-service.
 - to:
-    {{- include "common.peer" (dict "namespace" (ternary (index $host (min 1 (sub (len $host) 1))) .Release.Namespace (gt (len $host) 1)) "podLabels" (dict "app.kubernetes.io/name" "aux-service")) | nindent 4 }}
+    {{- include "common.peer" (dict "namespace" (ternary (index $host (min 1 (sub (len $host) 1))) .Release.Namespace (gt (len $host) 1)) "podLabels" .Values.networkPolicy.auxService.podLabels) | nindent 4 }}
   ports:
     - port: {{ include "common.urlPort" .Values.aux.url }}
 {{- end -}}

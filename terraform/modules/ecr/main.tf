@@ -1,20 +1,23 @@
 locals {
-  services = sort(var.services)
+  services    = sort(var.services)
+  moving_tags = ["deployed", "latest"]
+  kept_tags   = [for pair in setproduct(local.services, local.moving_tags) : join("-", pair)]
 }
 
 resource "aws_ecr_repository" "images" {
-  #checkov:skip=CKV_AWS_51:Every tag except `<service>-latest`, which development follows, is immutable; the check does not support exceptions.
+  #checkov:skip=CKV_AWS_51:Every tag is immutable except `<service>-latest` and `<service>-deployed`, which name no build; the check does not support exceptions.
   name         = var.name
   force_delete = var.force_delete
 
-  # A production image cannot change under its tag; development's `<service>-latest` moves with every push.
+  # A production image cannot change under its tag. Development's `<service>-latest` moves with every push, and a release moves
+  # `<service>-deployed` to the image that the charts name.
   image_tag_mutability = "IMMUTABLE_WITH_EXCLUSION"
 
   dynamic "image_tag_mutability_exclusion_filter" {
-    for_each = local.services
+    for_each = local.moving_tags
 
     content {
-      filter      = "${image_tag_mutability_exclusion_filter.value}-latest"
+      filter      = "*-${image_tag_mutability_exclusion_filter.value}"
       filter_type = "WILDCARD"
     }
   }
@@ -34,13 +37,13 @@ resource "aws_ecr_lifecycle_policy" "images" {
 
   policy = jsonencode({
     rules = concat(
-      # ECR applies only the first rule that selects an image, so the image of `<service>-latest` never expires.
-      [for i, service in local.services : {
+      # ECR applies only the first rule that selects an image, and one image has this tag, so it never expires.
+      [for i, tag in local.kept_tags : {
         rulePriority = 1 + i
-        description  = "Never expire ${service}-latest"
+        description  = "Never expire ${tag}"
         selection = {
           tagStatus     = "tagged"
-          tagPrefixList = ["${service}-latest"]
+          tagPrefixList = [tag]
           countType     = "imageCountMoreThan"
           countNumber   = 1
         }

@@ -8,8 +8,8 @@ variable "services" {
   type        = set(string)
 
   validation {
-    condition     = length(var.services) >= 1 && length(var.services) <= 5
-    error_message = "Name one to five services: ECR accepts at most five tag filters."
+    condition     = length(var.services) >= 1 && length(var.services) <= 16
+    error_message = "Name one to sixteen services: ECR accepts at most fifty expiry rules, and each service has three."
   }
 
   validation {
@@ -24,7 +24,7 @@ variable "services" {
 }
 
 variable "images_kept" {
-  description = "The number of images of each service to keep."
+  description = "The number of images of each service to keep, beside those of the tags latest and deployed."
   type        = number
 
   validation {

@@ -4,12 +4,12 @@ variable "name" {
 }
 
 variable "parameter_prefixes" {
-  description = "The parameter paths to read."
+  description = "The parameter paths to read, and the ARNs of shared parameters."
   type        = set(string)
 
   validation {
-    condition     = length(var.parameter_prefixes) > 0 && alltrue([for p in var.parameter_prefixes : can(regex("^(/[A-Za-z0-9_.-]+)*/?$", p)) && p != ""])
-    error_message = "Each of parameter_prefixes is a path that begins with a slash and has no wildcard, for example /challenge/; / alone means every parameter."
+    condition     = length(var.parameter_prefixes) > 0 && alltrue([for p in var.parameter_prefixes : can(regex("^(/[A-Za-z0-9_.-]+)*/?$", p)) || can(regex("^arn:[a-z-]+:ssm:[a-z0-9-]+:[0-9]{12}:parameter(/[A-Za-z0-9_.-]+)+/?$", p))]) && !contains(var.parameter_prefixes, "")
+    error_message = "Each of parameter_prefixes is a path that begins with a slash, or the ARN of a shared parameter or path, and has no wildcard, for example /challenge/; / alone means every parameter of this account."
   }
 }
 
