@@ -3,9 +3,8 @@
 use std::{future::Future, sync::Arc};
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use cache::hex;
 use tokio::task::futures::TaskLocalFuture;
-
-use super::hex;
 
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
