@@ -180,7 +180,7 @@ impl TokenBucket {
         let now = Instant::now();
         let mut level = self.level.lock();
         self.refill(&mut level, now);
-        let above_one = Self::capacity(self.rate) - 1.0;
+        let capacity_above_one = Self::capacity(self.rate) - 1.0;
         let needed = match claim {
             Claim::Reserved => 1.0,
             Claim::Priority(priority) => {
@@ -189,7 +189,7 @@ impl TokenBucket {
                     Priority::WithFallback => 0.25,
                     Priority::Refresh => 0.5,
                 };
-                1.0 + fraction * above_one + f64::from(level.reserved)
+                1.0 + fraction * capacity_above_one + f64::from(level.reserved)
             }
         };
         if level.tokens >= needed {
