@@ -101,6 +101,7 @@ use std::sync::Arc;
 pub mod http;
 mod load;
 mod body;
+mod outcome;
 mod served;
 mod inner;
 mod single_flight;
@@ -108,7 +109,6 @@ mod store;
 mod entry;
 mod negative;
 mod metrics;
-mod outcome;
 pub mod hex;
 
 use ::http::HeaderMap;

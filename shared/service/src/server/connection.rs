@@ -167,7 +167,7 @@ impl Activity {
     }
 
     /// Returns the rank for eviction, lowest first: connections without a request, then the longest
-    /// in their phase. `None` while a request is processed.
+    /// in their phase. Returns `None` while a request is processed.
     pub(super) fn eviction_rank(&self) -> Option<(bool, Ticks)> {
         let (phase, since) = self.state();
         (phase != Phase::Processing).then(|| (self.used.load(Relaxed), since))
