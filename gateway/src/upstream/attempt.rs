@@ -150,9 +150,9 @@ fn expected_timeout(limit: Duration) -> Duration {
     limit.saturating_sub(margin).max(limit / 2)
 }
 
-/// The verdict of the circuit on a failure. The verdict depends on aux-service only, which works when
-/// it reports a problem of AWS: an open circuit would only hide its stale entries. It also works
-/// when one request has no valid response, because the next request may have one.
+/// The verdict of the circuit on a failure. The verdict depends on aux-service only, which works
+/// when it reports a problem of AWS: an open circuit would only hide its stale entries. It also
+/// works when one request has no valid response, because the next request may have one.
 fn verdict(failure: &Failure) -> Verdict {
     match failure {
         _ if failure.is_client_error() => Verdict::Success,

@@ -119,8 +119,8 @@ impl Failure {
         }
     }
 
-    /// Whether the response demands a wait, which shows nothing about the health of
-    /// aux-service. Throttling by AWS is another matter: the circuit counts it.
+    /// Whether the response demands a wait, which shows nothing about the health of aux-service.
+    /// Throttling by AWS is another matter: the circuit counts it.
     pub(crate) fn demands_wait(&self) -> bool {
         match self {
             Self::Busy { .. } => true,
@@ -139,8 +139,8 @@ impl Failure {
         matches!(self, Self::Problem(problem) if problem.code == "aws-throttled")
     }
 
-    /// The label `outcome` of `upstream_requests_total`. The outcome `throttled` has two causes: AWS
-    /// throttles aux-service, or a proxy demands a wait.
+    /// The label `outcome` of `upstream_requests_total`. The outcome `throttled` has two causes:
+    /// AWS throttles aux-service, or a proxy demands a wait.
     pub(crate) fn outcome(&self) -> &'static str {
         match self {
             Self::Refused { .. } => "circuit_open",

@@ -82,13 +82,13 @@
 //! | the cache is off | succeeds, or reports "not found" | the result | `bypass` |
 //! | the cache is off | fails | the error | `error` |
 //!
-//! A request whose future is dropped before its result is not counted. The load continues, unless the cache is
-//! off.
+//! A request whose future is dropped before its result is not counted. The load continues, unless
+//! the cache is off.
 //!
 //! # Tasks
 //!
-//! While the cache is on, a load runs in a task of its own, so it does not inherit the caller's task-locals. A caller that
-//! needs them sets them in the future of its load.
+//! While the cache is on, a load runs in a task of its own, so it does not inherit the caller's
+//! task-locals. A caller that needs them sets them in the future of its load.
 //!
 //! # Metrics
 //!

@@ -57,7 +57,8 @@ pub fn matches_if_none_match(request: &HeaderMap, tag: EntityTag) -> bool {
     request.get_all(header::IF_NONE_MATCH).iter().any(|line| matches_etag(line.as_bytes(), tag))
 }
 
-/// Compares the tag with one line of `If-None-Match`, as [`matches_if_none_match`] does with all lines.
+/// Compares the tag with one line of `If-None-Match`, as [`matches_if_none_match`] does with all
+/// lines.
 fn matches_etag(line: &[u8], tag: EntityTag) -> bool {
     let text = tag.to_bytes();
     members_of(line, Quoting::Verbatim).any(|member| {

@@ -1,8 +1,8 @@
 //! The format of every error: `application/problem+json` (RFC 9457).
 //!
-//! A handler returns a [`Problem`], and `ensure_problem` renders its body. `ensure_problem` also converts bare
-//! errors (the router's 404 and 405, an extractor's 400, a panic's 500), so that there is no second
-//! error format.
+//! A handler returns a [`Problem`], and `ensure_problem` renders its body. `ensure_problem` also
+//! converts bare errors (the router's 404 and 405, an extractor's 400, a panic's 500), so that
+//! there is no second error format.
 
 use std::{borrow::Cow, error::Error as StdError, sync::Arc, time::Duration};
 

@@ -261,7 +261,8 @@ impl Routes {
 
     /// axum's Router for these routes, with a handler for each that is not cacheable.
     ///
-    /// Dispatch serves `GET` and `HEAD` of the cacheable ones before the Router sees them. The Router knows them to reject other methods with 405 and `Allow`.
+    /// Dispatch serves `GET` and `HEAD` of the cacheable ones before the Router sees them. The
+    /// Router knows them to reject other methods with 405 and `Allow`.
     pub fn router(self, handler: impl Fn(RouteId) -> MethodRouter) -> Router {
         self.0.iter().fold(Router::new(), |router, &id| {
             let methods = if id.route().cacheable { get(not_dispatched) } else { handler(id) };
