@@ -11,7 +11,7 @@ use service::{
         status::Reporter,
     },
     observe::metrics::Exporter,
-    server::{App, CachedRoutes, LoadFuture, PublicApi, Query, StackConfig, stack},
+    server::{App, CachedRoutes, PublicApi, Query, ResponseFuture, StackConfig, stack},
 };
 use tokio::time::Instant;
 
@@ -52,9 +52,9 @@ pub fn app(
         let store = store.clone();
         move || store.sync()
     });
-    let ready = Arc::new(AtomicBool::new(config.warm_up.is_empty()));
+    let started = Arc::new(AtomicBool::new(config.warm_up.is_empty()));
     if !config.warm_up.is_empty() {
-        keep_fresh::start(&config.warm_up, &store, config.warm_up_timeout, Arc::clone(&ready));
+        keep_fresh::start(&config.warm_up, &store, config.warm_up_timeout, Arc::clone(&started));
     }
     let reporter =
         Reporter::new("aux-service", &config.aux_version, config.common.cache_bytes(), exporter);
@@ -81,7 +81,7 @@ pub fn app(
         timed_out: || Error::AwsTimeout(None).problem(),
     };
     let api = stack(config_of_stack, &config.common, exporter);
-    App { api, dependencies: Arc::new(move || backend.health()), ready }
+    App { api, dependencies: Arc::new(move || backend.health()), started }
 }
 
 /// The cacheable routes. Cloning is shallow.
@@ -104,7 +104,7 @@ impl CachedRoutes for CachedApi {
         }
     }
 
-    fn load(&self, query: Query) -> LoadFuture {
+    fn respond(&self, query: Query) -> ResponseFuture {
         let api = self.clone();
         Box::pin(async move {
             let store_query = api.validate(&query).await?;

@@ -10,7 +10,7 @@ mod aws;
 use self::{aws::Aws, embedded::Embedded};
 pub use self::{
     parameter_store::ParameterStore,
-    progress::{Arrived, Progress},
+    progress::{Arrived, ListProgress},
 };
 use crate::config::{Backend, Config};
 

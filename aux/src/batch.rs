@@ -26,6 +26,7 @@ const BATCH_WINDOW: Duration = Duration::from_millis(3);
 /// Reads parameters, one or several per call.
 #[async_trait]
 pub trait ParameterReader: Send + Sync + 'static {
+    /// Gets one parameter with a call of its own.
     async fn get_one(&self, name: &str, priority: Priority) -> Result<Parameter, Error>;
 
     /// Gets up to `MAX_BATCH` distinct names. Returns one result per name, in the order of the
@@ -76,10 +77,12 @@ impl<R> Clone for Batcher<R> {
 }
 
 impl<R: ParameterReader> Batcher<R> {
+    /// Creates a batcher without a call in flight.
     pub fn new(reader: R) -> Self {
         Self(Arc::new(Inner { reader, state: Mutex::default() }))
     }
 
+    /// Returns the reader, for calls outside of batches.
     pub fn reader(&self) -> &R {
         &self.0.reader
     }

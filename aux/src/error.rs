@@ -79,6 +79,7 @@ impl Error {
         }
     }
 
+    /// Returns the problem that the client gets.
     pub fn problem(&self) -> Problem {
         match self {
             Self::InvalidParameterName(reason) => {
@@ -156,7 +157,7 @@ impl Error {
                 StatusCode::BAD_GATEWAY,
                 "aws-unavailable",
                 "AWS is unavailable",
-                "AWS cannot be reached, or its answer was broken.",
+                "AWS cannot be reached, or its response was broken.",
             )
             .retryable()
             .caused_by(cause.clone()),
@@ -165,7 +166,7 @@ impl Error {
                     StatusCode::GATEWAY_TIMEOUT,
                     "aws-timeout",
                     "AWS is too slow",
-                    "AWS did not answer in time.",
+                    "AWS did not respond in time.",
                 )
                 .retryable();
                 with_cause(problem, cause.as_ref())

@@ -32,15 +32,15 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// The upper bound of the pause after a failed load.
 const MAX_PAUSE: Duration = Duration::from_secs(30);
 
-/// Starts to load the items and to keep them fresh. Sets `ready` when each item has its first
+/// Starts to load the items and to keep them fresh. Sets `started` when each item has its first
 /// result, at the latest after `limit`. The tasks run as long as the process.
 pub(crate) fn start(
     warm_up: &WarmUp,
     store: &CachedStore,
     limit: Duration,
-    ready: Arc<AtomicBool>,
+    started: Arc<AtomicBool>,
 ) {
-    let started = Instant::now();
+    let started_at = Instant::now();
     let items = warm_up.items().len();
     // Each task holds a sender until its first result, so the channel ends after the last of them.
     let (sender, mut pending) = mpsc::channel::<()>(1);
@@ -49,14 +49,14 @@ pub(crate) fn start(
     }
     drop(sender);
     tokio::spawn(async move {
-        let complete = timeout_at(started + limit, pending.recv()).await.is_ok();
-        let elapsed_ms = started.elapsed().as_millis() as u64;
+        let complete = timeout_at(started_at + limit, pending.recv()).await.is_ok();
+        let elapsed_ms = started_at.elapsed().as_millis() as u64;
         if complete {
             tracing::info!(items, elapsed_ms, "warm-up complete");
         } else {
             tracing::warn!(items, elapsed_ms, "warm-up timed out; its loads continue");
         }
-        ready.store(true, Relaxed);
+        started.store(true, Relaxed);
     });
 }
 

@@ -2,9 +2,10 @@
 //! possible.
 //!
 //! [`api`] receives a request, and [`name`] validates the name in it. [`store`] responds from the
-//! cache, whose entries are records, or calls the [`ParameterStore`](backend::ParameterStore). Its
-//! [`backend`] is AWS, within the quota of [`quota`] and with the batches of [`batch`], or memory for trials without AWS. A
-//! failed request is an [`Error`](error::Error), which becomes the problem that the client gets.
+//! cache, whose entries are records, or calls the [`ParameterStore`](backend::ParameterStore). A
+//! [`backend`] is AWS, or memory for trials without AWS. The calls to AWS are combined by [`batch`]
+//! and limited by [`quota`]. A failed request is an [`Error`](error::Error), which becomes the
+//! problem that the client gets.
 //!
 //! Imports go one way: `api` → `keep_fresh` → `store` → `record`, `backend` → `batch`, `quota` →
 //! `parameter` → `error`, `config` → `warm_up` → `name`.

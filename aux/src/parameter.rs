@@ -22,14 +22,14 @@ pub struct Parameter {
 #[derive(Clone, Debug, Default)]
 pub struct PathValues {
     pub readable: Vec<Parameter>,
-    /// The names of the SecureStrings that this service may not decrypt.
-    pub undecryptable: Vec<String>,
+    /// The names of the parameters that AWS did not return in clear text.
+    pub unreadable: Vec<String>,
 }
 
 impl PathValues {
     /// Parameters that are all readable.
     pub fn readable(parameters: Vec<Parameter>) -> Self {
-        Self { readable: parameters, undecryptable: Vec::new() }
+        Self { readable: parameters, unreadable: Vec::new() }
     }
 
     /// Adds the result of one parameter. A parameter that was deleted meanwhile is left out.
@@ -41,7 +41,7 @@ impl PathValues {
         match result {
             Ok(parameter) => self.readable.push(parameter),
             Err(Error::AwsAccessDenied(_) | Error::AwsRefused(_) | Error::ParameterUnreadable) => {
-                self.undecryptable.push(name.to_owned())
+                self.unreadable.push(name.to_owned())
             }
             Err(Error::ParameterNotFound) => (),
             Err(error) => return Err(error),
@@ -51,6 +51,8 @@ impl PathValues {
 }
 
 /// The facts that SSM stores about a parameter, besides its name and its value. None is secret.
+///
+/// The serialised names are short, because each cached entry stores them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Details {
     /// The type: `String`, `StringList` or `SecureString`.

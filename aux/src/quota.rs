@@ -180,16 +180,16 @@ impl TokenBucket {
         let now = Instant::now();
         let mut level = self.level.lock();
         self.refill(&mut level, now);
-        let spared = Self::capacity(self.rate) - 1.0;
+        let capacity_above_one = Self::capacity(self.rate) - 1.0;
         let needed = match claim {
             Claim::Reserved => 1.0,
             Claim::Priority(priority) => {
                 let fraction = match priority {
                     Priority::Miss => 0.0,
-                    Priority::Revalidation => 0.25,
+                    Priority::WithFallback => 0.25,
                     Priority::Refresh => 0.5,
                 };
-                1.0 + fraction * spared + f64::from(level.reserved)
+                1.0 + fraction * capacity_above_one + f64::from(level.reserved)
             }
         };
         if level.tokens >= needed {
@@ -259,7 +259,7 @@ mod tests {
     async fn lower_priorities_leave_part_of_the_bucket() {
         let limiter = QuotaLimiter::new(40.0, 3.0);
         assert_eq!(acquired(&limiter, Priority::Refresh), 20);
-        assert_eq!(acquired(&limiter, Priority::Revalidation), 10);
+        assert_eq!(acquired(&limiter, Priority::WithFallback), 10);
         assert_eq!(acquired(&limiter, Priority::Miss), 10);
     }
 

@@ -28,7 +28,7 @@ mod lists;
 
 use self::lists::LoadingLists;
 use crate::{
-    backend::{ParameterStore, Progress},
+    backend::{ListProgress, ParameterStore},
     config::Config,
     error::Error,
     name::{ParameterName, ParameterPath, Prefixes},
@@ -42,9 +42,13 @@ const DEADLINE_MARGIN: Duration = Duration::from_millis(20);
 /// A query of the public API whose name or path is valid.
 #[derive(Clone, Debug)]
 pub enum StoreQuery {
+    /// The names of all buckets.
     Buckets,
+    /// The names of all parameters.
     Parameters,
+    /// One parameter.
     Parameter(ParameterName),
+    /// The parameters below a path.
     Values(ParameterPath),
 }
 
@@ -226,7 +230,7 @@ impl CachedStore {
                     let progress = lists.start(key);
                     loader.load(&query, context.priority, &progress).await
                 } else {
-                    loader.load(&query, context.priority, &Progress::default()).await
+                    loader.load(&query, context.priority, &ListProgress::default()).await
                 }
             }))
         }
@@ -258,7 +262,7 @@ impl Loader {
         &self,
         query: &StoreQuery,
         priority: Priority,
-        progress: &Progress,
+        progress: &ListProgress,
     ) -> Result<Loaded, LoadError> {
         let result = match query {
             StoreQuery::Buckets => {
@@ -290,7 +294,11 @@ impl Loader {
         }
     }
 
-    async fn buckets(&self, priority: Priority, progress: &Progress) -> Result<CachedBody, Error> {
+    async fn buckets(
+        &self,
+        priority: Priority,
+        progress: &ListProgress,
+    ) -> Result<CachedBody, Error> {
         let buckets = self.backend.buckets(priority, progress).await?;
         Ok(self.public_json(Buckets { buckets }))
     }
@@ -298,7 +306,7 @@ impl Loader {
     async fn parameters(
         &self,
         priority: Priority,
-        progress: &Progress,
+        progress: &ListProgress,
     ) -> Result<CachedBody, Error> {
         let mut parameters = self.backend.parameters(priority, progress).await?;
         parameters.retain(|name| self.prefixes.allow(name));
@@ -330,9 +338,9 @@ impl Loader {
         &self,
         path: &ParameterPath,
         priority: Priority,
-        progress: &Progress,
+        progress: &ListProgress,
     ) -> Result<LoadedBody, Error> {
-        let PathValues { mut readable, undecryptable: mut omitted } =
+        let PathValues { mut readable, unreadable: mut omitted } =
             self.backend.values(path, priority, progress).await?;
         readable.retain(|parameter| self.prefixes.allow(&parameter.name));
         omitted.retain(|name| self.prefixes.allow(name));

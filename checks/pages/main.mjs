@@ -165,7 +165,7 @@ page.down = true;
 await aux.kill();
 for (let i = 0; i < 12; i += 1) await asked(`/param/not/asked/before/${i}`);
 await shows(page, "#circuit", /open/);
-await shows(page, "[data-aux=state]", /does not answer/);
+await shows(page, "[data-aux=state]", /does not respond/);
 await shows(page, "#overall", /degraded/);
 await picture(page, "page-circuit-open");
 const back = await start("aux-service", { BACKEND: "embedded" }, aux.port);
@@ -180,7 +180,7 @@ await shows(page, "#overall", /all is well/);
 done("the page shows the circuit open while aux-service is down, and closed after its restart");
 
 await main.kill();
-await shows(page, "#overall", /main-api does not answer/);
+await shows(page, "#overall", /main-api does not respond/);
 await picture(page, "page-main-api-gone");
 await quiet(page, "the page");
 done("the page shows that main-api is down");

@@ -24,7 +24,7 @@ use service::{
         wire::{Aggregated, Buckets, Inventory, Parameters},
     },
     observe::{context, metrics::Exporter},
-    server::{App, CachedRoutes, Deadline, LoadFuture, PublicApi, Query, StackConfig, stack},
+    server::{App, CachedRoutes, Deadline, PublicApi, Query, ResponseFuture, StackConfig, stack},
 };
 use tokio::time::{Instant, timeout_at};
 
@@ -103,7 +103,7 @@ pub fn app(
     App {
         api,
         dependencies: Arc::new(move || upstream.health()),
-        ready: Arc::new(AtomicBool::new(true)),
+        started: Arc::new(AtomicBool::new(true)),
     }
 }
 
@@ -114,9 +114,9 @@ impl CachedRoutes for Upstream {
         Upstream::lookup(self, key, now)
     }
 
-    fn load(&self, query: Query) -> LoadFuture {
+    fn respond(&self, query: Query) -> ResponseFuture {
         let upstream = self.clone();
-        Box::pin(async move { upstream.answer(query).await })
+        Box::pin(async move { upstream.get(query).await })
     }
 }
 
@@ -133,7 +133,7 @@ async fn inventory(
     let mode = Mode::of_request(&request, *trusts_clients);
     let list = |route: RouteId| {
         let query = Query { route, key: route.path().to_owned(), mode, deadline };
-        with_deadline(deadline, upstream.answer(query))
+        with_deadline(deadline, upstream.get(query))
     };
     let (buckets, parameters) = tokio::join!(list(RouteId::Buckets), list(RouteId::Params));
     let buckets = buckets.map(|served| parse::<Buckets>(&served));
@@ -160,10 +160,10 @@ async fn inventory(
         parameters: parameters.ok().map(|part| part.body.parameters),
         errors,
     };
-    let answer = Aggregated { main_version: version.clone(), aux_version, body };
+    let response = Aggregated { main_version: version.clone(), aux_version, body };
     // The cache holds the two lists, each with its own age. The combined response has no age, so no
     // cache may store it.
-    Ok(([(header::CACHE_CONTROL, NO_STORE)], Json(answer)).into_response())
+    Ok(([(header::CACHE_CONTROL, NO_STORE)], Json(response)).into_response())
 }
 
 /// This fraction of the remaining time is reserved for the response. A list that hangs until the
@@ -197,5 +197,5 @@ async fn status(State(gateway): State<Gateway>, deadline: Extension<Deadline>) -
 fn highest_status(errors: impl Iterator<Item = Problem>) -> Problem {
     errors
         .reduce(|highest, other| if other.status > highest.status { other } else { highest })
-        .expect("without an answer there is an error")
+        .expect("no list arrived, so there is an error")
 }

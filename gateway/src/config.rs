@@ -10,8 +10,8 @@ use service::{
 };
 use url::Url;
 
-/// The gateway in front of aux-service: aggregates its responses, and stays available when it
-/// fails.
+/// The gateway in front of aux-service: aggregates its responses, and serves its own cache when
+/// aux-service fails.
 ///
 /// RUST_LOG sets the log filter (default: info).
 #[derive(Clone, Debug, Parser)]
@@ -95,7 +95,7 @@ impl Validate for Config {
         ] {
             if duration > LONGEST_MEMORY {
                 return Err(format!(
-                    "{flag} is {}, longer than an hour: the circuit would outlast any outage",
+                    "{flag} is {}; it must not be longer than an hour",
                     humantime::format_duration(duration)
                 ));
             }
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_url_that_cannot_be_spoken_to_is_refused() {
+    fn an_unusable_url_is_rejected() {
         for url in [
             "aux-service:5000",
             "https://aux",

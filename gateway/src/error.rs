@@ -1,31 +1,30 @@
 //! The errors of main-api, and the problem that the client gets for each.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use axum::http::StatusCode;
 use cache::{CacheableError, Disposition};
 use service::contract::problem::{Cause, Problem};
-
-use crate::upstream::{breaker::Refused, failure::Failure};
 
 /// An error of a call to aux-service, or of the request itself. Errors with the same remedy for the
 /// client share a variant.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
     /// aux-service responded with a problem, and the client gets the same problem.
-    #[error("aux-service answered with a problem")]
+    #[error("aux-service responded with a problem")]
     Problem(Box<Problem>),
     #[error("aux-service cannot be reached, or its response is invalid")]
     UpstreamUnavailable(#[source] Cause),
     #[error("aux-service did not respond in time")]
     UpstreamTimeout,
     #[error("the response of aux-service is too large")]
-    AnswerTooLarge,
+    ResponseTooLarge,
     /// Something between the services demands a wait.
     #[error("a proxy before aux-service demands a wait")]
     UpstreamBusy { retry_after: Option<Duration> },
-    #[error(transparent)]
-    CircuitOpen(#[from] Refused),
+    /// The circuit of the route refused the call.
+    #[error("the circuit refuses calls for another {retry_after:?}")]
+    CircuitOpen { retry_after: Duration },
 }
 
 /// The `Retry-After` of a response whose sender demands a wait and names none.
@@ -51,7 +50,7 @@ impl Error {
                 "The service behind this one did not respond in time.",
             )
             .retryable(),
-            Self::AnswerTooLarge => Problem::new(
+            Self::ResponseTooLarge => Problem::new(
                 StatusCode::BAD_GATEWAY,
                 "answer-too-large",
                 "The response is too large",
@@ -60,28 +59,13 @@ impl Error {
             Self::UpstreamBusy { retry_after } => {
                 Problem::overloaded().retry_after(retry_after.unwrap_or(DEFAULT_WAIT))
             }
-            Self::CircuitOpen(Refused { retry_after }) => Problem::new(
+            Self::CircuitOpen { retry_after } => Problem::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "circuit-open",
                 "aux-service is failing",
                 "The service behind this one keeps failing on this route, so no call is made for a moment.",
             )
             .retry_after(*retry_after),
-        }
-    }
-}
-
-impl From<Failure> for Error {
-    fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::Refused { retry_after } => Self::CircuitOpen(Refused { retry_after }),
-            Failure::TimedOut(_) => Self::UpstreamTimeout,
-            Failure::TooLarge => Self::AnswerTooLarge,
-            Failure::Busy { retry_after, .. } => Self::UpstreamBusy { retry_after },
-            Failure::Problem(problem) => Self::Problem(problem),
-            Failure::Unreachable(_) | Failure::Reset(_) | Failure::InvalidResponse { .. } => {
-                Self::UpstreamUnavailable(Arc::new(failure))
-            }
         }
     }
 }
@@ -102,12 +86,12 @@ impl CacheableError for Error {
                     None => Disposition::Definitive,
                 }
             }
-            Self::AnswerTooLarge => Disposition::Definitive,
+            Self::ResponseTooLarge => Disposition::Definitive,
             Self::Problem(_)
             | Self::UpstreamBusy { .. }
             | Self::UpstreamUnavailable(_)
             | Self::UpstreamTimeout
-            | Self::CircuitOpen(_) => Disposition::Transient,
+            | Self::CircuitOpen { .. } => Disposition::Transient,
         }
     }
 

@@ -1,5 +1,5 @@
-//! The client of aux-service. From the outside in: the deadline, the cache, then the stack that
-//! [`Upstream::new`] composes.
+//! The client of aux-service. From the outside in: the cache, then the stack that [`Upstream::new`]
+//! composes.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -151,7 +151,7 @@ impl Upstream {
     /// # Errors
     ///
     /// The problem for the client, if the call failed and the cache holds no usable entry.
-    pub async fn answer(&self, query: Query) -> Result<Served, Problem> {
+    pub async fn get(&self, query: Query) -> Result<Served, Problem> {
         let Query { route, mode, deadline: Deadline(deadline), .. } = query;
         let (upstream, name) = (self.clone(), query.parameter().map(str::to_owned));
         let request_context = RequestContext::current();
@@ -200,7 +200,7 @@ impl Upstream {
         let storable = freshness.is_some();
         let body = match (body, stored) {
             (None, stored) => stored.expect("only its validator has a 304").body,
-            (Some(body), _) if storable => self.storable(&headers, &body),
+            (Some(body), _) if storable => self.cacheable_body(&headers, &body),
             (Some(body), _) => CachedBody::confidential_bytes(CachedBody::JSON, body),
         };
         Ok(Loaded {
@@ -216,7 +216,7 @@ impl Upstream {
 
     /// Copies a body for the cache into memory of its exact size. Its tag is derived from the
     /// upstream's strong tag and our build, since our body depends on nothing else.
-    fn storable(&self, headers: &HeaderMap, body: &[u8]) -> CachedBody {
+    fn cacheable_body(&self, headers: &HeaderMap, body: &[u8]) -> CachedBody {
         match headers.get(header::ETAG).map(HeaderValue::as_bytes) {
             Some(upstream) if upstream.starts_with(b"\"") => {
                 let tag = EntityTag::derived_from(&[upstream, self.0.build.as_bytes()]);
@@ -261,18 +261,18 @@ impl Upstream {
         let circuits = &self.0.circuits;
         serde_json::json!({
             "aux-service": if circuits.is_degraded() { "degraded" } else { "ok" },
-            "circuit_breaker": self.circuit(),
-            "circuits": self.circuits(),
+            "circuit_breaker": self.worst_circuit_state(),
+            "circuits": self.circuit_states(),
         })
     }
 
     /// The state of the circuit that is furthest from closed.
-    pub fn circuit(&self) -> &'static str {
+    pub fn worst_circuit_state(&self) -> &'static str {
         self.0.circuits.worst_state().as_str()
     }
 
     /// The state of each route's circuit, by the route's path.
-    pub fn circuits(&self) -> BTreeMap<&'static str, &'static str> {
+    pub fn circuit_states(&self) -> BTreeMap<&'static str, &'static str> {
         self.0.circuits.states().map(|(route, state)| (route, state.as_str())).collect()
     }
 

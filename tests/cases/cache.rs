@@ -58,7 +58,7 @@ async fn a_hundred_clients_make_one_call() {
 }
 
 #[tokio::test]
-async fn a_call_outlives_the_client_that_began_it() {
+async fn a_call_outlives_the_client_that_started_it() {
     let (aws, aux) = start(&[]).await;
     aws.put("/app/key", "hush").await;
     aws.proxy.fail_all(Fault::Delay(WHILE));
@@ -69,7 +69,7 @@ async fn a_call_outlives_the_client_that_began_it() {
 }
 
 #[tokio::test]
-async fn a_throttled_ssm_and_a_throttled_s3_are_stood_in_for() {
+async fn stale_entries_are_served_while_aws_throttles() {
     let (aws, aux) = start(&SOON_OLD).await;
     aws.put("/app/key", "hush").await;
     aws.create_bucket("logs").await;
@@ -91,7 +91,7 @@ async fn a_throttled_ssm_and_a_throttled_s3_are_stood_in_for() {
 }
 
 #[tokio::test]
-async fn an_aws_that_is_gone_is_stood_in_for() {
+async fn stale_entries_are_served_while_aws_is_unreachable() {
     let (aws, aux) = start(&SOON_OLD).await;
     aws.put("/app/key", "hush").await;
     aux.get("/param/app/key").await.ok();
@@ -133,7 +133,7 @@ async fn a_definitive_error_of_aws_replaces_a_stale_entry() {
 }
 
 #[tokio::test]
-async fn made_up_names_are_asked_for_once() {
+async fn a_404_is_cached() {
     let (aws, aux) = start(&[]).await;
     for _ in 0..3 {
         aux.get("/param/app/none").await.problem(404, "parameter-not-found");
@@ -197,7 +197,7 @@ async fn a_denied_batch_is_repeated_name_by_name() {
 }
 
 #[tokio::test]
-async fn a_quota_that_is_used_up_says_when_to_come_back() {
+async fn an_exhausted_quota_sends_retry_after() {
     let (aws, aux) = start(&[("AWS_RATE_GET", "1")]).await;
     aws.put("/app/key", "hush").await;
     aux.get("/param/app/key").await.ok();
@@ -209,7 +209,7 @@ async fn a_quota_that_is_used_up_says_when_to_come_back() {
 }
 
 #[tokio::test]
-async fn a_client_that_has_the_answer_gets_304() {
+async fn a_client_that_has_the_response_gets_304() {
     let (aws, aux) = start(&[]).await;
     aws.put("/app/key", "hush").await;
     let first = aux.get("/param/app/key").await;

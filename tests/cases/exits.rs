@@ -82,7 +82,7 @@ async fn a_second_signal_ends_the_process_at_once() {
 }
 
 #[tokio::test]
-async fn an_open_request_is_answered_after_the_signal() {
+async fn a_request_in_progress_is_completed_after_the_signal() {
     let stack = Stack::start().await;
     stack.aws.create_bucket("restarts-bucket").await;
     stack.aws.proxy.fail("ListBuckets", Fault::Delay(Duration::from_millis(300)));

@@ -32,7 +32,7 @@ async fn a_connection_to_aws_that_is_reset_makes_aws_unavailable() {
 }
 
 #[tokio::test]
-async fn one_reset_is_not_told_at_all() {
+async fn one_reset_is_hidden_by_a_retry() {
     let stack = stocked("faults-one-reset").await;
     each_route(async |path, operation| {
         stack.aws.proxy.fail_nth(operation, 1, Fault::Reset);
@@ -54,7 +54,7 @@ async fn a_refused_connection_to_aws_is_aws_unavailable() {
 }
 
 #[tokio::test]
-async fn half_an_answer_of_aws_is_none() {
+async fn a_truncated_response_of_aws_is_an_error() {
     let stack = stocked("faults-truncated").await;
     stack.aws.proxy.fail_all(Fault::Truncate);
     each_route(async |path, _| {
@@ -64,7 +64,7 @@ async fn half_an_answer_of_aws_is_none() {
 }
 
 #[tokio::test]
-async fn a_response_that_is_not_from_aws_is_an_error() {
+async fn a_response_that_is_not_from_aws_is_aws_unavailable() {
     let stack = stocked("faults-garbage").await;
     for answer in [
         refusals::gateway_page(),
@@ -83,7 +83,7 @@ async fn a_response_that_is_not_from_aws_is_an_error() {
 }
 
 #[tokio::test]
-async fn a_parameter_without_its_value_is_a_broken_answer() {
+async fn a_parameter_without_its_value_is_aws_unavailable() {
     let stack = Stack::start().await;
     for body in ["{}", r#"{"Parameter":{"Name":"/app/key","Type":"String"}}"#] {
         let answer = Answer::new(200, "application/x-amz-json-1.1", body);
@@ -93,7 +93,7 @@ async fn a_parameter_without_its_value_is_a_broken_answer() {
 }
 
 #[tokio::test]
-async fn pages_that_go_in_a_circle_are_a_broken_answer() {
+async fn a_page_token_that_repeats_is_aws_unavailable() {
     let stack = Stack::start().await;
     let circle = json!({ "Parameters": [{ "Name": "/a" }], "NextToken": "the same for ever" });
     let answer = Answer::new(200, "application/x-amz-json-1.1", &circle.to_string());

@@ -54,7 +54,7 @@ async fn a_part_that_failed_is_null_and_says_why() {
 }
 
 #[tokio::test]
-async fn an_inventory_without_any_part_is_its_worst_problem() {
+async fn an_inventory_without_any_part_is_the_problem_with_the_highest_status() {
     let stack = Stack::start().await;
     stack.aws.proxy.fail("ListBuckets", refusals::s3_denied());
     stack.aws.proxy.fail("DescribeParameters", refusals::ssm_expired());

@@ -328,7 +328,7 @@ async fn a_request_whose_client_leaves_is_counted_as_499() {
 }
 
 #[tokio::test]
-async fn a_request_that_is_refused_for_want_of_room_is_counted() {
+async fn a_request_beyond_max_in_flight_is_counted() {
     let stack = Stack::with(|aux| aux, |main| main.with("MAX_IN_FLIGHT", "1")).await;
     stack.between.fail_all(Fault::Delay(Duration::from_secs(3)));
     let (_, refused) = tokio::join!(stack.main.get("/buckets"), async {

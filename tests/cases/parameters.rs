@@ -79,7 +79,7 @@ async fn a_parameter_that_is_not_there_is_not_found() {
 }
 
 #[tokio::test]
-async fn a_name_that_ssm_could_never_hold_is_refused_without_asking_aws() {
+async fn a_name_that_ssm_could_never_hold_is_refused_without_a_call() {
     let stack = Stack::start().await;
     let sixteen_levels = "/param/1/2/3/4/5/6/7/8/9/10/11/12/13/14/15/16";
     let too_long = format!("/param/{}", "x".repeat(2048));
@@ -101,7 +101,7 @@ async fn a_name_that_ssm_could_never_hold_is_refused_without_asking_aws() {
 }
 
 #[tokio::test]
-async fn a_name_outside_the_allowed_prefixes_is_refused_without_asking_aws() {
+async fn a_name_outside_the_allowed_prefixes_is_refused_without_a_call() {
     let stack =
         Stack::with(|aux| aux.with("PARAMETER_PREFIXES", "/app/,/shared/"), |main| main).await;
     for name in ["/app/key", "/shared/key", "/application/key", "/other/app/key"] {

@@ -38,7 +38,7 @@ impl Drop for Files {
 }
 
 #[tokio::test]
-async fn each_service_opens_to_its_own_tokens_and_main_api_shows_the_right_one() {
+async fn each_service_accepts_only_its_own_tokens_and_main_api_sends_the_token_of_aux_service() {
     let files = Files::new("tokens");
     let stack = Stack::with(
         |aux| aux.with("AUTH_TOKEN_FILE", &files.path("main-api")),

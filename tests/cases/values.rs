@@ -79,7 +79,7 @@ async fn allowed_secure_strings_are_decrypted_among_the_others() {
 }
 
 #[tokio::test]
-async fn a_path_that_ssm_could_never_hold_is_refused_without_asking_aws() {
+async fn a_path_that_ssm_could_never_hold_is_refused_without_a_call() {
     let stack = Stack::start().await;
     let sixteen_levels = "/values/1/2/3/4/5/6/7/8/9/10/11/12/13/14/15/16";
     for path in ["/values/with%20space", "/values/%E9%85%8D", sixteen_levels] {

@@ -18,7 +18,7 @@ mod client;
 mod values;
 
 use self::client::AwsClient;
-use super::{parameter_store::ParameterStore, progress::Progress};
+use super::{parameter_store::ParameterStore, progress::ListProgress};
 use crate::{
     batch::{Batcher, ParameterReader},
     config::Config,
@@ -47,14 +47,18 @@ impl Aws {
 
 #[async_trait]
 impl ParameterStore for Aws {
-    async fn buckets(&self, priority: Priority, progress: &Progress) -> Result<Vec<String>, Error> {
+    async fn buckets(
+        &self,
+        priority: Priority,
+        progress: &ListProgress,
+    ) -> Result<Vec<String>, Error> {
         self.client().list_buckets(priority, progress).await
     }
 
     async fn parameters(
         &self,
         priority: Priority,
-        progress: &Progress,
+        progress: &ListProgress,
     ) -> Result<Vec<String>, Error> {
         self.client().describe_parameters(priority, progress).await
     }
@@ -75,7 +79,7 @@ impl ParameterStore for Aws {
         &self,
         path: &ParameterPath,
         priority: Priority,
-        progress: &Progress,
+        progress: &ListProgress,
     ) -> Result<PathValues, Error> {
         self.client().get_parameters_by_path(path, priority, progress).await
     }

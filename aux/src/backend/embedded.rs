@@ -8,7 +8,7 @@ use cache::Priority;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use super::{parameter_store::ParameterStore, progress::Progress};
+use super::{parameter_store::ParameterStore, progress::ListProgress};
 use crate::{
     config::Config,
     error::Error,
@@ -123,11 +123,11 @@ impl StoredParameter {
 
 #[async_trait]
 impl ParameterStore for Embedded {
-    async fn buckets(&self, _: Priority, _: &Progress) -> Result<Vec<String>, Error> {
+    async fn buckets(&self, _: Priority, _: &ListProgress) -> Result<Vec<String>, Error> {
         Ok(self.buckets.clone())
     }
 
-    async fn parameters(&self, _: Priority, _: &Progress) -> Result<Vec<String>, Error> {
+    async fn parameters(&self, _: Priority, _: &ListProgress) -> Result<Vec<String>, Error> {
         Ok(self.parameters.iter().map(|parameter| parameter.name.clone()).collect())
     }
 
@@ -146,7 +146,7 @@ impl ParameterStore for Embedded {
         &self,
         path: &ParameterPath,
         _: Priority,
-        _: &Progress,
+        _: &ListProgress,
     ) -> Result<PathValues, Error> {
         let below = self.parameters.iter().filter(|parameter| path.holds(&parameter.name));
         Ok(PathValues::readable(below.map(StoredParameter::to_parameter).collect()))

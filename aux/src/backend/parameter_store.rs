@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use cache::Priority;
 
-use super::progress::Progress;
+use super::progress::ListProgress;
 use crate::{
     error::Error,
     name::{ParameterName, ParameterPath},
@@ -11,17 +11,21 @@ use crate::{
 };
 
 /// A store of parameters and buckets. Each list is complete and in the order of the store, or the
-/// method returns an error. A method that returns a list records its pages in a [`Progress`].
+/// method returns an error. A method that returns a list records its pages in a [`ListProgress`].
 #[async_trait]
 pub trait ParameterStore: Send + Sync {
     /// Returns the names of all buckets.
-    async fn buckets(&self, priority: Priority, progress: &Progress) -> Result<Vec<String>, Error>;
+    async fn buckets(
+        &self,
+        priority: Priority,
+        progress: &ListProgress,
+    ) -> Result<Vec<String>, Error>;
 
     /// Returns the names of all parameters, spelled as in the store.
     async fn parameters(
         &self,
         priority: Priority,
-        progress: &Progress,
+        progress: &ListProgress,
     ) -> Result<Vec<String>, Error>;
 
     /// Returns one parameter.
@@ -34,7 +38,7 @@ pub trait ParameterStore: Send + Sync {
         &self,
         path: &ParameterPath,
         priority: Priority,
-        progress: &Progress,
+        progress: &ListProgress,
     ) -> Result<PathValues, Error>;
 
     /// Returns the region whose parameters this store reads; `None` for a store without regions.

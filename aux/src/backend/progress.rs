@@ -8,17 +8,19 @@ use tokio::time::Instant;
 /// The pages of a list that have arrived so far. The load updates it, and requests that wait for
 /// the list read it.
 #[derive(Debug, Default)]
-pub struct Progress(Mutex<Arrived>);
+pub struct ListProgress(Mutex<Arrived>);
 
 /// The number of pages that have arrived, and the number of names in them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Arrived {
+    /// The number of pages.
     pub pages: usize,
+    /// The number of names in them.
     pub names: usize,
     first_page_at: Option<Instant>,
 }
 
-impl Progress {
+impl ListProgress {
     /// Records a page that has arrived with this number of names.
     pub fn add_page(&self, names: usize) {
         let mut arrived = self.0.lock();
@@ -32,6 +34,7 @@ impl Progress {
         *self.0.lock() = Arrived::default();
     }
 
+    /// Returns the pages that have arrived so far.
     pub fn arrived(&self) -> Arrived {
         *self.0.lock()
     }

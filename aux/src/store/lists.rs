@@ -5,18 +5,18 @@ use std::{collections::HashMap, ops::Deref, sync::Arc};
 use parking_lot::Mutex;
 
 use crate::{
-    backend::{Arrived, Progress},
+    backend::{Arrived, ListProgress},
     error::Error,
 };
 
 /// The progress of each list that is loading. Cloning is shallow.
 #[derive(Clone, Default)]
-pub(super) struct LoadingLists(Arc<Mutex<HashMap<String, Arc<Progress>>>>);
+pub(super) struct LoadingLists(Arc<Mutex<HashMap<String, Arc<ListProgress>>>>);
 
 impl LoadingLists {
     /// Registers the load of a list, until the result is dropped.
     pub(super) fn start(&self, key: String) -> LoadingList {
-        let progress = Arc::<Progress>::default();
+        let progress = Arc::<ListProgress>::default();
         self.0.lock().insert(key.clone(), Arc::clone(&progress));
         LoadingList { lists: self.clone(), key, progress }
     }
@@ -36,13 +36,13 @@ impl LoadingLists {
 pub(super) struct LoadingList {
     lists: LoadingLists,
     key: String,
-    progress: Arc<Progress>,
+    progress: Arc<ListProgress>,
 }
 
 impl Deref for LoadingList {
-    type Target = Progress;
+    type Target = ListProgress;
 
-    fn deref(&self) -> &Progress {
+    fn deref(&self) -> &ListProgress {
         &self.progress
     }
 }

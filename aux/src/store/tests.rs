@@ -21,7 +21,7 @@ struct Slow {
 }
 
 impl Slow {
-    async fn list(&self, progress: &Progress) -> Vec<String> {
+    async fn list(&self, progress: &ListProgress) -> Vec<String> {
         let number = self.loads.fetch_add(1, SeqCst) + 1;
         for _ in 0..self.pages {
             sleep(SECOND).await;
@@ -33,11 +33,11 @@ impl Slow {
 
 #[async_trait]
 impl ParameterStore for Slow {
-    async fn buckets(&self, _: Priority, progress: &Progress) -> Result<Vec<String>, Error> {
+    async fn buckets(&self, _: Priority, progress: &ListProgress) -> Result<Vec<String>, Error> {
         Ok(self.list(progress).await)
     }
 
-    async fn parameters(&self, _: Priority, progress: &Progress) -> Result<Vec<String>, Error> {
+    async fn parameters(&self, _: Priority, progress: &ListProgress) -> Result<Vec<String>, Error> {
         Ok(self.list(progress).await)
     }
 
@@ -49,7 +49,7 @@ impl ParameterStore for Slow {
         &self,
         _: &ParameterPath,
         _: Priority,
-        progress: &Progress,
+        progress: &ListProgress,
     ) -> Result<PathValues, Error> {
         let parameter = |name| Parameter {
             name,

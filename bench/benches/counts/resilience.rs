@@ -73,20 +73,20 @@ fn full() -> Budget {
 
 fn spent() -> Budget {
     let budget = Budget::new(0.0);
-    while budget.withdraw() {}
+    while budget.try_take() {}
     budget
 }
 
 fn call(budget: Budget) -> Budget {
     for _ in 0..TIMES {
-        black_box(&budget).call();
+        black_box(&budget).record_call();
     }
     budget
 }
 
 fn retry(budget: Budget, allowed: bool) -> Budget {
     for _ in 0..TIMES {
-        assert_eq!(black_box(&budget).withdraw(), allowed);
+        assert_eq!(black_box(&budget).try_take(), allowed);
     }
     budget
 }

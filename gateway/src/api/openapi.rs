@@ -13,10 +13,7 @@ use service::contract::{
 };
 
 use super::status::{Attempts, Status};
-use crate::{
-    error::Error,
-    upstream::{breaker::Refused, call::CALLED_ROUTES},
-};
+use crate::{error::Error, upstream::call::CALLED_ROUTES};
 
 /// The problems of aux-service, which main-api passes on unchanged. A test compares them with
 /// aux-service's own document.
@@ -68,9 +65,9 @@ pub fn document(version: &str) -> Json {
     Docs::new(
         "main-api",
         version,
-        "The gateway in front of aux-service: aggregates its answers, and stays up when it or AWS does not. \
-         Every error is `application/problem+json`: branch on its `code`, and try again where `retryable` is true. \
-         A problem of aux-service comes as it was sent.",
+        "Serves the buckets and parameters of aux-service, and its own cache when aux-service fails. \
+         Every error is `application/problem+json` with a `code`; retry if `retryable` is true. \
+         Problems of aux-service are passed on.",
     )
     .route::<Buckets, _>(
         RouteId::Buckets,
@@ -144,8 +141,8 @@ fn problems(of_aux_service: &[&[AsSent]]) -> Vec<Problem> {
     let own = [
         Error::UpstreamUnavailable(Arc::new(std::fmt::Error)),
         Error::UpstreamTimeout,
-        Error::AnswerTooLarge,
-        Error::CircuitOpen(Refused { retry_after: Duration::from_secs(5) }),
+        Error::ResponseTooLarge,
+        Error::CircuitOpen { retry_after: Duration::from_secs(5) },
     ];
     as_sent.chain(own.iter().map(Error::problem)).collect()
 }

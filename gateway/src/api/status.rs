@@ -57,9 +57,9 @@ impl Status {
         };
         Self {
             common,
-            circuit_breaker: upstream.circuit().to_owned(),
+            circuit_breaker: upstream.worst_circuit_state().to_owned(),
             circuits: upstream
-                .circuits()
+                .circuit_states()
                 .into_iter()
                 .map(|(route, state)| (route.to_owned(), state.to_owned()))
                 .collect(),

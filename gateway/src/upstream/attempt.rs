@@ -65,7 +65,7 @@ impl Attempt {
     async fn run(&self, mut request: Request, call: Call) -> Result<Response, Failure> {
         let permit = self.circuits.acquire(call.route).map_err(|Refused { retry_after }| {
             let failure = Failure::Refused { retry_after };
-            metrics::requests(call.route, failure.outcome()).increment(1);
+            metrics::attempts(call.route, failure.outcome()).increment(1);
             failure
         })?;
         let mut timer = self.ok_metrics.start(call.route);
@@ -100,9 +100,8 @@ impl Attempt {
         }
         match &result {
             Ok(_) => permit.record(Verdict::Success),
-            // Every connection is closed at some time. The close of one shows nothing about
-            // aux-service, so it gets no verdict. The permit still counts it if aux-service was
-            // slow by then: an idle connection's close meets a request at once or not at all.
+            // The close of an idle connection shows nothing about aux-service, so there is no
+            // verdict. A reset after a slow wait does, so the dropped permit counts it.
             Err(Failure::Reset(_)) => drop(permit),
             Err(failure) if failure.demands_wait() => permit.ignore(),
             // The caller gave less time than an attempt may take, and callers with short deadlines
@@ -151,9 +150,9 @@ fn expected_timeout(limit: Duration) -> Duration {
     limit.saturating_sub(margin).max(limit / 2)
 }
 
-/// The verdict of the circuit on a failure. The circuit judges aux-service, which works when it
-/// reports a problem of AWS: an open circuit would only hide its stale entries. It also works when
-/// one request has no valid response, because the next request may have one.
+/// The verdict of the circuit on a failure. The verdict depends on aux-service only, which works
+/// when it reports a problem of AWS: an open circuit would only hide its stale entries. It also
+/// works when one request has no valid response, because the next request may have one.
 fn verdict(failure: &Failure) -> Verdict {
     match failure {
         _ if failure.is_client_error() => Verdict::Success,

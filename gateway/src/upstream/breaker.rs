@@ -17,7 +17,7 @@ const JITTER: f64 = 0.2;
 
 /// The pause doubles when a probe fails, up to this many times `open_for`. A probe is cheap for the
 /// upstream, and a longer pause would delay clients after its return.
-const MAX_PAUSE: u32 = 2;
+const MAX_PAUSE_FACTOR: u32 = 2;
 
 /// The `Retry-After` of a call that is refused because another one probes. The end of a probe is
 /// unknown, and one second is the shortest time that the header can express.
@@ -105,7 +105,7 @@ pub enum Verdict {
 
 /// The refusal of a call: the circuit is open, or another call probes.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("the circuit is open for another {retry_after:?}")]
+#[error("the circuit refuses calls for another {retry_after:?}")]
 pub struct Refused {
     /// The time until a call may succeed.
     pub retry_after: Duration,
@@ -274,7 +274,7 @@ impl Breaker {
     }
 
     fn open(&self, core: &mut Core, now: Instant) {
-        let doubled = 2u32.saturating_pow(core.openings).min(MAX_PAUSE);
+        let doubled = 2u32.saturating_pow(core.openings).min(MAX_PAUSE_FACTOR);
         core.openings += 1;
         let jitter = 1.0 - JITTER + 2.0 * JITTER * fastrand::f64();
         let pause = (self.inner.settings.open_for * doubled).mul_f64(jitter);

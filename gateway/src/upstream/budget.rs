@@ -33,12 +33,12 @@ impl Budget {
     }
 
     /// Counts a call. It earns its share of a retry.
-    pub fn call(&self) {
+    pub fn record_call(&self) {
         self.spent.lock().add(Instant::now(), CALLS);
     }
 
     /// Takes one retry. Returns `false` if none is left.
-    pub fn withdraw(&self) -> bool {
+    pub fn try_take(&self) -> bool {
         let now = Instant::now();
         let mut spent = self.spent.lock();
         let sums = spent.sums(now);
@@ -83,9 +83,9 @@ mod tests {
                     let (mut calls, mut retries) = (0, 0);
                     for (pause, called, wanted) in steps {
                         advance(Duration::from_millis(pause)).await;
-                        (0..called).for_each(|_| budget.call());
+                        (0..called).for_each(|_| budget.record_call());
                         calls += called;
-                        retries += (0..wanted).filter(|_| budget.withdraw()).count();
+                        retries += (0..wanted).filter(|_| budget.try_take()).count();
                         let allowed = share * calls as f64 + reserve_since(start);
                         assert!(retries as f64 <= allowed, "{retries} > {allowed}");
                     }

@@ -113,10 +113,10 @@ struct UpstreamValues<'a> {
 }
 
 /// The number of bytes that our envelope has and the upstream's lacks, without our version.
-const ENVELOPE: usize = r#""main_version":"","aux_"#.len();
+const ENVELOPE_BYTES: usize = r#""main_version":"","aux_"#.len();
 
 /// The most bytes that escaping adds to a byte: `\u0000` has six bytes instead of one.
-const ESCAPE: usize = 5;
+const ESCAPE_BYTES: usize = 5;
 
 /// Wraps the content of the upstream's body in our envelope. `unwrap` splits the body into the
 /// upstream's version and the content.
@@ -143,7 +143,7 @@ fn wrap<'a, T: Deserialize<'a>, B: Serialize>(
 fn room_for(version: &str) -> usize {
     let escaped = |byte: &u8| byte.is_ascii_control() || matches!(byte, b'"' | b'\\');
     let escapes = version.bytes().filter(|byte| escaped(byte)).count();
-    ENVELOPE + version.len() + ESCAPE * escapes
+    ENVELOPE_BYTES + version.len() + ESCAPE_BYTES * escapes
 }
 
 #[cfg(test)]

@@ -1,17 +1,19 @@
 //! The failure of an attempt, with the properties that the layers above it use.
 
-use std::{error::Error as StdError, time::Duration};
+use std::{error::Error as StdError, sync::Arc, time::Duration};
 
 use http::StatusCode;
-use reqwest_middleware::Error;
+use reqwest_middleware::Error as ClientError;
 use reqwest_retry::RetryError;
 use service::contract::problem::Problem;
+
+use crate::error::Error;
 
 /// The reason why an attempt has no response to return.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
     /// The circuit breaker refused the attempt, and another one is useless before `retry_after`.
-    #[error("the circuit is open for another {retry_after:?}")]
+    #[error("the circuit refuses calls for another {retry_after:?}")]
     Refused { retry_after: Duration },
     /// No connection could be opened, or the exchange broke off.
     #[error("aux-service cannot be reached, or broke off")]
@@ -39,11 +41,11 @@ pub(crate) enum Failure {
 }
 
 /// Unwraps the failure from the errors of the middleware and of the retry layer.
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
         let error = match error {
-            Error::Reqwest(error) => return Self::Unreachable(error.without_url().into()),
-            Error::Middleware(error) => error,
+            ClientError::Reqwest(error) => return Self::Unreachable(error.without_url().into()),
+            ClientError::Middleware(error) => error,
         };
         match error.downcast() {
             Ok(RetryError::Error(inner) | RetryError::WithRetries { err: inner, .. }) => {
@@ -57,10 +59,26 @@ impl From<Error> for Failure {
     }
 }
 
+/// Returns the error that the client gets for a failed call.
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Refused { retry_after } => Self::CircuitOpen { retry_after },
+            Failure::TimedOut(_) => Self::UpstreamTimeout,
+            Failure::TooLarge => Self::ResponseTooLarge,
+            Failure::Busy { retry_after, .. } => Self::UpstreamBusy { retry_after },
+            Failure::Problem(problem) => Self::Problem(problem),
+            Failure::Unreachable(_) | Failure::Reset(_) | Failure::InvalidResponse { .. } => {
+                Self::UpstreamUnavailable(Arc::new(failure))
+            }
+        }
+    }
+}
+
 impl Failure {
     /// Finds the failure below the errors of the middleware and of the retry layer.
-    pub(crate) fn of(error: &Error) -> Option<&Self> {
-        let Error::Middleware(error) = error else { return None };
+    pub(crate) fn of(error: &ClientError) -> Option<&Self> {
+        let ClientError::Middleware(error) = error else { return None };
         match error.downcast_ref() {
             Some(RetryError::Error(inner) | RetryError::WithRetries { err: inner, .. }) => {
                 Self::of(inner)
@@ -101,8 +119,8 @@ impl Failure {
         }
     }
 
-    /// Whether the response asks the caller to wait, which shows nothing about the health of
-    /// aux-service. Throttling by AWS is another matter: the circuit counts it.
+    /// Whether the response demands a wait, which shows nothing about the health of aux-service.
+    /// Throttling by AWS is another matter: the circuit counts it.
     pub(crate) fn demands_wait(&self) -> bool {
         match self {
             Self::Busy { .. } => true,
@@ -121,7 +139,8 @@ impl Failure {
         matches!(self, Self::Problem(problem) if problem.code == "aws-throttled")
     }
 
-    /// The label `outcome` of `upstream_requests_total`.
+    /// The label `outcome` of `upstream_requests_total`. The outcome `throttled` has two causes:
+    /// AWS throttles aux-service, or a proxy demands a wait.
     pub(crate) fn outcome(&self) -> &'static str {
         match self {
             Self::Refused { .. } => "circuit_open",

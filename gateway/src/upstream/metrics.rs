@@ -14,11 +14,12 @@ const DURATION: &str = "upstream_request_duration_seconds";
 /// The outcome of an attempt that succeeded, which nearly all attempts have.
 pub(crate) const OK: &str = "ok";
 
-/// The outcome of an attempt that its caller abandoned.
+/// The attempt was dropped: its caller left. Only `/status`, `CACHE=off` and a shutdown cause this,
+/// because other attempts belong to a load.
 const ABANDONED: &str = "abandoned";
 
 /// The counter of attempts with this outcome.
-pub(crate) fn requests(route: RouteId, outcome: &'static str) -> Counter {
+pub(crate) fn attempts(route: RouteId, outcome: &'static str) -> Counter {
     counter!(REQUESTS_TOTAL, "route" => route.path(), "outcome" => outcome)
 }
 
@@ -41,7 +42,7 @@ impl Drop for AttemptTimer<'_> {
         if self.outcome == OK {
             self.ok_metrics.record(self.route, elapsed);
         } else {
-            requests(self.route, self.outcome).increment(1);
+            attempts(self.route, self.outcome).increment(1);
             durations(self.route, self.outcome).record(elapsed);
         }
     }
@@ -74,7 +75,7 @@ impl OkMetrics {
     fn record(&self, route: RouteId, elapsed: Duration) {
         let series = self.0.iter().find(|(known, _)| *known == route);
         let (_, series) = series.expect("only these routes are called");
-        let (count, duration) = series.get_or_init(|| (requests(route, OK), durations(route, OK)));
+        let (count, duration) = series.get_or_init(|| (attempts(route, OK), durations(route, OK)));
         count.increment(1);
         duration.record(elapsed);
     }

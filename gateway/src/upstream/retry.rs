@@ -67,7 +67,7 @@ impl Middleware for Retry {
         if req.method() != Method::GET {
             return next.run(req, ext).await;
         }
-        let progress = Arc::new(Progress {
+        let state = Arc::new(CallState {
             call: *Call::of(ext),
             backoff: self.backoff,
             budget: Arc::clone(&self.budget),
@@ -76,8 +76,8 @@ impl Middleware for Retry {
             retry_after: Mutex::new(None),
         });
         RetryTransientMiddleware::new_with_policy_and_strategy(
-            Policy(Arc::clone(&progress)),
-            Strategy(progress),
+            Policy(Arc::clone(&state)),
+            Strategy(state),
         )
         .handle(req, ext, next)
         .await
@@ -85,7 +85,7 @@ impl Middleware for Retry {
 }
 
 /// The state of one call. The strategy stores the parts of an outcome that the policy reads.
-struct Progress {
+struct CallState {
     call: Call,
     backoff: ExponentialBackoff,
     budget: Arc<Budget>,
@@ -97,14 +97,15 @@ struct Progress {
     retry_after: Mutex<Option<Duration>>,
 }
 
-impl Progress {
+impl CallState {
     fn count(&self, outcome: &'static str) {
         retries(self.call.route, outcome).increment(1);
     }
 }
 
-/// Counts a retry as failed if the deadline ended it or its caller abandoned it.
-impl Drop for Progress {
+/// Counts a retry as failed if the call was dropped during it. Only `/status`, `CACHE=off` and a
+/// shutdown cause this, because other calls belong to a load.
+impl Drop for CallState {
     fn drop(&mut self) {
         if self.retrying.load(Relaxed) {
             self.count("failure");
@@ -133,7 +134,7 @@ pub(crate) fn describe(routes: &[RouteId]) {
 }
 
 /// Decides whether an outcome is worth another attempt.
-struct Strategy(Arc<Progress>);
+struct Strategy(Arc<CallState>);
 
 impl RetryableStrategy for Strategy {
     fn handle(&self, outcome: &Result<Response>) -> Option<Retryable> {
@@ -141,7 +142,7 @@ impl RetryableStrategy for Strategy {
         // A call that the circuit breaker refused cost the upstream nothing, so it earns no retry.
         let refused = matches!(failure, Some(Some(Failure::Refused { .. })));
         if !refused && !self.0.counted.swap(true, Relaxed) {
-            self.0.budget.call();
+            self.0.budget.record_call();
         }
         let retryable = failure.map(|failure| failure.is_some_and(Failure::is_retryable));
         if self.0.retrying.swap(false, Relaxed) {
@@ -155,7 +156,7 @@ impl RetryableStrategy for Strategy {
 }
 
 /// Decides whether there is another attempt, and when.
-struct Policy(Arc<Progress>);
+struct Policy(Arc<CallState>);
 
 impl RetryPolicy for Policy {
     fn should_retry(&self, started: SystemTime, retries: u32) -> RetryDecision {
@@ -170,7 +171,7 @@ impl RetryPolicy for Policy {
         if pause >= self.0.call.deadline.saturating_duration_since(Instant::now()) {
             return RetryDecision::DoNotRetry;
         }
-        if !self.0.budget.withdraw() {
+        if !self.0.budget.try_take() {
             self.0.count("budget_exhausted");
             return RetryDecision::DoNotRetry;
         }

@@ -34,24 +34,27 @@ pub(crate) fn validate_response(
     let is_of_type = |expected| media_type(headers).eq_ignore_ascii_case(expected);
     if status == StatusCode::OK {
         if !is_of_type("application/json") {
-            return Err(invalid("a body that is not JSON"));
+            return Err(invalid("no JSON"));
         }
-        let body = transform(body).ok_or_else(|| invalid("a body of another kind"))?;
+        let body = transform(body).ok_or_else(|| invalid("JSON of another route"))?;
         return Ok(Bytes::from_owner(body));
     }
     if !is_of_type("application/problem+json") {
-        return Err(busy(status, headers).unwrap_or_else(|| invalid("a body that is no problem")));
+        return Err(busy(status, headers).unwrap_or_else(|| invalid("no problem body")));
     }
     if !status.is_client_error() && !status.is_server_error() {
-        return Err(invalid("a problem where none can be"));
+        return Err(invalid("a problem with a status below 400"));
     }
     match serde_json::from_slice::<Problem>(body) {
-        // A 401 refuses our token, so the client's is not at fault.
-        Ok(problem) if problem.status != status.as_u16() || status == StatusCode::UNAUTHORIZED => {
-            Err(invalid("a problem that is not the client's"))
+        Ok(problem) if problem.status != status.as_u16() => {
+            Err(invalid("a problem whose status differs from the response's"))
+        }
+        // The client's own token is not at fault.
+        Ok(_) if status == StatusCode::UNAUTHORIZED => {
+            Err(invalid("a 401, which refuses main-api's own token"))
         }
         Ok(problem) => Err(Failure::Problem(Box::new(problem.with_headers(headers)))),
-        Err(_) => Err(invalid("a problem that cannot be read")),
+        Err(_) => Err(invalid("an unreadable problem")),
     }
 }
 

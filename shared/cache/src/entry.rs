@@ -1,4 +1,4 @@
-//! A cache entry: a stored response, its age and its refresh backoff.
+//! A cache entry: a stored response, its age and its load backoff.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,9 +12,9 @@ use crate::{
     store::CacheValue,
 };
 
-/// Pause after the first failed refresh. Each further failure doubles it.
+/// Pause after the first failed load. Each further failure doubles it.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
-/// Upper bound of the pause. A longer pause would delay the first refresh from a recovered
+/// Upper bound of the pause. A longer pause would delay the first load from a recovered
 /// upstream.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
@@ -29,13 +29,13 @@ pub(crate) struct Entry {
     key: Arc<str>,
     loaded: Loaded,
     loaded_at: Instant,
-    backoff: Mutex<RefreshBackoff>,
+    backoff: Mutex<LoadBackoff>,
 }
 
-/// The pause of refreshes after failures, so that a failing upstream is not called by every
+/// The pause of loads after failures, so that a failing upstream is not called by every
 /// request.
 #[derive(Default)]
-struct RefreshBackoff {
+struct LoadBackoff {
     failures: u32,
     until: Option<Instant>,
 }
@@ -83,14 +83,14 @@ impl Entry {
         Stored { body: self.loaded.body.clone(), validator: self.loaded.validator.clone() }
     }
 
-    /// Returns whether a refresh failed so recently that the next one must wait.
+    /// Returns whether a load failed so recently that the next one must wait.
     pub(crate) fn is_backing_off(&self, now: Instant) -> bool {
         self.backoff.lock().until.is_some_and(|until| now < until)
     }
 
-    /// Records a failed refresh. The pause is jittered, so that entries that failed together are
-    /// not refreshed again together.
-    pub(crate) fn record_failed_refresh(&self, now: Instant) {
+    /// Records a failed load. The pause is jittered, so that entries whose loads failed together
+    /// are not loaded again together.
+    pub(crate) fn record_failed_load(&self, now: Instant) {
         let mut backoff = self.backoff.lock();
         let pause = FIRST_PAUSE.saturating_mul(1 << backoff.failures.min(8)).min(LONGEST_PAUSE);
         backoff.failures = backoff.failures.saturating_add(1);

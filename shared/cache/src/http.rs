@@ -14,7 +14,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
 pub use cache_status::{Forward, Handling};
-pub use etag::{EntityTag, is_current};
+pub use etag::{EntityTag, matches_if_none_match};
 pub use freshness::{Freshness, State, forces_revalidation};
 
 /// The `Cache-Control` value of a response that no cache may store.
@@ -26,37 +26,37 @@ const HEADERS: usize = 8;
 
 /// The headers of a cached response that stay the same while it is stored. They are prepared once.
 #[derive(Clone, Copy, Debug)]
-pub struct ResponseHead<'a> {
+pub(crate) struct ResponseHead<'a> {
     /// The value of `Content-Type`.
-    pub content_type: &'a HeaderValue,
+    pub(crate) content_type: &'a HeaderValue,
     /// The content of `Cache-Control`. Without it the response has `no-store`. The header is
     /// formatted for each response, because a stored header would take a tenth of the memory of a
     /// small entry.
-    pub freshness: Option<&'a Freshness>,
+    pub(crate) freshness: Option<&'a Freshness>,
     /// The validator. It is absent from a response that must not be compared or stored.
-    pub etag: Option<EntityTag>,
+    pub(crate) etag: Option<EntityTag>,
     /// The `Cache-Status` of the hops between the origin and this cache.
-    pub upstream: Option<&'a str>,
+    pub(crate) upstream: Option<&'a str>,
 }
 
 /// The values that apply to one response only.
 #[derive(Clone, Copy, Debug)]
-pub struct ResponseMeta<'a> {
+pub(crate) struct ResponseMeta<'a> {
     /// This cache's name in `Cache-Status`.
-    pub hop: &'a str,
+    pub(crate) hop: &'a str,
     /// The handling of the request, for `Cache-Status`.
-    pub handling: Handling,
+    pub(crate) handling: Handling,
     /// Whole seconds since the origin's response.
-    pub age: u64,
+    pub(crate) age: u64,
     /// Whole seconds until the response becomes stale. The value is negative once it is stale.
-    pub ttl: i64,
+    pub(crate) ttl: i64,
 }
 
 impl ResponseHead<'_> {
     /// Builds the response to a `GET`: 200, or 304 if the client already has the body.
     ///
     /// The caller drops the body from the response to a `HEAD`.
-    pub fn response(
+    pub(crate) fn response(
         &self,
         meta: ResponseMeta<'_>,
         body: &Bytes,
@@ -69,7 +69,7 @@ impl ResponseHead<'_> {
         headers.insert(header::CACHE_STATUS, meta.cache_status(self.upstream));
         if let Some(etag) = self.etag {
             headers.insert(header::ETAG, etag.header());
-            if is_current(request, etag) {
+            if matches_if_none_match(request, etag) {
                 let mut response = Response::new(Bytes::new());
                 *response.status_mut() = StatusCode::NOT_MODIFIED;
                 *response.headers_mut() = headers;

@@ -141,7 +141,7 @@ impl<E: CacheableError> CacheInner<E> {
             }
             (Lookup::Load { stored, reason }, current) => {
                 let priority = match stored {
-                    Some(_) => Priority::Revalidation,
+                    Some(_) => Priority::WithFallback,
                     None => Priority::Miss,
                 };
                 match current {
@@ -178,8 +178,9 @@ impl<E: CacheableError> CacheInner<E> {
         LoadGuard { cache: Arc::clone(self), key, load, stored, sender, completed: false }
     }
 
-    /// Returns the entry that the cache serves when the upstream has failed. The entry is looked up
-    /// again, because it may have been dropped, replaced or expired during the call.
+    /// Returns the entry that the cache serves because the load failed, or did not end before the
+    /// request's deadline. The entry is looked up again, because it may have been dropped, replaced
+    /// or expired during the call.
     pub(crate) fn fallback(&self, key: &str, tried: Forward) -> Option<Served> {
         let entry = self.entries.get(key)?;
         let now = Instant::now();
@@ -285,7 +286,7 @@ impl<E: CacheableError> LoadGuard<E> {
         let stored = self.stored.clone();
         self.finish(|_, _, _| {
             if let Some(entry) = stored {
-                entry.record_failed_refresh(Instant::now());
+                entry.record_failed_load(Instant::now());
             }
             outcome
         });

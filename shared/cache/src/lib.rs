@@ -51,7 +51,7 @@
 //!     Some(found) => found,
 //!     None => cache
 //!         .get("/names/1", Mode::Normal, |context| async move {
-//!             // This code runs in its own task, which outlives the caller.
+//!             // While the cache is on, this code runs in its own task, which outlives the caller.
 //!             // A quota limiter decides by `context.priority`.
 //!             let body = CachedBody::json(&"the value").expect("a string is JSON");
 //!             let minute = Duration::from_secs(60);
@@ -70,21 +70,25 @@
 //! | entry | load | response | outcome |
 //! |---|---|---|---|
 //! | fresh | – | the entry | `hit` |
-//! | stale | one, in the background | the entry | `stale` |
+//! | stale | one, in the background; none in the pause after a failed load | the entry | `stale` |
 //! | usable for `stale-if-error` | succeeds | the new entry | `miss`, or `coalesced` for requests that joined the load |
 //! | usable for `stale-if-error`, or any with [`Mode::Revalidate`] | fails temporarily | the entry | `stale_error` (`hit` if still fresh) |
 //! | usable for `stale-if-error`, or any with [`Mode::Revalidate`] | outlasts the deadline of [`Cache::get_until`] | the entry | `stale_error` (`hit` if still fresh) |
+//! | usable for `stale-if-error`, in the pause after a failed load | – | the entry | `stale_error` |
 //! | none | succeeds, or reports "not found" | the result | `miss` or `coalesced` |
 //! | negative | – | the stored "not found" | `negative` |
 //! | none | fails | the error | `error` |
 //! | none | outlasts the deadline of [`Cache::get_until`] | an error of the caller | `error` |
+//! | the cache is off | succeeds, or reports "not found" | the result | `bypass` |
+//! | the cache is off | fails | the error | `error` |
 //!
-//! A request whose future is dropped before its result is not counted. The load continues.
+//! A request whose future is dropped before its result is not counted. The load continues, unless
+//! the cache is off.
 //!
 //! # Tasks
 //!
-//! A load runs in a task of its own, so it does not inherit the caller's task-locals. A caller that
-//! needs them sets them in the future of its load.
+//! While the cache is on, a load runs in a task of its own, so it does not inherit the caller's
+//! task-locals. A caller that needs them sets them in the future of its load.
 //!
 //! # Metrics
 //!
@@ -97,6 +101,7 @@ use std::sync::Arc;
 pub mod http;
 mod load;
 mod body;
+mod outcome;
 mod served;
 mod inner;
 mod single_flight;
@@ -104,6 +109,7 @@ mod store;
 mod entry;
 mod negative;
 mod metrics;
+pub mod hex;
 
 use ::http::HeaderMap;
 use tokio::time::Instant;
@@ -119,7 +125,8 @@ use crate::{
 pub use crate::{
     body::CachedBody,
     load::{CacheableError, Disposition, LoadContext, Loaded, Priority, Stored},
-    metrics::{Outcome, SERVED_AGE, SERVED_AGE_BUCKETS},
+    metrics::{SERVED_AGE, SERVED_AGE_BUCKETS},
+    outcome::Outcome,
     served::{Cause, Failed, Served},
 };
 
@@ -188,7 +195,7 @@ impl<E: CacheableError> Cache<E> {
     }
 
     /// Looks up a key without waiting and without a load. Returns a fresh entry, a negative entry,
-    /// or a stale entry while its refresh backs off. Returns `None` if the caller must use
+    /// or a stale entry while its loads back off. Returns `None` if the caller must use
     /// [`get`](Self::get).
     ///
     /// The outcome is counted, so the caller must send the result.
@@ -200,21 +207,22 @@ impl<E: CacheableError> Cache<E> {
 
     /// Returns the entry under a key, or loads it. Concurrent requests share one load.
     ///
-    /// The load runs in its own task, so it continues if this future is dropped. While the cache is
-    /// off, each request makes its own load, and the load ends with this future.
+    /// While the cache is on, the load runs in its own task, so it continues if this future is
+    /// dropped. While the cache is off, each request makes its own load, and the load ends with this
+    /// future.
     pub async fn get<F, Fut>(&self, key: &str, mode: Mode, load: F) -> Result<Served, Failed<E>>
     where
         F: FnOnce(LoadContext) -> Fut + Send + 'static,
         Fut: Future<Output = Result<Loaded, E>> + Send + 'static,
     {
-        self.get_within(key, mode, None, load).await
+        self.get_with_limit(key, mode, None, load).await
     }
 
     /// Returns the entry under a key, or loads it, like [`get`](Self::get). Use it for loads that
     /// may take longer than a request.
     ///
     /// At the deadline, the load continues and the request gets the stored entry, if it is usable
-    /// for `stale-if-error`, or else the error that `late` returns. A request for a usable entry
+    /// for `stale-if-error`, or else the error that `error` returns. A request for a usable entry
     /// does not wait for a load that has taken longer already than the request can wait.
     ///
     /// While the cache is off, no load outlives its request, so the deadline has no effect.
@@ -223,21 +231,21 @@ impl<E: CacheableError> Cache<E> {
         key: &str,
         mode: Mode,
         deadline: Instant,
-        late: impl Fn() -> E + Sync,
+        error: impl Fn() -> E + Sync,
         load: F,
     ) -> Result<Served, Failed<E>>
     where
         F: FnOnce(LoadContext) -> Fut + Send + 'static,
         Fut: Future<Output = Result<Loaded, E>> + Send + 'static,
     {
-        self.get_within(key, mode, Some(Patience { deadline, late: &late }), load).await
+        self.get_with_limit(key, mode, Some(WaitLimit { deadline, error: &error }), load).await
     }
 
-    async fn get_within<F, Fut>(
+    async fn get_with_limit<F, Fut>(
         &self,
         key: &str,
         mode: Mode,
-        patience: Option<Patience<'_, E>>,
+        limit: Option<WaitLimit<'_, E>>,
         load: F,
     ) -> Result<Served, Failed<E>>
     where
@@ -245,7 +253,7 @@ impl<E: CacheableError> Cache<E> {
         Fut: Future<Output = Result<Loaded, E>> + Send + 'static,
     {
         let result = match &self.inner {
-            Some(inner) => self.read_through(inner, key, mode, patience, load).await,
+            Some(inner) => self.read_through(inner, key, mode, limit, load).await,
             None => self.bypass(key, load).await,
         };
         self.count(&result);
@@ -296,6 +304,8 @@ impl<E: CacheableError> Cache<E> {
 
     /// Drops the entry under a key. Requests that wait for a load in progress get its result. The
     /// result is not stored, because the load may have read the old value.
+    ///
+    /// This method is for owners that learn of a change; no service calls it yet.
     pub fn invalidate(&self, key: &str) {
         if let Some(inner) = &self.inner {
             inner.invalidate(key);
@@ -329,7 +339,7 @@ impl<E: CacheableError> Cache<E> {
         inner: &Arc<CacheInner<E>>,
         key: &str,
         mode: Mode,
-        patience: Option<Patience<'_, E>>,
+        limit: Option<WaitLimit<'_, E>>,
         load: F,
     ) -> Result<Served, Failed<E>>
     where
@@ -353,25 +363,25 @@ impl<E: CacheableError> Cache<E> {
                 LoadDecision::StartLoad(guard, reason) => {
                     let in_flight = guard.in_flight();
                     spawn_load(guard, load);
-                    let outcome = match wait(in_flight, patience.as_ref()).await {
+                    let outcome = match wait(in_flight, limit.as_ref()).await {
                         Ok(outcome) => outcome,
-                        Err(error) => return self.late(inner, key, reason, false, error),
+                        Err(error) => return self.at_deadline(inner, key, reason, false, error),
                     };
                     return self.result_of(inner, key, &outcome, reason, false);
                 }
                 LoadDecision::AwaitLoad(in_flight, priority, reason) => {
                     // A request that demands a revalidation waits nevertheless.
                     if mode == Mode::Normal
-                        && let Some(Patience { deadline, .. }) = patience
+                        && let Some(WaitLimit { deadline, .. }) = limit
                         && in_flight.outlasts(deadline)
                         && let Some(served) = inner.fallback(key, reason)
                     {
                         return Ok(served);
                     }
                     let lower = in_flight.priority < priority;
-                    let outcome = match wait(in_flight, patience.as_ref()).await {
+                    let outcome = match wait(in_flight, limit.as_ref()).await {
                         Ok(outcome) => outcome,
-                        Err(error) => return self.late(inner, key, reason, true, error),
+                        Err(error) => return self.at_deadline(inner, key, reason, true, error),
                     };
                     let result = self.result_of(inner, key, &outcome, reason, true);
                     let failed =
@@ -389,7 +399,7 @@ impl<E: CacheableError> Cache<E> {
     }
 
     /// Returns the result of a request whose deadline has ended before the load.
-    fn late(
+    fn at_deadline(
         &self,
         inner: &CacheInner<E>,
         key: &str,
@@ -467,20 +477,22 @@ impl<E: CacheableError> Cache<E> {
     }
 }
 
-/// The end of a request's wait for a load, and its error then.
-struct Patience<'a, E> {
+/// The deadline of a request's wait for a load, and the error of the request at the deadline.
+struct WaitLimit<'a, E> {
     deadline: Instant,
-    late: &'a (dyn Fn() -> E + Sync),
+    error: &'a (dyn Fn() -> E + Sync),
 }
 
 /// Waits for the end of a load. Returns the request's error at its deadline.
 async fn wait<E: CacheableError>(
     in_flight: InFlightLoad<E>,
-    patience: Option<&Patience<'_, E>>,
+    limit: Option<&WaitLimit<'_, E>>,
 ) -> Result<Arc<LoadOutcome<E>>, E> {
-    match patience {
+    match limit {
         None => Ok(in_flight.wait().await),
-        Some(Patience { deadline, late }) => in_flight.wait_until(*deadline).await.ok_or_else(late),
+        Some(WaitLimit { deadline, error }) => {
+            in_flight.wait_until(*deadline).await.ok_or_else(error)
+        }
     }
 }
 

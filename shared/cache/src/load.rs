@@ -16,11 +16,11 @@ pub struct LoadContext {
 /// The priority of a load, in ascending order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Priority {
-    /// No request waits, because the cache has served the stale entry.
+    /// No request waits. The cache has served the stale entry, or a task keeps the entry fresh.
     Refresh,
-    /// A request waits. It gets the stored entry if the load fails.
-    Revalidation,
-    /// A request waits. It gets an error if the load fails.
+    /// A request waits. The cache has an entry to fall back on.
+    WithFallback,
+    /// A request waits. Without an entry to fall back on, it gets an error if the load fails.
     Miss,
 }
 
@@ -76,8 +76,8 @@ pub enum Disposition {
         /// The lifetime of the negative entry. If it is zero, nothing is stored.
         ttl: Duration,
     },
-    /// The upstream has responded and refused the request. The cache drops the entry.
+    /// The error is valid for this key: the entry is dropped.
     Definitive,
-    /// The upstream has not responded. The entry stays as usable as before.
+    /// The error says nothing about the item, or may pass: the entry stays.
     Transient,
 }

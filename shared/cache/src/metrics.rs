@@ -5,54 +5,7 @@ use std::time::Duration;
 
 use metrics::{Counter, Gauge, Histogram};
 
-/// The outcome of a request to the cache. Each request counts under exactly one outcome.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// A fresh entry was served.
-    Hit,
-    /// A stale entry was served within `stale-while-revalidate`.
-    Stale,
-    /// A stored entry was served because the upstream failed.
-    StaleError,
-    /// The request shared a load that another request had begun.
-    Coalesced,
-    /// The upstream responded. A "not found" counts as a response.
-    Miss,
-    /// A negative entry was served.
-    Negative,
-    /// The upstream responded, and the cache is off.
-    Bypass,
-    /// The upstream failed or refused the request, and no entry was usable.
-    Error,
-}
-
-impl Outcome {
-    /// Every outcome, in the order of the declaration.
-    pub const ALL: [Self; 8] = [
-        Self::Hit,
-        Self::Stale,
-        Self::StaleError,
-        Self::Coalesced,
-        Self::Miss,
-        Self::Negative,
-        Self::Bypass,
-        Self::Error,
-    ];
-
-    /// The value of the label `outcome`.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Hit => "hit",
-            Self::Stale => "stale",
-            Self::StaleError => "stale_error",
-            Self::Coalesced => "coalesced",
-            Self::Miss => "miss",
-            Self::Negative => "negative",
-            Self::Bypass => "bypass",
-            Self::Error => "error",
-        }
-    }
-}
+use crate::Outcome;
 
 pub(crate) const REQUESTS: &str = "cache_requests_total";
 const ENTRIES: &str = "cache_entries";
@@ -77,7 +30,7 @@ pub(crate) struct Metrics {
 impl Metrics {
     /// Creates every series at the start, so that a rate over it covers the first request.
     pub(crate) fn new(cache: &'static str) -> Self {
-        metrics::describe_counter!(REQUESTS, "Requests to the cache, by how they were answered");
+        metrics::describe_counter!(REQUESTS, "Lookups by outcome");
         metrics::describe_gauge!(ENTRIES, "Entries of the cache, negative entries included");
         metrics::describe_gauge!(
             BYTES,
@@ -87,7 +40,7 @@ impl Metrics {
         metrics::describe_histogram!(
             SERVED_AGE,
             metrics::Unit::Seconds,
-            "Age of the answers given, counted from the origin's answer"
+            "Age of served responses since the origin's response"
         );
         let requests = Outcome::ALL.map(|outcome| {
             let counter =
@@ -125,7 +78,7 @@ impl Evictions {
     pub(crate) fn new(cache: &'static str) -> Self {
         metrics::describe_counter!(
             EVICTIONS,
-            "Entries dropped: for want of room (size), too old for any use (expired), or no longer true (invalidated)"
+            "Removed entries by cause: size (evicted at capacity), expired, invalidated"
         );
         let of = |cause: &'static str| {
             let counter = metrics::counter!(EVICTIONS, "cache" => cache, "cause" => cause);

@@ -19,9 +19,9 @@ pub(crate) enum LoadOutcome<E> {
         negative: Arc<Negative<E>>,
         stored: bool,
     },
-    /// The upstream has responded and refused the request.
+    /// The error is valid for this key: [`Disposition::Definitive`](crate::Disposition::Definitive).
     Refused(E),
-    /// The upstream has not responded.
+    /// The error may pass: [`Disposition::Transient`](crate::Disposition::Transient).
     Failed(E),
     Panicked,
 }

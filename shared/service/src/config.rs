@@ -31,6 +31,7 @@ pub fn exit_with_usage_error<C: CommandFactory>(reason: impl std::fmt::Display) 
     C::command().error(ErrorKind::ValueValidation, reason).exit()
 }
 
+// The flags of every service. A doc comment here would replace the description in `--help`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Common {
     /// Address of a separate listener for probes and /metrics [default: they are on the public one]
@@ -61,7 +62,7 @@ pub struct Common {
     #[arg(long, env = "SHUTDOWN_DELAY", value_name = "DURATION", default_value = "0s", value_parser = duration)]
     pub shutdown_delay: Duration,
 
-    /// Time after the shutdown delay that open requests may take to finish
+    /// Time after the shutdown delay that requests in progress may take to finish
     #[arg(long, env = "SHUTDOWN_GRACE", value_name = "DURATION", default_value = "15s", value_parser = duration)]
     pub shutdown_grace: Duration,
 
@@ -78,12 +79,14 @@ pub struct Common {
     pub access_log: AccessLog,
 }
 
+/// A setting that is on or off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Switch {
     On,
     Off,
 }
 
+/// The requests that get a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum AccessLog {
     Errors,
@@ -93,7 +96,8 @@ pub enum AccessLog {
 
 impl Common {
     /// Returns whether clients are authenticated by tokens. Only authenticated clients may demand a
-    /// revalidation, because any client of an open service could exhaust the AWS quota that way.
+    /// revalidation, because any client of a service without authentication could exhaust
+    /// the AWS quota that way.
     pub fn trusts_clients(&self) -> bool {
         self.auth_token_file.is_some()
     }
@@ -109,18 +113,18 @@ impl Common {
             && overlap(admin_addr, listen_addr)
         {
             return Err(format!(
-                "--admin-addr ({admin_addr}) and --listen-addr ({listen_addr}) want the same port; give each its own, or leave --admin-addr out"
+                "--admin-addr ({admin_addr}) and --listen-addr ({listen_addr}) use the same port; give each its own, or leave --admin-addr out"
             ));
         }
         if self.cache_max_bytes > LARGEST_CACHE {
             return Err(format!(
-                "--cache-max-bytes is {}; no machine has that, give it at most {LARGEST_CACHE}",
+                "--cache-max-bytes is {}, which is above the maximum of {LARGEST_CACHE}",
                 self.cache_max_bytes
             ));
         }
         if self.cache == Switch::On && self.cache_max_bytes < SMALLEST_CACHE {
             return Err(format!(
-                "--cache-max-bytes is {}, too small to hold one answer; give it at least {SMALLEST_CACHE}, or say --cache off",
+                "--cache-max-bytes is {}, which is below the minimum of {SMALLEST_CACHE}; raise it, or set --cache off",
                 self.cache_max_bytes
             ));
         }
@@ -137,7 +141,7 @@ const SMALLEST_CACHE: ByteSize = ByteSize::mib(1);
 pub fn plain_http(text: &str) -> Result<Url, String> {
     let url = Url::parse(text).map_err(|error| format!("{error}; write it as http://host:port"))?;
     if url.scheme() != "http" || !url.has_host() {
-        return Err("only http:// URLs are spoken to".to_owned());
+        return Err("the scheme must be http".to_owned());
     }
     let user = !url.username().is_empty() || url.password().is_some();
     if url.query().is_some() || url.fragment().is_some() || user {

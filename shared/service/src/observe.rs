@@ -1,6 +1,5 @@
 //! The facts that a service reports about itself: logs, request IDs, traces and metrics.
 
-mod hex;
 pub mod context;
 pub mod log;
 pub mod trace;

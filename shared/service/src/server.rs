@@ -1,4 +1,4 @@
-//! The life of a process: listen, answer probes, serve, and end without dropping a request.
+//! The life of a process: listen, respond to probes, serve, and end without dropping a request.
 //!
 //! Read in this order: `stack` is the one order of layers, each layer has a file of its own, and
 //! `dispatch` is the service below them. `listener` and `connection` carry requests to the stack,
@@ -39,7 +39,7 @@ mod registry;
 mod listener;
 mod probes;
 
-pub use dispatch::{CachedRoutes, LoadFuture, Query};
+pub use dispatch::{CachedRoutes, Query, ResponseFuture};
 pub use listener::listen;
 pub use probes::Dependencies;
 pub use request::{Deadline, EXPECTED_TIMEOUT};
@@ -67,7 +67,7 @@ pub struct App<S> {
     pub api: S,
     pub dependencies: Dependencies,
     /// Whether the start is complete. Until then `/readyz` is 503, and requests are served.
-    pub ready: Arc<AtomicBool>,
+    pub started: Arc<AtomicBool>,
 }
 
 /// Runs the main function of a process.
@@ -123,7 +123,7 @@ pub async fn run(
     };
     tokio::select! {
         () = served => (),
-        () = second_signal => tracing::warn!("a second signal: ending at once"),
+        () = second_signal => tracing::warn!("second signal: the process ends at once"),
     }
     Ok(())
 }
@@ -133,7 +133,7 @@ pub async fn run(
 ///    new requests for a moment after SIGTERM; each response closes its connection, so that clients
 ///    move to another replica;
 /// 2. the public listener stops accepting;
-/// 3. open requests get up to `shutdown_grace` to finish;
+/// 3. requests in progress get up to `shutdown_grace` to finish;
 /// 4. the admin listener stops last, so that the drain can be watched.
 pub async fn serve(
     config: &Common,
@@ -145,7 +145,7 @@ pub async fn serve(
 ) {
     let upkeep = tokio::spawn(exporter.clone().upkeep());
     let draining = Arc::new(AtomicBool::new(false));
-    let probes = probes(app.ready, Arc::clone(&draining), &exporter, app.dependencies);
+    let probes = probes(app.started, Arc::clone(&draining), &exporter, app.dependencies);
     let (stop_admin, admin_stopped) = watch::channel(());
     let (stop_public, public_stopped) = watch::channel(());
     let limits = Limits {
@@ -184,7 +184,7 @@ pub async fn serve(
         let _ = serving_admin.await;
     }
     upkeep.abort();
-    // More than a handful would be tasks that outlive their purpose.
+    // A number above about ten means leaked tasks.
     tracing::info!(tasks = Handle::current().metrics().num_alive_tasks(), "stopped");
 }
 

@@ -23,7 +23,7 @@ use super::{
     retry::{NeverRetryThrottling, retry_config},
 };
 use crate::{
-    backend::Progress,
+    backend::ListProgress,
     batch::ParameterReader,
     config::Config,
     error::Error,
@@ -101,7 +101,7 @@ impl AwsClient {
     pub(super) async fn list_buckets(
         &self,
         priority: Priority,
-        progress: &Progress,
+        progress: &ListProgress,
     ) -> Result<Vec<String>, Error> {
         let page = |token| async move {
             let request = self.s3.list_buckets().max_buckets(BUCKETS_PER_PAGE);
@@ -115,7 +115,7 @@ impl AwsClient {
     pub(super) async fn describe_parameters(
         &self,
         priority: Priority,
-        progress: &Progress,
+        progress: &ListProgress,
     ) -> Result<Vec<String>, Error> {
         let page = |token| async move {
             let request = self.ssm.describe_parameters().max_results(PARAMETERS_PER_PAGE);

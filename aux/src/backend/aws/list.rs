@@ -22,7 +22,7 @@ use super::{
     errors::{refuses_page_token, repeated_page_token, too_many_pages},
     operation::Operation,
 };
-use crate::{backend::Progress, error::Error, quota::THROTTLE_PAUSE};
+use crate::{backend::ListProgress, error::Error, quota::THROTTLE_PAUSE};
 
 /// The maximum number of restarts at page one after AWS has refused a page token.
 const MAX_RESTARTS: u32 = 2;
@@ -54,7 +54,7 @@ impl CallPolicy {
         &self,
         operation: Operation,
         priority: Priority,
-        progress: &Progress,
+        progress: &ListProgress,
         page: impl Fn(Option<String>) -> P,
     ) -> Result<Vec<T>, Error>
     where
@@ -116,7 +116,7 @@ impl CallPolicy {
 /// The pages of a list that have arrived.
 struct Pages<'a, T> {
     operation: Operation,
-    progress: &'a Progress,
+    progress: &'a ListProgress,
     items: Vec<T>,
     /// The token of the next page; absent for page one.
     token: Option<String>,
@@ -126,7 +126,7 @@ struct Pages<'a, T> {
 }
 
 impl<'a, T> Pages<'a, T> {
-    fn new(operation: Operation, progress: &'a Progress) -> Self {
+    fn new(operation: Operation, progress: &'a ListProgress) -> Self {
         Self {
             operation,
             progress,

@@ -9,7 +9,7 @@ use super::{
     operation::Operation,
 };
 use crate::{
-    backend::Progress,
+    backend::ListProgress,
     batch::MAX_BATCH,
     error::Error,
     name::ParameterPath,
@@ -32,7 +32,7 @@ impl AwsClient {
         &self,
         path: &ParameterPath,
         priority: Priority,
-        progress: &Progress,
+        progress: &ListProgress,
     ) -> Result<PathValues, Error> {
         match self.read_path(path, self.decrypt, priority, progress).await {
             Err(Error::AwsAccessDenied(_) | Error::AwsRefused(_)) if self.decrypt => {
@@ -49,7 +49,7 @@ impl AwsClient {
         path: &ParameterPath,
         decrypt: bool,
         priority: Priority,
-        progress: &Progress,
+        progress: &ListProgress,
     ) -> Result<Vec<Parameter>, Error> {
         let operation = Operation::GetParametersByPath;
         let page = |token| async move {

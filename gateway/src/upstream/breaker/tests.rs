@@ -438,7 +438,7 @@ async fn check_against_model(settings: Settings, steps: Vec<Step>) {
     }
 
     drop(under_way);
-    advance(MAX_OPEN * MAX_PAUSE).await;
+    advance(MAX_OPEN * MAX_PAUSE_FACTOR).await;
     assert!(breaker.acquire().is_ok(), "the circuit is never stuck");
 }
 

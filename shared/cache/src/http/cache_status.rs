@@ -23,9 +23,10 @@ pub enum Forward {
 pub enum Handling {
     /// The cache served a fresh or stale entry.
     Hit,
-    /// The cache served an entry because the upstream failed.
+    /// The cache served an entry because the load failed, or did not end before the request's
+    /// deadline.
     Fallback {
-        /// The reason for the call. It is `None` if there was no call, because refreshes back off
+        /// The reason for the call. It is `None` if there was no call, because loads back off
         /// after an earlier failure.
         tried: Option<Forward>,
     },
@@ -43,7 +44,7 @@ pub enum Handling {
 impl ResponseMeta<'_> {
     /// Formats the members of the upstream hops, then this cache's member. The function avoids
     /// `write!`, which takes longer than the lookup of the entry.
-    pub fn cache_status(&self, upstream: Option<&str>) -> HeaderValue {
+    pub(crate) fn cache_status(&self, upstream: Option<&str>) -> HeaderValue {
         let mut out = Vec::with_capacity(96 + upstream.map_or(0, str::len));
         let is_value = |text: &&str| text.bytes().all(|byte| matches!(byte, b'\t' | b' '..=b'~'));
         if let Some(upstream) = upstream.filter(is_value) {

@@ -4,6 +4,7 @@ use http::{HeaderMap, HeaderValue, header};
 use sha2::{Digest, Sha256};
 
 use super::list::{Quoting, members_of};
+use crate::hex;
 
 /// Length of a tag in bytes. Half of a SHA-256 is enough to prevent equal tags of different bodies,
 /// by accident or by attack.
@@ -43,7 +44,7 @@ impl EntityTag {
     fn to_bytes(self) -> [u8; TEXT_BYTES] {
         let mut text = [b'"'; TEXT_BYTES];
         for (place, byte) in text[1..].chunks_exact_mut(2).zip(self.0) {
-            place.copy_from_slice(&hex_digits(byte));
+            place.copy_from_slice(&hex::digits(byte));
         }
         text
     }
@@ -52,23 +53,18 @@ impl EntityTag {
 /// Returns whether `If-None-Match` matches the tag, so that a 304 suffices.
 ///
 /// The comparison is weak, as RFC 9110 requires here: `W/"x"` also matches `"x"`.
-pub fn is_current(request: &HeaderMap, tag: EntityTag) -> bool {
+pub fn matches_if_none_match(request: &HeaderMap, tag: EntityTag) -> bool {
     request.get_all(header::IF_NONE_MATCH).iter().any(|line| matches_etag(line.as_bytes(), tag))
 }
 
-/// Compares the tag with one line of `If-None-Match`, as [`is_current`] does with all lines.
+/// Compares the tag with one line of `If-None-Match`, as [`matches_if_none_match`] does with all
+/// lines.
 fn matches_etag(line: &[u8], tag: EntityTag) -> bool {
     let text = tag.to_bytes();
     members_of(line, Quoting::Verbatim).any(|member| {
         let opaque = member.strip_prefix(b"W/").unwrap_or(member);
         member == b"*" || opaque == text
     })
-}
-
-/// Returns two lower-case hexadecimal digits. `format!` would take longer than a cache lookup.
-fn hex_digits(byte: u8) -> [u8; 2] {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 0xf)]]
 }
 
 #[cfg(test)]
@@ -83,7 +79,7 @@ mod tests {
         let mut request = HeaderMap::new();
         let condition = condition.replace("ONE", ONE);
         request.insert(header::IF_NONE_MATCH, condition.parse().expect("a header value"));
-        is_current(&request, EntityTag::of(b"one"))
+        matches_if_none_match(&request, EntityTag::of(b"one"))
     }
 
     #[test]
@@ -110,6 +106,6 @@ mod tests {
         assert!(!current("w/ONE"), "the weakness prefix is case-sensitive");
         assert!(!current("\"*\""));
         assert!(!current(""));
-        assert!(!is_current(&HeaderMap::new(), EntityTag::of(b"one")));
+        assert!(!matches_if_none_match(&HeaderMap::new(), EntityTag::of(b"one")));
     }
 }

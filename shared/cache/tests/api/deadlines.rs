@@ -75,16 +75,16 @@ async fn a_usable_entry_is_served_at_the_deadline_and_then_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_impatient_request_takes_no_new_response_from_a_patient_one() {
+async fn a_request_at_its_deadline_gets_the_entry_and_the_load_continues() {
     let (cache, upstream) = (cache(), Upstream::default());
     upstream.get(&cache, Ok("a")).await.unwrap();
     sleep(FRESH_FOR + STALE_FOR).await;
     let load = || upstream.load(Ok(loaded("b")));
     let now = Instant::now();
-    let impatient = cache.get_until("key", Mode::Normal, now, || Error::Late, load()).await;
-    assert_eq!(summary(&impatient), ok("a", Outcome::StaleError));
-    let patient = cache.get_until("key", Mode::Normal, now + SECOND, || Error::Late, load()).await;
-    assert_eq!(summary(&patient), ok("b", Outcome::Coalesced));
+    let first = cache.get_until("key", Mode::Normal, now, || Error::Late, load()).await;
+    assert_eq!(summary(&first), ok("a", Outcome::StaleError));
+    let second = cache.get_until("key", Mode::Normal, now + SECOND, || Error::Late, load()).await;
+    assert_eq!(summary(&second), ok("b", Outcome::Coalesced));
 }
 
 #[tokio::test(start_paused = true)]

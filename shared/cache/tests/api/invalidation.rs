@@ -73,7 +73,7 @@ async fn an_older_load_that_panics_does_not_affect_a_newer_load() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_invalidated_entry_never_replaces_a_failed_load() {
+async fn an_invalidated_entry_is_not_served_after_a_failed_load() {
     let (cache, upstream) = (cache(), Upstream::default());
     upstream.get(&cache, Ok("a")).await.unwrap();
     sleep(FRESH_FOR + STALE_FOR).await;

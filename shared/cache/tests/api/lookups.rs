@@ -77,7 +77,7 @@ async fn after_the_stale_window_a_request_waits_for_the_load() {
     upstream.get(&cache, Ok("a")).await.unwrap();
     sleep(FRESH_FOR + STALE_FOR).await;
     assert_eq!(summary(&upstream.get(&cache, Ok("b")).await), ok("b", Outcome::Miss));
-    assert_eq!(upstream.last_context().priority, Priority::Revalidation);
+    assert_eq!(upstream.last_context().priority, Priority::WithFallback);
 }
 
 #[tokio::test(start_paused = true)]
@@ -136,7 +136,7 @@ async fn a_revalidation_loads_although_the_entry_is_fresh() {
     let revalidate = |result| cache.get("key", Mode::Revalidate, upstream.load(result));
     upstream.get(&cache, Ok("a")).await.unwrap();
     assert_eq!(summary(&revalidate(Ok(loaded("b"))).await), ok("b", Outcome::Miss));
-    assert_eq!(upstream.last_context().priority, Priority::Revalidation);
+    assert_eq!(upstream.last_context().priority, Priority::WithFallback);
     assert_eq!(summary(&upstream.get(&cache, Ok("c")).await), ok("b", Outcome::Hit));
 
     let failed = revalidate(Err(Error::Down)).await;

@@ -49,7 +49,7 @@ impl Docs {
         docs.schema::<Problem>();
         for id in [RouteId::Healthz, RouteId::Livez] {
             let example = json!({ "status": "ok" });
-            let runs = json_response("It runs", &json!({ "type": "object" }), &example);
+            let runs = json_response("The process runs", &json!({ "type": "object" }), &example);
             docs.operation(id, &json!({ "200": runs }));
         }
         docs
@@ -61,14 +61,14 @@ impl Docs {
     pub fn route<B: ToSchema, E: ToSchema + Serialize>(
         mut self,
         id: RouteId,
-        answer: &E,
+        response: &E,
         problems: &[Problem],
     ) -> Self {
         let route = id.route();
         self.schema::<B>();
         let schema = self.named_schema::<E>(&format!("{}{}", E::name(), B::name()));
         let mut responses = Map::new();
-        let mut ok = json_response("The answer", &schema, &json!(answer));
+        let mut ok = json_response("The response", &schema, &json!(response));
         if route.cacheable {
             ok["headers"] = cache_headers();
             responses.insert(
@@ -116,7 +116,7 @@ impl Docs {
     pub fn ready(mut self, dependencies: &Value) -> Self {
         let example = json!({ "status": "ready", "dependencies": dependencies });
         let responses = json!({
-            "200": json_response("It does", &json!({ "type": "object" }), &example),
+            "200": json_response("The service accepts traffic", &json!({ "type": "object" }), &example),
             "503": problem_response(&[&Problem::starting(), &Problem::draining()]),
         });
         self.operation(RouteId::Readyz, &responses);
@@ -214,16 +214,16 @@ fn problem_response(problems: &[&Problem]) -> Value {
         .collect();
     let schema = json!({ "$ref": "#/components/schemas/Problem" });
     let media_type = String::from_utf8_lossy(CONTENT_TYPE.as_bytes()).into_owned();
-    let mut answer = json!({
+    let mut response = json!({
         "description": titles.join(", or: "),
         "content": { media_type: { "schema": schema, "examples": examples } },
     });
     if problems.iter().any(|problem| problem.retry_after.is_some()) {
-        answer["headers"] = json!({ "Retry-After": {
+        response["headers"] = json!({ "Retry-After": {
             "description": "Seconds until the next try", "schema": { "type": "integer" },
         } });
     }
-    answer
+    response
 }
 
 /// Adds the problems of a route and the problems that every route can return.

@@ -1,8 +1,8 @@
 //! The format of every error: `application/problem+json` (RFC 9457).
 //!
-//! A handler returns a [`Problem`], and `rescue` renders its body. `rescue` also converts bare
-//! errors (the router's 404 and 405, an extractor's 400, a panic's 500), so that there is no second
-//! error format.
+//! A handler returns a [`Problem`], and `ensure_problem` renders its body. `ensure_problem` also
+//! converts bare errors (the router's 404 and 405, an extractor's 400, a panic's 500), so that
+//! there is no second error format.
 
 use std::{borrow::Cow, error::Error as StdError, sync::Arc, time::Duration};
 
@@ -89,6 +89,7 @@ pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 pub type Cause = Arc<dyn StdError + Send + Sync>;
 
 impl Problem {
+    /// Creates a problem that is not retryable. `detail` is also the text of the member `error`.
     pub fn new(
         status: StatusCode,
         code: &'static str,
@@ -190,7 +191,7 @@ impl Problem {
             StatusCode::SERVICE_UNAVAILABLE,
             "overloaded",
             "Too many requests at once",
-            "More requests are open than this service allows; try again in a second.",
+            "More requests are in progress than this service allows; try again in a second.",
         )
         .retry_after(Duration::from_secs(1))
     }
@@ -253,7 +254,7 @@ impl From<StatusCode> for Problem {
                 status,
                 "method-not-allowed",
                 "Method not allowed",
-                "This route answers GET and HEAD only.",
+                "This route accepts GET and HEAD only.",
             ),
             StatusCode::INTERNAL_SERVER_ERROR => Self::new(
                 status,
@@ -285,7 +286,7 @@ impl<E: Into<Self>> From<Failed<E>> for Problem {
 }
 
 impl IntoResponse for Problem {
-    /// Returns a response without a body. `rescue` adds the body to every error response.
+    /// Returns a response without a body. `ensure_problem` adds the body to every error response.
     fn into_response(self) -> Response {
         let mut response = self.status().into_response();
         response.extensions_mut().insert(self);
@@ -295,7 +296,7 @@ impl IntoResponse for Problem {
 
 /// Turns an error response into a problem with the ID of the current request. The problem stays in
 /// the response's extensions for the access log, the only place that logs a failure.
-pub(crate) fn rescue(response: &mut Response) {
+pub(crate) fn ensure_problem(response: &mut Response) {
     let status = response.status();
     if !status.is_client_error() && !status.is_server_error() {
         return;

@@ -39,18 +39,22 @@ pub enum RouteId {
 /// One row of the table.
 #[derive(Clone, Copy, Debug)]
 pub struct Route {
+    /// The identifier of the row.
     pub id: RouteId,
     /// The path as OpenAPI, metrics, logs and traces write it. `{…}` takes the rest of the path.
     pub path: &'static str,
     /// The operation's id in the OpenAPI document.
     pub operation: &'static str,
+    /// The title of the operation in the OpenAPI document.
     pub summary: &'static str,
+    /// The description of the operation in the OpenAPI document.
     pub description: &'static str,
     /// The meaning of the parameter in the path, with an example.
     pub parameter: Option<Parameter>,
     /// Whether dispatch serves the route from the cache. Such a response says how
     /// long it is fresh, and it has a validator.
     pub cacheable: bool,
+    /// The group of the route. It also decides whether the route needs a token.
     pub tag: Tag,
 }
 
@@ -257,8 +261,8 @@ impl Routes {
 
     /// axum's Router for these routes, with a handler for each that is not cacheable.
     ///
-    /// Dispatch answers `GET` and `HEAD` of the cacheable ones before the Router sees
-    /// them. The Router knows them to reject other methods with 405 and `Allow`.
+    /// Dispatch serves `GET` and `HEAD` of the cacheable ones before the Router sees them. The
+    /// Router knows them to reject other methods with 405 and `Allow`.
     pub fn router(self, handler: impl Fn(RouteId) -> MethodRouter) -> Router {
         self.0.iter().fold(Router::new(), |router, &id| {
             let methods = if id.route().cacheable { get(not_dispatched) } else { handler(id) };
@@ -272,7 +276,7 @@ impl Routes {
     }
 }
 
-/// Never called: dispatch answers these requests.
+/// This handler is never called: dispatch serves these requests.
 async fn not_dispatched() -> Problem {
     Problem::internal()
 }
@@ -347,7 +351,7 @@ mod tests {
 
     proptest! {
         /// A path that `parse` and the Router name differently would be counted under one route and
-        /// answered by another.
+        /// served by another.
         #[test]
         fn parse_finds_the_route_that_the_router_finds(
             path in prop_oneof![

@@ -66,7 +66,7 @@ pub struct CacheStatus {
 }
 
 /// The cache outcomes that needed no upstream call of their own.
-const SERVED_FROM_CACHE: [&str; 5] = ["hit", "stale", "stale_error", "coalesced", "negative"];
+const WITHOUT_OWN_CALL: [&str; 5] = ["hit", "stale", "stale_error", "coalesced", "negative"];
 
 impl Reporter {
     /// `cache_max_bytes` is the upper bound of the cache, 0 when the cache is off.
@@ -168,7 +168,7 @@ impl MetricSamples {
         let requests = self.sum_by("cache_requests_total", "outcome");
         let total: u64 = requests.values().sum();
         let served: u64 =
-            SERVED_FROM_CACHE.iter().filter_map(|outcome| requests.get(*outcome)).sum();
+            WITHOUT_OWN_CALL.iter().filter_map(|outcome| requests.get(*outcome)).sum();
         let sum = |name| self.named(name).map(Sample::count).sum();
         CacheStatus {
             hit_ratio: (total > 0).then(|| served as f64 / total as f64),

@@ -3,12 +3,14 @@
 use std::{future::Future, sync::Arc};
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use cache::hex;
 use tokio::task::futures::TaskLocalFuture;
 
-use super::hex;
-
+/// The header with the id of a request.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The header with the position of a request in its trace (W3C Trace Context).
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+/// The header with data of other tracing systems, passed on unchanged (W3C Trace Context).
 pub const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// Maximum length of a request ID in bytes. Longer IDs are replaced, because they would enlarge

@@ -110,7 +110,10 @@ impl Exporter {
         metrics::set_global_recorder(recorder).context("another metrics recorder is installed")?;
         *installed = Some(exporter.clone());
         process.describe();
-        metrics::describe_counter!(REQUESTS_SHED, "Requests refused because too many were open");
+        metrics::describe_counter!(
+            REQUESTS_SHED,
+            "Requests refused because too many were in progress"
+        );
         metrics::counter!(REQUESTS_SHED).absolute(0);
         metrics::describe_gauge!(CONNECTIONS_OPEN, "Connections of clients that are open");
         metrics::describe_gauge!(BUILD_INFO, "Always 1; the labels say what is running");

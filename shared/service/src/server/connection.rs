@@ -166,8 +166,8 @@ impl Activity {
         now.wrapping_sub(since) > limit
     }
 
-    /// Orders connections for eviction, the least useful first: those without any request before
-    /// the others, and of each the longest in their phase. A connection whose response the service works on has no rank.
+    /// Returns the rank for eviction, lowest first: connections without a request, then the longest
+    /// in their phase. Returns `None` while a request is processed.
     pub(super) fn eviction_rank(&self) -> Option<(bool, Ticks)> {
         let (phase, since) = self.state();
         (phase != Phase::Processing).then(|| (self.used.load(Relaxed), since))

@@ -23,7 +23,7 @@ use pin_project_lite::pin_project;
 use tokio::time::Instant;
 use tower::{BoxError, Layer, Service};
 
-use super::request::{Answer, RequestInfo};
+use super::request::{RequestInfo, ResponseResult};
 use crate::{
     contract::routes::{RouteId, Routes},
     observe::metrics::{self as series, PrometheusMetricLayer, RequestSeries},
@@ -110,14 +110,14 @@ pin_project! {
 
 impl<F, P, R> Future for CountFuture<F, P>
 where
-    F: Future<Output = Answer>,
+    F: Future<Output = ResponseResult>,
     P: Future<Output = Result<axum::http::Response<R>, Infallible>>,
     R: HttpBody<Data = Bytes> + Send + 'static,
     R::Error: Into<BoxError>,
 {
-    type Output = Answer;
+    type Output = ResponseResult;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<ResponseResult> {
         match self.project() {
             CountProjection::Cacheable { inner, request, received_at } => {
                 let Poll::Ready(Ok(response)) = inner.poll(cx) else {
@@ -125,7 +125,7 @@ where
                     return Poll::Pending;
                 };
                 let elapsed = received_at.elapsed();
-                request.series().answered(response.status(), |series| series.count(elapsed));
+                request.series().with_series(response.status(), |series| series.count(elapsed));
                 Poll::Ready(Ok(response))
             }
             CountProjection::Other { inner } => {
@@ -141,7 +141,7 @@ where
 struct RouteSeries {
     route: RouteId,
     pending: OnceLock<Gauge>,
-    answered: [OnceLock<RequestSeries>; COMMON_STATUSES.len()],
+    by_status: [OnceLock<RequestSeries>; COMMON_STATUSES.len()],
 }
 
 /// The statuses of nearly all responses.
@@ -150,17 +150,18 @@ const COMMON_STATUSES: [StatusCode; 3] =
 
 impl RouteSeries {
     fn new(route: RouteId) -> Self {
-        Self { route, pending: OnceLock::new(), answered: Default::default() }
+        Self { route, pending: OnceLock::new(), by_status: Default::default() }
     }
 
     fn pending(&self) -> &Gauge {
         self.pending.get_or_init(|| series::pending("GET", self.route.path()))
     }
 
-    fn answered(&self, status: StatusCode, count: impl FnOnce(&RequestSeries)) {
+    /// Calls a function with the series of a status.
+    fn with_series(&self, status: StatusCode, count: impl FnOnce(&RequestSeries)) {
         let resolve = || RequestSeries::new("GET", status.as_str(), self.route.path());
         match COMMON_STATUSES.iter().position(|common| *common == status) {
-            Some(index) => count(self.answered[index].get_or_init(resolve)),
+            Some(index) => count(self.by_status[index].get_or_init(resolve)),
             None => count(&resolve()),
         }
     }
@@ -170,7 +171,7 @@ impl RouteSeries {
 pub(crate) struct Counted {
     cacheable: Arc<[RouteSeries]>,
     index: usize,
-    /// Whether the gauge of requests under way counts it. A hit is over within one poll.
+    /// Whether the gauge of requests in progress counts it. A hit is over within one poll.
     pending: bool,
 }
 
@@ -179,7 +180,7 @@ impl Counted {
         &self.cacheable[self.index]
     }
 
-    /// The response is not ready: counts the request among those under way until it is dropped.
+    /// Counts the request as in progress until it is dropped, because its response is not ready.
     fn set_pending(&mut self) {
         if !std::mem::replace(&mut self.pending, true) {
             self.series().pending().increment(1);

@@ -19,7 +19,7 @@ use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tower::{Layer, Service};
 
-use super::request::{Answer, Deadline, RequestInfo};
+use super::request::{Deadline, RequestInfo, ResponseResult};
 use crate::contract::problem::Problem;
 
 #[derive(Clone, Copy)]
@@ -78,13 +78,13 @@ pin_project! {
     }
 }
 
-impl<F: Future<Output = Answer>> Future for DeadlineFuture<F> {
-    type Output = Answer;
+impl<F: Future<Output = ResponseResult>> Future for DeadlineFuture<F> {
+    type Output = ResponseResult;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<ResponseResult> {
         let this = self.project();
-        if let Poll::Ready(answer) = this.inner.poll(cx) {
-            return Poll::Ready(answer);
+        if let Poll::Ready(response) = this.inner.poll(cx) {
+            return Poll::Ready(response);
         }
         let timer = this.timer.get_or_insert_with(|| Box::pin(sleep_until(*this.deadline)));
         ready!(timer.as_mut().poll(cx));

@@ -24,24 +24,26 @@ use pin_project_lite::pin_project;
 use tokio::time::Instant;
 use tower::{BoxError, Service};
 
-use super::request::{Answer, Deadline, RequestInfo};
+use super::request::{Deadline, RequestInfo, ResponseResult};
 use crate::contract::{problem::Problem, routes::RouteId};
 
 /// The cacheable routes of a service.
 pub trait CachedRoutes: Send + Sync + 'static {
-    /// Looks up the response for a cache key, without waiting and without a call: a fresh or stale
-    /// entry, or a negative one. Without one, the response has to be [loaded](Self::load). It records the
-    /// outcome, because the caller always sends the result.
+    /// Looks up the response for a cache key, without waiting and without a load. Returns a fresh
+    /// entry, a negative entry, or a stale entry while its loads back off. Returns `None` if the
+    /// caller must use [`respond`](Self::respond).
+    ///
+    /// The outcome is counted, so the caller must send the result.
     fn lookup(&self, key: &str, now: Instant) -> Option<Result<Served, Problem>>;
 
-    /// Loads the response, or waits for a load that is under way.
-    fn load(&self, query: Query) -> LoadFuture;
+    /// Returns the response from the cache, or waits for a load.
+    fn respond(&self, query: Query) -> ResponseFuture;
 }
 
 /// A response, or the problem of the request.
-pub type LoadFuture = Pin<Box<dyn Future<Output = Result<Served, Problem>> + Send>>;
+pub type ResponseFuture = Pin<Box<dyn Future<Output = Result<Served, Problem>> + Send>>;
 
-/// A request for a cacheable route whose response is not in the cache.
+/// A request for a cacheable route that [`lookup`](CachedRoutes::lookup) did not serve.
 #[derive(Debug)]
 pub struct Query {
     pub route: RouteId,
@@ -84,16 +86,19 @@ impl Dispatch {
         if mode == Mode::Normal
             && let Some(found) = cached.lookup(&key, now)
         {
-            let response = respond(found, request.headers());
+            let response = response_of(found, request.headers());
             return DispatchFuture::Ready { response: Some(response) };
         }
         let deadline = *request.extensions().get().expect("the layer above sets the deadline");
         let query = Query { route, key: key.into_owned(), mode, deadline };
-        DispatchFuture::Load { load: cached.load(query), headers: request.into_parts().0.headers }
+        DispatchFuture::Wait {
+            inner: cached.respond(query),
+            headers: request.into_parts().0.headers,
+        }
     }
 }
 
-fn respond(found: Result<Served, Problem>, request: &HeaderMap) -> Response {
+fn response_of(found: Result<Served, Problem>, request: &HeaderMap) -> Response {
     match found {
         Ok(served) => served.response(request).map(Body::from),
         Err(problem) => problem.into_response(),
@@ -133,23 +138,23 @@ pin_project! {
     #[project = DispatchProjection]
     pub(crate) enum DispatchFuture {
         Ready { response: Option<Response> },
-        Load { load: LoadFuture, headers: HeaderMap },
+        Wait { inner: ResponseFuture, headers: HeaderMap },
         // Boxed, because it is so large that moving it would slow down the cacheable routes.
         Route { inner: Pin<Box<RouteFuture<Infallible>>> },
     }
 }
 
 impl Future for DispatchFuture {
-    type Output = Answer;
+    type Output = ResponseResult;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<ResponseResult> {
         match self.project() {
             DispatchProjection::Ready { response } => {
                 Poll::Ready(Ok(response.take().expect("a future is not polled after its end")))
             }
-            DispatchProjection::Load { load, headers } => {
-                let found = ready!(load.as_mut().poll(cx));
-                Poll::Ready(Ok(respond(found, headers)))
+            DispatchProjection::Wait { inner, headers } => {
+                let found = ready!(inner.as_mut().poll(cx));
+                Poll::Ready(Ok(response_of(found, headers)))
             }
             DispatchProjection::Route { inner } => inner.as_mut().poll(cx),
         }

@@ -27,7 +27,7 @@ use tokio::{
 use super::{
     connection::{Activity, ActivityIo, TrackedBody},
     registry::{Registry, TICK},
-    request::Answer,
+    request::ResponseResult,
     stack::PublicApi,
 };
 
@@ -230,7 +230,7 @@ pin_project! {
     }
 }
 
-impl<F: Future<Output = Answer>> Future for ConnectionFuture<F> {
+impl<F: Future<Output = ResponseResult>> Future for ConnectionFuture<F> {
     type Output = Result<Response<TrackedBody>, Infallible>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {

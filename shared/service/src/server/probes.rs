@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 use tower::Service;
 
 use super::{
-    request::Answer,
+    request::ResponseResult,
     stack::{HttpService, PublicApi, probe_stack},
 };
 use crate::{
@@ -61,13 +61,13 @@ pub(super) fn probes(
     }))
 }
 
-/// 200 whatever happens outside the process, because a restart would not help against it.
+/// Returns 200 while the process runs.
 async fn alive() -> Json<Value> {
     Json(json!({ "status": "ok" }))
 }
 
-/// 503 only while the process starts or drains. If it fell with AWS, every replica would leave the balancer at
-/// once, and no client would get the stale responses that they hold.
+/// Returns 503 only while the process starts or drains. If an outage of AWS changed it, the load
+/// balancer would remove every replica, and no client would get stale responses.
 async fn ready(State(readiness): State<Readiness>) -> Response {
     if readiness.draining.load(Relaxed) {
         return Problem::draining().into_response();
@@ -116,10 +116,12 @@ pin_project! {
     }
 }
 
-impl<P: Future<Output = Answer>, S: Future<Output = Answer>> Future for EitherFuture<P, S> {
-    type Output = Answer;
+impl<P: Future<Output = ResponseResult>, S: Future<Output = ResponseResult>> Future
+    for EitherFuture<P, S>
+{
+    type Output = ResponseResult;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<ResponseResult> {
         match self.project() {
             EitherProjection::Probe { inner } => inner.poll(cx),
             EitherProjection::Api { inner } => inner.poll(cx),

@@ -7,7 +7,7 @@ use axum::{
 use bytes::Bytes;
 use tower::BoxError;
 
-use crate::contract::problem::rescue;
+use crate::contract::problem::ensure_problem;
 
 /// The function of the layer, for `ServiceBuilder::map_response`.
 pub(crate) fn problems<B>(response: Response<B>) -> Response<Body>
@@ -16,6 +16,6 @@ where
     B::Error: Into<BoxError>,
 {
     let mut response = response.map(Body::new);
-    rescue(&mut response);
+    ensure_problem(&mut response);
     response
 }

@@ -14,7 +14,7 @@ use crate::contract::routes::RouteId;
 pub const EXPECTED_TIMEOUT: HeaderName = HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
 
 /// The response of a service. Errors are responses too, so no service of the stack fails.
-pub(crate) type Answer = Result<Response, Infallible>;
+pub(crate) type ResponseResult = Result<Response, Infallible>;
 
 /// The route of a request and the time at which its header had arrived.
 #[derive(Clone, Copy, Debug)]
@@ -23,7 +23,7 @@ pub(crate) struct RequestInfo {
     pub(crate) received_at: Instant,
 }
 
-/// The time by which a request must be answered. Handlers find it in the request's extensions.
+/// The time by which a response is due. Handlers find it in the request's extensions.
 #[derive(Clone, Copy, Debug)]
 pub struct Deadline(pub Instant);
 

@@ -19,7 +19,7 @@ use pin_project_lite::pin_project;
 use tokio::{task::futures::TaskLocalFuture, time::Instant};
 use tower::{Layer, Service};
 
-use super::request::{Answer, RequestInfo};
+use super::request::{RequestInfo, ResponseResult};
 use crate::{
     config::AccessLog,
     contract::{
@@ -100,19 +100,19 @@ pin_project! {
     }
 }
 
-impl<F: Future<Output = Answer>> Future for RequestLogFuture<F> {
-    type Output = Answer;
+impl<F: Future<Output = ResponseResult>> Future for RequestLogFuture<F> {
+    type Output = ResponseResult;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<ResponseResult> {
         let this = self.project();
         let Ok(mut response) = ready!(this.inner.poll(cx));
         let record = this.record.take().expect("a future is not polled after its end");
-        record.answered(&mut response);
+        record.complete(&mut response);
         Poll::Ready(Ok(response))
     }
 }
 
-/// A request under way. A record that is dropped before its response is that of a request whose
+/// A request in progress. A record that is dropped before its response is that of a request whose
 /// client has left.
 struct RequestRecord {
     kind: RequestKind,
@@ -122,7 +122,7 @@ struct RequestRecord {
     route: Option<RouteId>,
     span: Span,
     received_at: Instant,
-    answered: bool,
+    completed: bool,
 }
 
 impl RequestRecord {
@@ -141,12 +141,12 @@ impl RequestRecord {
         };
         let context = span.context(context);
         let received_at = Instant::now();
-        Self { kind, context, method, route, span, received_at, answered: false }
+        Self { kind, context, method, route, span, received_at, completed: false }
     }
 
     /// Adds the headers of every response, and writes the log line if the request gets one.
-    fn answered(mut self, response: &mut Response) {
-        self.answered = true;
+    fn complete(mut self, response: &mut Response) {
+        self.completed = true;
         self.describe_span(response);
         let headers = response.headers_mut();
         headers.insert(REQUEST_ID, self.context.request_id().clone());
@@ -195,7 +195,7 @@ impl RequestRecord {
         if failed {
             tracing::warn!(method, route, status, code, cause, duration_ms, "failed");
         } else {
-            tracing::info!(method, route, status, code, cause, duration_ms, "answered");
+            tracing::info!(method, route, status, code, cause, duration_ms, "completed");
         }
     }
 
@@ -208,7 +208,7 @@ impl RequestRecord {
 
 impl Drop for RequestRecord {
     fn drop(&mut self) {
-        if self.answered || !self.kind.traffic {
+        if self.completed || !self.kind.traffic {
             return;
         }
         let elapsed = self.received_at.elapsed();

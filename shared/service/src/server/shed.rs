@@ -1,4 +1,4 @@
-//! Load shedding: at most `MAX_IN_FLIGHT` requests are open at once.
+//! Load shedding: at most `MAX_IN_FLIGHT` requests are in progress at once.
 
 use std::{
     convert::Infallible,
@@ -19,7 +19,7 @@ use metrics::Counter;
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
-use super::request::Answer;
+use super::request::ResponseResult;
 use crate::{contract::problem::Problem, observe::metrics::REQUESTS_SHED};
 
 /// Refuses requests beyond a number instead of queueing them: a client that gets a 503 at once can
@@ -49,7 +49,7 @@ impl ShedLayer {
     }
 }
 
-/// One of the requests that may be open, until it is dropped.
+/// The permit for one request in progress. Dropping it frees the place.
 pub(crate) struct Permit(Arc<Limit>);
 
 impl Drop for Permit {
@@ -106,10 +106,10 @@ pin_project! {
     }
 }
 
-impl<F: Future<Output = Answer>> Future for ShedFuture<F> {
-    type Output = Answer;
+impl<F: Future<Output = ResponseResult>> Future for ShedFuture<F> {
+    type Output = ResponseResult;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<ResponseResult> {
         match self.project() {
             ShedProjection::Admitted { inner, .. } => inner.poll(cx),
             ShedProjection::Refused => Poll::Ready(Ok(Problem::overloaded().into_response())),

@@ -26,7 +26,7 @@ use service::{
         routes::{RouteId, Routes},
     },
     observe::metrics::Exporter,
-    server::{self, App, CachedRoutes, LoadFuture, Query, StackConfig, stack},
+    server::{self, App, CachedRoutes, Query, ResponseFuture, StackConfig, stack},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -109,7 +109,7 @@ impl CachedRoutes for Names {
         Some(self.cache.lookup(key, now)?.map_err(Problem::from))
     }
 
-    fn load(&self, query: Query) -> LoadFuture {
+    fn respond(&self, query: Query) -> ResponseFuture {
         let (cache, waiting) = (self.cache.clone(), Arc::clone(&self.waiting));
         self.loads.fetch_add(1, SeqCst);
         Box::pin(async move {
@@ -217,7 +217,7 @@ impl Server {
             let app = App {
                 api,
                 dependencies: Arc::new(|| serde_json::json!({})),
-                ready: Arc::new(true.into()),
+                started: Arc::new(true.into()),
             };
             server::serve(&config, listener, None, app, exporter, stopped).await;
         });

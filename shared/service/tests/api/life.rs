@@ -21,7 +21,7 @@ mod exit {
     use super::*;
 
     #[tokio::test]
-    async fn a_drain_turns_readiness_first_serves_on_and_closes_what_it_answers() {
+    async fn a_drain_fails_readiness_first_serves_requests_and_closes_their_connections() {
         let server = Server::start(&["--shutdown-delay=1s"]).await;
         let (mut used, mut idle) = (server.connect().await, server.connect().await);
         for stream in [&mut used, &mut idle] {
@@ -46,7 +46,7 @@ mod exit {
     }
 
     #[tokio::test]
-    async fn an_open_request_is_answered_before_the_end() {
+    async fn a_request_in_progress_is_completed_before_the_end() {
         let server = Server::start(&[]).await;
         let mut open = server.connect().await;
         open.write_all(keeping("/held").as_bytes()).await.unwrap();

@@ -14,7 +14,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A source that answers its loads in this order. The last answer is repeated.
+/// A source that returns these results in this order. The last one is repeated.
 pub(in super::super) struct Script {
     steps: Mutex<VecDeque<(Duration, Step)>>,
     loads: Arc<AtomicUsize>,
@@ -282,7 +282,7 @@ async fn a_panic_of_a_provider_is_a_failure_that_passes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_expiry_in_another_age_is_no_problem() {
+async fn an_expiry_far_in_the_past_or_future_does_not_panic() {
     let ages = 9000 * 366 * 24 * HOUR;
     let cache = Script::new().load(Duration::ZERO, "key", Some(ages)).start();
     assert_eq!(key(&cache).await, "key");

@@ -69,7 +69,7 @@ impl<S: Fn(usize, Option<&str>) -> Option<Scripted>> Source<S> {
     }
 
     async fn load(&self, rate: f64, priority: Priority) -> Loaded {
-        let progress = Progress::default();
+        let progress = ListProgress::default();
         let credentials = Script::new().load(Duration::ZERO, "key", None).start();
         let policy = CallPolicy::new(
             credentials,
@@ -92,7 +92,7 @@ impl<S: Fn(usize, Option<&str>) -> Option<Scripted>> Source<S> {
 struct Loaded {
     result: Result<Vec<usize>, Error>,
     took: Duration,
-    progress: Progress,
+    progress: ListProgress,
 }
 
 impl Loaded {

@@ -1,12 +1,12 @@
 //! Hexadecimal digits from a table. `format!` would take longer than a cache lookup.
 
 /// Appends two lower-case digits per byte.
-pub(crate) fn write(bytes: &[u8], out: &mut Vec<u8>) {
+pub fn write(bytes: &[u8], out: &mut Vec<u8>) {
     bytes.iter().for_each(|byte| out.extend_from_slice(&digits(*byte)));
 }
 
 /// Returns two lower-case digits.
-fn digits(byte: u8) -> [u8; 2] {
+pub(crate) fn digits(byte: u8) -> [u8; 2] {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 0xf)]]
 }
