@@ -23,7 +23,7 @@ use crate::{
     config::Config,
     error::Error,
     keep_fresh,
-    name::{Malformed, ParameterName, ParameterPath, Prefixes},
+    name::{ParameterName, ParameterPath, Prefixes},
     record::as_record,
     store::{CachedStore, StoreQuery},
 };
@@ -116,12 +116,12 @@ impl CachedRoutes for CachedApi {
 
 impl CachedApi {
     /// Validates the name or path of a query, and checks that this service may show it.
-    async fn validate(&self, query: &Query) -> Result<StoreQuery, Error> {
+    async fn validate(&self, query: &Query) -> Result<StoreQuery, Problem> {
         let parameter = query.parameter().unwrap_or_default();
         match query.route {
             RouteId::Buckets => Ok(StoreQuery::Buckets),
             RouteId::Params => Ok(StoreQuery::Parameters),
-            RouteId::Values => self.values(parameter),
+            RouteId::Values => Ok(self.values(parameter)?),
             _ => {
                 let name = ParameterName::parse(parameter).map_err(Error::InvalidParameterName)?;
                 self.allowed(name, query).await.map(StoreQuery::Parameter)
@@ -130,25 +130,33 @@ impl CachedApi {
     }
 
     /// Returns the name to read, if it may be shown. An ARN of this account becomes its plain name,
-    /// so that one parameter has one cache entry.
-    async fn allowed(&self, name: ParameterName, query: &Query) -> Result<ParameterName, Error> {
-        let Some(account) = name.account() else { return self.allowed_here(name) };
-        if self.store.region().is_some_and(|region| name.region() != Some(region)) {
-            return Err(Error::InvalidParameterName(Malformed::OtherRegion));
+    /// so that one parameter has one cache entry. An ARN that only an ARN among the prefixes allows
+    /// keeps its own entry, because its plain name may not be shown.
+    async fn allowed(&self, name: ParameterName, query: &Query) -> Result<ParameterName, Problem> {
+        let Some(account) = name.account() else { return Ok(self.allowed_here(name)?) };
+        self.store.check_region(&name)?;
+        if self.prefixes.allow_arn(&name) {
+            return Ok(name);
         }
-        if self.store.own_account().is_none()
-            && !self.prefixes.allow_foreign(&name)
-            && self.prefixes.allow(name.bare())
-        {
+        if account.is_empty() {
+            return Ok(self.allowed_here(name.within_account())?);
+        }
+        let may_be_own = self.prefixes.allow(name.bare());
+        if self.store.own_account().is_none() && may_be_own && !self.prefixes.allow_everything() {
             // No response has shown the account of this service yet. A parameter of the same name
-            // in this account shows it.
-            let plain = StoreQuery::Parameter(name.clone().within_account());
-            let _ = self.store.get(plain, query.mode, query.deadline).await;
+            // in this account shows it. Its error is the error of this request: an unknown account
+            // is no reason for a final refusal.
+            let plain = ParameterName::parse(name.bare()).map_err(Error::InvalidParameterName)?;
+            let plain = StoreQuery::Parameter(plain);
+            let result = self.store.get(plain, query.mode, query.deadline).await;
+            if self.store.own_account().is_none() {
+                result?;
+            }
         }
         match self.store.own_account() {
-            Some(own) if own == account => self.allowed_here(name.within_account()),
-            _ if self.prefixes.allow_foreign(&name) => Ok(name),
-            _ => Err(Error::ParameterNotAllowed),
+            Some(own) if own == account => Ok(self.allowed_here(name.within_account())?),
+            _ if self.prefixes.allow_everything() => Ok(name),
+            _ => Err(Error::ParameterNotAllowed.into()),
         }
     }
 

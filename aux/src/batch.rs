@@ -2,7 +2,8 @@
 //! token of the quota.
 //!
 //! While no call is in flight, a miss starts its own call at once. While a call is in flight, a
-//! miss joins a batch, which is sent after a few milliseconds or when it is full.
+//! miss joins a batch, which is sent after a few milliseconds or when it is full. A refresh always
+//! joins a batch, because no request waits for it.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -100,7 +101,7 @@ impl<R: ParameterReader> Batcher<R> {
         self.0.reader.get_one(name, priority).await
     }
 
-    /// Adds a miss to the batch. Returns `None` if no call is in flight, because the miss then
+    /// Adds a load to the batch. Returns `None` for a miss if no call is in flight, because it then
     /// should not wait.
     fn join_batch(
         &self,
@@ -109,7 +110,7 @@ impl<R: ParameterReader> Batcher<R> {
     ) -> Option<oneshot::Receiver<Result<Parameter, Error>>> {
         let (next_step, receiver) = {
             let mut state = self.0.state.lock();
-            if state.calls == 0 {
+            if state.calls == 0 && priority != Priority::Refresh {
                 return None;
             }
             let (result, receiver) = oneshot::channel();
@@ -313,6 +314,15 @@ mod tests {
         for (name, result) in names.iter().zip(results) {
             assert_eq!(result.expect("known").value.as_str(), format!("value of {name}"));
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn refreshes_share_one_call() {
+        let batcher = Batcher::new(Recorder::default());
+        let (a, b) =
+            tokio::join!(batcher.get("a", Priority::Refresh), batcher.get("b", Priority::Refresh));
+        assert!(a.is_ok() && b.is_ok());
+        assert_eq!(*batcher.reader().0.lock(), [2]);
     }
 
     #[tokio::test(start_paused = true)]

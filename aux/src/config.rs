@@ -5,6 +5,7 @@ use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{ArgAction, Parser, ValueEnum};
 use service::config::{Common, Switch, Validate, duration, ensure_increasing, positive_duration};
+use url::Url;
 
 use crate::{name::Prefixes, warm_up::WarmUp};
 
@@ -141,6 +142,7 @@ impl Validate for Config {
         }
         if self.backend == Backend::Aws {
             check_aws_variables(std::env::vars_os())?;
+            check_aws_endpoints(std::env::vars_os())?;
         }
         Ok(())
     }
@@ -183,6 +185,29 @@ fn check_aws_variables(
         "the value of {} holds a space, a line break or another character that does not belong there; write it without, for example with `printf %s` instead of `echo`",
         names.join(" and of ")
     ))
+}
+
+/// Checks the regions and endpoints in the AWS SDK's own variables, which the SDK would reject at
+/// each call. The error shows no value, because an endpoint may hold a password.
+fn check_aws_endpoints(
+    variables: impl Iterator<Item = (OsString, OsString)>,
+) -> Result<(), String> {
+    let region_char = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    for (name, value) in variables {
+        let (Ok(name), value) = (name.into_string(), value.to_string_lossy()) else { continue };
+        if matches!(name.as_str(), "AWS_REGION" | "AWS_DEFAULT_REGION")
+            && !value.chars().all(region_char)
+        {
+            return Err(format!("the value of {name} is no region; write it like eu-west-2"));
+        }
+        let is_endpoint = |url: Url| matches!(url.scheme(), "http" | "https") && url.has_host();
+        if name.starts_with("AWS_ENDPOINT_URL") && !Url::parse(&value).is_ok_and(is_endpoint) {
+            return Err(format!(
+                "the value of {name} is no http:// or https:// URL; correct it, or unset the variable"
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// The lowest accepted rate, in calls a second: one call in about a quarter of an hour. A lower
@@ -252,6 +277,32 @@ mod tests {
 
     fn check_variables(variables: &[(&str, &str)]) -> Result<(), String> {
         check_aws_variables(variables.iter().map(|(name, value)| (name.into(), value.into())))
+    }
+
+    #[test]
+    fn a_region_or_an_endpoint_that_the_sdk_would_reject_is_named() {
+        let check = |name: &str, value: &str| {
+            check_aws_endpoints([(name.into(), value.into())].into_iter())
+        };
+        for (name, value) in [
+            ("AWS_ENDPOINT_URL", ""),
+            ("AWS_ENDPOINT_URL_SSM", "not a url"),
+            ("AWS_ENDPOINT_URL", "127.0.0.1:1"),
+            ("AWS_ENDPOINT_URL", "http://[::1"),
+            ("AWS_ENDPOINT_URL", "ftp://hush"),
+            ("AWS_REGION", "eu_west/.."),
+        ] {
+            let reason = check(name, value).expect_err("refused");
+            assert!(reason.contains(name) && !reason.contains("hush"), "{value}: {reason}");
+        }
+        for (name, value) in [
+            ("AWS_ENDPOINT_URL", "http://127.0.0.1:4566"),
+            ("AWS_ENDPOINT_URL_S3", "https://s3.internal/"),
+            ("AWS_REGION", "eusc-de-east-1"),
+            ("AWS_REGION", ""),
+        ] {
+            assert_eq!(check(name, value), Ok(()), "{name} {value}");
+        }
     }
 
     #[test]

@@ -13,11 +13,13 @@ use std::{
 };
 
 use tokio::{
-    sync::mpsc,
+    sync::{Semaphore, mpsc},
+    task::JoinSet,
     time::{Instant, sleep, timeout_at},
 };
 
 use crate::{
+    batch::MAX_BATCH,
     store::{CachedStore, StoreQuery},
     warm_up::{Item, WarmUp},
 };
@@ -32,8 +34,14 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// The upper bound of the pause after a failed load.
 const MAX_PAUSE: Duration = Duration::from_secs(30);
 
+/// The most parameters of one group, which is the size of a batch: ten names cost one call.
+const GROUP: usize = MAX_BATCH;
+
 /// Starts to load the items and to keep them fresh. Sets `started` when each item has its first
 /// result, at the latest after `limit`. The tasks run as long as the process.
+///
+/// Names are loaded in groups that share calls, one group after another, so that a long list of
+/// them neither falls apart into single calls nor competes with requests for the quota.
 pub(crate) fn start(
     warm_up: &WarmUp,
     store: &CachedStore,
@@ -44,8 +52,10 @@ pub(crate) fn start(
     let items = warm_up.items().len();
     // Each task holds a sender until its first result, so the channel ends after the last of them.
     let (sender, mut pending) = mpsc::channel::<()>(1);
-    for item in warm_up.items() {
-        tokio::spawn(keep_fresh(store.clone(), query_of(item), sender.clone()));
+    let turn = Arc::new(Semaphore::new(1));
+    for queries in groups(warm_up) {
+        let group = Group { store: store.clone(), queries, turn: Arc::clone(&turn) };
+        tokio::spawn(group.keep_fresh(sender.clone()));
     }
     drop(sender);
     tokio::spawn(async move {
@@ -60,36 +70,119 @@ pub(crate) fn start(
     });
 }
 
-fn query_of(item: &Item) -> StoreQuery {
-    match item {
-        Item::Name(name) => StoreQuery::Parameter(name.clone()),
-        Item::Path(path) => StoreQuery::Values(path.clone()),
+/// The names in groups, and each path on its own.
+fn groups(warm_up: &WarmUp) -> Vec<Vec<StoreQuery>> {
+    let (mut names, mut groups) = (Vec::new(), Vec::new());
+    for item in warm_up.items() {
+        match item {
+            Item::Name(name) => names.push(StoreQuery::Parameter(name.clone())),
+            Item::Path(path) => groups.push(vec![StoreQuery::Values(path.clone())]),
+        }
+    }
+    groups.extend(names.chunks(GROUP).map(<[StoreQuery]>::to_vec));
+    groups
+}
+
+/// Entries that are loaded together.
+struct Group {
+    store: CachedStore,
+    queries: Vec<StoreQuery>,
+    /// The turn to load. One group has it at a time.
+    turn: Arc<Semaphore>,
+}
+
+/// The result of a load of a group.
+struct Round {
+    /// The queries that failed for a passing reason.
+    failed: Vec<StoreQuery>,
+    /// The longest pause that a failure demands.
+    pause: Duration,
+    /// Whether the quota limiter alone refused the loads.
+    refused: bool,
+    /// The shortest time for which a loaded entry is fresh.
+    fresh_for: Option<Duration>,
+}
+
+impl Group {
+    /// Loads the entries again and again, each time before they become stale. Drops `pending` when
+    /// each has its first result: an entry, or an error that will not pass.
+    async fn keep_fresh(self, pending: mpsc::Sender<()>) {
+        let mut pending = Some(pending);
+        let (mut due, mut failures) = (self.queries.clone(), 0);
+        loop {
+            let round = self.load(due).await;
+            let pause = if round.failed.is_empty() {
+                drop(pending.take());
+                failures = 0;
+                due = self.queries.clone();
+                let fresh_for = round.fresh_for.filter(|fresh_for| !fresh_for.is_zero());
+                fresh_for.unwrap_or(MAX_PAUSE).mul_f64(REFRESH_AT).max(FIRST_PAUSE)
+            } else {
+                due = round.failed;
+                let backoff = FIRST_PAUSE.saturating_mul(1 << failures.min(8)).min(MAX_PAUSE);
+                failures += 1;
+                // Jitter spreads groups that failed together.
+                backoff.mul_f64(0.5 + 0.5 * fastrand::f64()).max(round.pause)
+            };
+            sleep(pause).await;
+        }
+    }
+
+    /// Loads these entries in one turn. If the quota limiter refuses some, the turn lasts until it
+    /// has room for them, so that the group stays together.
+    async fn load(&self, mut due: Vec<StoreQuery>) -> Round {
+        let _turn = self.turn.acquire().await.expect("nothing closes the semaphore");
+        let mut fresh_for: Option<Duration> = None;
+        loop {
+            let mut round = self.load_once(due).await;
+            fresh_for = [fresh_for, round.fresh_for].into_iter().flatten().min();
+            round.fresh_for = fresh_for;
+            if round.failed.is_empty() || !round.refused {
+                return round;
+            }
+            sleep(round.pause).await;
+            due = round.failed;
+        }
+    }
+
+    async fn load_once(&self, due: Vec<StoreQuery>) -> Round {
+        let mut loads = JoinSet::new();
+        for query in due {
+            let store = self.store.clone();
+            loads.spawn(async move { (store.refresh(query.clone()).await, query) });
+        }
+        let mut round =
+            Round { failed: Vec::new(), pause: Duration::ZERO, refused: true, fresh_for: None };
+        while let Some(result) = loads.join_next().await {
+            // A load that panicked has been logged, and it is not repeated in this round.
+            let Ok((result, query)) = result else { continue };
+            match result {
+                Ok(fresh) => {
+                    round.fresh_for = Some(round.fresh_for.map_or(fresh, |least| least.min(fresh)));
+                }
+                Err(problem) if problem.retryable => {
+                    round.refused &= problem.shielded;
+                    round.pause = round.pause.max(problem.retry_after.unwrap_or_default());
+                    round.failed.push(query);
+                }
+                Err(problem) => {
+                    tracing::warn!(code = %problem.code, "an item of the warm-up cannot be loaded");
+                }
+            }
+        }
+        round
     }
 }
 
-/// Loads an entry again and again, each time before it becomes stale. Drops `pending` at the first
-/// result: an entry, or an error that will not pass.
-async fn keep_fresh(store: CachedStore, query: StoreQuery, pending: mpsc::Sender<()>) {
-    let mut pending = Some(pending);
-    let mut failures = 0;
-    loop {
-        let pause = match store.refresh(query.clone()).await {
-            Ok(fresh_for) => {
-                failures = 0;
-                drop(pending.take());
-                fresh_for.mul_f64(REFRESH_AT).max(FIRST_PAUSE)
-            }
-            Err(problem) => {
-                if !problem.retryable && pending.take().is_some() {
-                    tracing::warn!(code = %problem.code, "an item of the warm-up cannot be loaded");
-                }
-                let backoff = FIRST_PAUSE.saturating_mul(1 << failures.min(8)).min(MAX_PAUSE);
-                failures += 1;
-                let demanded = problem.retry_after.unwrap_or_default();
-                // Jitter spreads items that failed together.
-                backoff.mul_f64(0.5 + 0.5 * fastrand::f64()).max(demanded)
-            }
-        };
-        sleep(pause).await;
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_loaded_in_groups_and_paths_alone() {
+        let names: Vec<_> = (0..25).map(|number| format!("/app/{number}")).collect();
+        let warm_up: WarmUp = format!("/path/,{}", names.join(",")).parse().expect("valid");
+        let sizes: Vec<_> = groups(&warm_up).iter().map(Vec::len).collect();
+        assert_eq!(sizes, [1, 10, 10, 5]);
     }
 }

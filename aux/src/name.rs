@@ -123,9 +123,9 @@ impl ParameterName {
         };
         let name = Self::parse_plain(parameter)?;
         match account {
-            // A public parameter has no account. Its name reaches the same thing.
-            "" => Ok(name),
-            _ if is_account => {
+            // Secrets have ARNs of their own service, and rules of their own.
+            _ if parameter[1..].starts_with(REFERENCE) => Err(Malformed::BadArn),
+            _ if is_account || account.is_empty() => {
                 let region_start = "arn:".len() + partition.len() + ":ssm:".len();
                 let region = region_start..region_start + region.len();
                 let account = region.end + 1..region.end + 1 + account.len();
@@ -186,7 +186,7 @@ impl ParameterName {
         }
     }
 
-    /// The account of an ARN.
+    /// The account of an ARN: empty for a public parameter, which AWS owns.
     pub fn account(&self) -> Option<&str> {
         match &self.kind {
             NameKind::Arn { account, .. } => self.full.get(account.clone()),
@@ -288,14 +288,23 @@ impl Prefixes {
         self.paths.iter().any(|prefix| is_within(name, &prefix.as_str()[1..]))
     }
 
-    /// Whether an ARN of another account may be shown. The prefix `/` allows it, and so does an ARN
-    /// of the same account and region. A path does not, because it means this account.
-    pub fn allow_foreign(&self, name: &ParameterName) -> bool {
+    /// Whether everything may be shown.
+    pub fn allow_everything(&self) -> bool {
         self.paths.iter().any(|prefix| prefix.as_str() == "/")
-            || self.foreign.iter().any(|ForeignPath(prefix)| {
-                (prefix.region(), prefix.account()) == (name.region(), name.account())
-                    && is_within(name.bare(), prefix.bare())
-            })
+    }
+
+    /// Whether an ARN among the prefixes, of the same account and region, allows this ARN.
+    pub fn allow_arn(&self, name: &ParameterName) -> bool {
+        self.foreign.iter().any(|ForeignPath(prefix)| {
+            (prefix.region(), prefix.account()) == (name.region(), name.account())
+                && is_within(name.bare(), prefix.bare())
+        })
+    }
+
+    /// Whether an ARN of another account may be shown. The prefix `/` allows it, and so does an ARN.
+    /// A path does not, because it means this account.
+    pub fn allow_foreign(&self, name: &ParameterName) -> bool {
+        self.allow_everything() || self.allow_arn(name)
     }
 
     /// Whether anything below this path may be shown: the path is allowed, or an allowed path lies
@@ -322,7 +331,9 @@ impl FromStr for Prefixes {
             if prefix.starts_with("arn:") {
                 let name = ParameterName::parse(prefix.strip_suffix('/').unwrap_or(prefix));
                 let name = name.map_err(&invalid)?;
-                if name.account().is_none() || name.as_str().matches(':').count() > 5 {
+                if name.account().unwrap_or_default().is_empty()
+                    || name.as_str().matches(':').count() > 5
+                {
                     return Err(invalid(Malformed::BadArn));
                 }
                 prefixes.foreign.push(ForeignPath(name));

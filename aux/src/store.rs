@@ -31,8 +31,8 @@ use crate::{
     backend::{ListProgress, ParameterStore},
     config::Config,
     error::Error,
-    name::{ParameterName, ParameterPath, Prefixes},
-    parameter::PathValues,
+    name::{Malformed, ParameterName, ParameterPath, Prefixes},
+    parameter::{Parameter, PathValues},
     record::value_body,
 };
 
@@ -246,9 +246,9 @@ impl CachedStore {
         self.loader.own_account.get().map(String::as_str)
     }
 
-    /// Returns the region whose parameters the backend reads, if it has one.
-    pub fn region(&self) -> Option<&str> {
-        self.loader.backend.region()
+    /// Checks that an ARN names the region of this service.
+    pub fn check_region(&self, name: &ParameterName) -> Result<(), Error> {
+        self.loader.check_region(name)
     }
 
     /// Updates the gauges of the cache.
@@ -313,6 +313,23 @@ impl Loader {
         Ok(self.public_json(Parameters { parameters }))
     }
 
+    /// Learns the account of this service from a parameter that was read by its plain name.
+    fn learn_account(&self, parameter: &Parameter) {
+        if let Some(account) = parameter.details.account() {
+            self.own_account.get_or_init(|| account.to_owned());
+        }
+    }
+
+    /// Checks that an ARN names the region of the backend, which reads no other.
+    fn check_region(&self, name: &ParameterName) -> Result<(), Error> {
+        match (name.region(), self.backend.region()) {
+            (Some(named), Some(own)) if named != own => {
+                Err(Error::InvalidParameterName(Malformed::OtherRegion))
+            }
+            _ => Ok(()),
+        }
+    }
+
     async fn parameter(
         &self,
         name: &ParameterName,
@@ -322,14 +339,13 @@ impl Loader {
         if name.is_secret_reference() && !self.allow_secure_strings {
             return Err(Error::SecureStringNotAllowed);
         }
+        self.check_region(name)?;
         let parameter = self.backend.parameter(name, priority).await?;
+        if name.account().is_none() {
+            self.learn_account(&parameter);
+        }
         if parameter.secure && !self.allow_secure_strings {
             return Err(Error::SecureStringNotAllowed);
-        }
-        if name.can_join_batch()
-            && let Some(account) = parameter.details.account()
-        {
-            self.own_account.get_or_init(|| account.to_owned());
         }
         Ok(value_body(&self.version, &parameter))
     }
@@ -342,6 +358,9 @@ impl Loader {
     ) -> Result<LoadedBody, Error> {
         let PathValues { mut readable, unreadable: mut omitted } =
             self.backend.values(path, priority, progress).await?;
+        if let Some(parameter) = readable.first() {
+            self.learn_account(parameter);
+        }
         readable.retain(|parameter| self.prefixes.allow(&parameter.name));
         omitted.retain(|name| self.prefixes.allow(name));
         let (mut values, mut confidential) = (BTreeMap::new(), false);

@@ -59,10 +59,9 @@ impl WarmUp {
     /// The first item outside the prefixes.
     pub fn check(&self, prefixes: &Prefixes) -> Result<(), String> {
         let allowed = |item: &&Item| match item {
-            Item::Name(name) => {
-                prefixes.allow(name.bare())
-                    || (name.account().is_some() && prefixes.allow_foreign(name))
-            }
+            // The account of this service is unknown here, so a path allows no ARN.
+            Item::Name(name) if name.account().is_some() => prefixes.allow_foreign(name),
+            Item::Name(name) => prefixes.allow(name.bare()),
             Item::Path(path) => prefixes.allow_some_below(path),
         };
         match self.0.iter().find(|item| !allowed(item)) {
@@ -102,6 +101,7 @@ mod tests {
             ("/app/,/other/key", Some("/other/key")),
             ("/other/", Some("/other/")),
             ("arn:aws:ssm:eu-west-2:210987654321:parameter/other/key", Some("arn:aws:ssm")),
+            ("arn:aws:ssm:eu-west-2:210987654321:parameter/app/key", Some("arn:aws:ssm")),
         ] {
             let checked = items.parse::<WarmUp>().expect("valid").check(&prefixes);
             match outside {

@@ -1,6 +1,6 @@
 //! Tests of `/params` and `/param/{name}`.
 
-use e2e::{proxy::Answer, stack::Stack};
+use e2e::{proxy::Answer, refusals, stack::Stack};
 use serde_json::{Value, json};
 
 #[tokio::test]
@@ -254,11 +254,67 @@ async fn an_arn_of_this_account_shares_the_entry_of_its_name() {
 
 /// No response has shown the account of the service when the first request names an ARN.
 #[tokio::test]
-async fn an_arn_of_this_account_is_known_from_the_first_request() {
+async fn an_arn_of_this_account_is_served_from_the_first_request() {
+    let start = async || {
+        let stack = Stack::with(|aux| aux.with("PARAMETER_PREFIXES", "/app"), |main| main).await;
+        stack.aws.put("/app/key", "hush: the first").await;
+        stack.aws.put("/app/key", "hush: the second").await;
+        stack
+    };
+    let known = start().await;
+    let record = known.ok("/parameter/app/key").await;
+    let arn = record["parameter"]["arn"].as_str().unwrap().to_owned();
+    let account = arn.split(':').nth(4).unwrap();
+
+    // Each test has an account of its own, so the second service needs the ARN of its account.
+    let fresh = start().await;
+    let other = fresh.ok("/parameter/app/key").await["parameter"]["arn"].clone();
+    let own = other.as_str().unwrap().to_owned();
+    for suffix in ["", ":1"] {
+        let stack = Stack::with(|aux| aux.with("PARAMETER_PREFIXES", "/app"), |main| main).await;
+        stack.aws.put("/app/key", "hush").await;
+        let own = own.replace(own.split(':').nth(4).unwrap(), stack.aws.account());
+        assert_eq!(stack.ok(&format!("/param/{own}{suffix}")).await["value"], "hush");
+        let foreign = own.replace(stack.aws.account(), account);
+        stack.refused(&format!("/param/{foreign}"), 403, "parameter-not-allowed").await;
+    }
+}
+
+/// An unknown account is no reason for a final refusal, which would end the stale entries of
+/// main-api.
+#[tokio::test]
+async fn an_arn_gets_the_error_of_aws_while_the_account_is_unknown() {
     let stack = Stack::with(|aux| aux.with("PARAMETER_PREFIXES", "/app"), |main| main).await;
-    stack.aws.put("/app/key", "hush").await;
-    let foreign = "arn:aws:ssm:eu-west-2:210987654321:parameter/app/key";
-    stack.refused(&format!("/param/{foreign}"), 403, "parameter-not-allowed").await;
+    let arn = format!("arn:aws:ssm:eu-west-2:{}:parameter/app/key", stack.aws.account());
+    stack.refused(&format!("/param/{arn}"), 404, "parameter-not-found").await;
+    stack.aws.proxy.fail_all(refusals::ssm_throttled());
+    stack.refused(&format!("/param/{arn}"), 503, "aws-throttled").await;
+}
+
+/// The same name has another value in each region.
+#[tokio::test]
+async fn the_arn_of_a_public_parameter_of_another_region_is_refused() {
+    let stack = Stack::start().await;
+    let arn = |region| format!("/param/arn:aws:ssm:{region}::parameter/aws/service/ami");
+    stack.refused(&arn("us-east-1"), 400, "invalid-parameter-name").await;
+    assert_eq!(stack.aws.proxy.all_calls(), 0);
+    stack.refused(&arn("eu-west-2"), 404, "parameter-not-found").await;
+    let sent = &stack.aws.proxy.requests("GetParameter")[0];
+    let sent: Value = serde_json::from_slice(&sent.body).unwrap();
+    assert_eq!(sent["Name"], "/aws/service/ami");
+}
+
+#[tokio::test]
+async fn a_secret_has_no_other_spelling_that_could_hide_it() {
+    let stack = Stack::with(|aux| aux.with("ALLOW_SECURE_STRINGS", "true"), |main| main).await;
+    let account = stack.aws.account().to_owned();
+    for account in ["", &account] {
+        let path = format!(
+            "/param/arn:aws:ssm:eu-west-2:{account}:parameter/aws/reference/secretsmanager/prod/db"
+        );
+        stack.refused(&path, 400, "invalid-parameter-name").await;
+    }
+    assert_eq!(stack.aws.proxy.all_calls(), 0);
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! Tests of `/values/{path}`.
 
 use e2e::{
-    fake_aws::{FakeAws, Reply},
+    fake_aws::{Account, FakeAws, Reply},
     refusals, service,
     stack::Stack,
 };
@@ -125,4 +125,25 @@ async fn a_secure_string_that_cannot_be_decrypted_is_left_out_and_named() {
         json!({ "/app/db/host": "hush: of /app/db/host", keys[0]: "hush: 1" })
     );
     assert_eq!(body["omitted"], json!([keys[1]]));
+}
+
+/// The pages before the one that AWS refuses have used up the quota, so the second reading waits.
+#[tokio::test]
+async fn a_long_path_with_an_unreadable_value_arrives_at_a_low_rate() {
+    let account = Account::of(60);
+    let aws = FakeAws::start(move |call| {
+        let decrypts = call.body["WithDecryption"] == true;
+        if call.operation == "GetParametersByPath" && decrypts && call.nth == 4 {
+            return refusals::kms_denied().into();
+        }
+        account.reply(call)
+    })
+    .await;
+    let aux = service::aux_at(&aws.url)
+        .with("ALLOW_SECURE_STRINGS", "true")
+        .with("AWS_RATE_GET", "4")
+        .start()
+        .await;
+    let body = aux.get("/values/app").await.ok();
+    assert_eq!(body["values"].as_object().unwrap().len(), 60);
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use e2e::{
+    fake_aws::{Account, FakeAws},
     moto::Aws,
     proxy::Fault,
     refusals,
@@ -110,4 +111,39 @@ async fn without_a_warm_up_nothing_is_loaded_at_the_start() {
     let stack = Stack::start().await;
     assert_eq!(stack.aux.get("/readyz").await.status, 200);
     assert_eq!(stack.aws.proxy.all_calls(), 0);
+}
+
+/// A long list at a low rate is loaded in batches, which leave room for the misses of requests.
+#[tokio::test]
+async fn many_names_share_calls_at_a_low_rate() {
+    let account = Account::of(60);
+    let names = account.parameters.join(",");
+    let aws = FakeAws::start(move |call| account.reply(call)).await;
+    let aux = service::aux_at(&aws.url)
+        .with("CACHE", "on")
+        .with("AWS_RATE_GET", "4")
+        .with("WARM_UP", &names)
+        .with("WARM_UP_TIMEOUT", "60s")
+        .start()
+        .await;
+    ready(&aux).await;
+    let calls = aws.calls("GetParameter") + aws.calls("GetParameters");
+    assert!(calls <= 20, "60 names took {calls} calls");
+    aux.get("/param/app/00059").await.ok();
+    assert_eq!(aws.calls("GetParameter") + aws.calls("GetParameters"), calls);
+}
+
+#[tokio::test]
+async fn an_arn_of_the_warm_up_needs_an_arn_among_the_prefixes() {
+    let aws = Aws::start().await;
+    let foreign = "arn:aws:ssm:eu-west-2:210987654321:parameter/app/key";
+    let output = service::aux(&aws)
+        .with("CACHE", "on")
+        .with("PARAMETER_PREFIXES", "/app")
+        .with("WARM_UP", foreign)
+        .run_to_end()
+        .await;
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    assert!(stderr.contains(foreign), "{stderr}");
 }

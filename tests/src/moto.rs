@@ -34,6 +34,11 @@ impl Aws {
         Self { proxy, moto, account }
     }
 
+    /// Returns the number of the account.
+    pub fn account(&self) -> &str {
+        &self.account
+    }
+
     /// Stores a `String` parameter under this name.
     pub async fn put(&self, name: &str, value: &str) {
         self.put_typed(name, "String", value).await;

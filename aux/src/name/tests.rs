@@ -111,11 +111,22 @@ fn an_arn_names_a_parameter_of_an_account() {
 }
 
 #[test]
-fn the_arn_of_a_public_parameter_is_its_name() {
+fn the_arn_of_a_public_parameter_has_a_region_and_no_account() {
     let arn = "arn:aws:ssm:us-east-1::parameter/aws/service/ami-amazon-linux-latest/x";
     let name = ParameterName::parse(arn).expect("valid");
-    assert_eq!(name.as_str(), "/aws/service/ami-amazon-linux-latest/x");
-    assert!(name.can_join_batch());
+    assert_eq!((name.region(), name.account()), (Some("us-east-1"), Some("")));
+    let plain = name.within_account();
+    assert_eq!(plain.as_str(), "/aws/service/ami-amazon-linux-latest/x");
+    assert!(plain.can_join_batch());
+}
+
+#[test]
+fn a_reference_to_a_secret_is_no_arn() {
+    for account in ["", "123456789012"] {
+        let reference = "aws/reference/secretsmanager/prod/db";
+        let arn = format!("arn:aws:ssm:eu-west-2:{account}:parameter/{reference}");
+        assert_eq!(ParameterName::parse(&arn), Err(Malformed::BadArn), "{arn}");
+    }
 }
 
 #[test]

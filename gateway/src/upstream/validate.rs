@@ -61,7 +61,9 @@ pub(crate) fn validate_response(
 /// The failure if something between the services demands a wait.
 fn busy(status: StatusCode, headers: &HeaderMap) -> Option<Failure> {
     let retry_after = problem::retry_after(headers);
-    let waits = status == StatusCode::SERVICE_UNAVAILABLE && retry_after.is_some();
+    // A date in the header is no pause that this client reads, but it demands a wait as well.
+    let demands = headers.contains_key(header::RETRY_AFTER);
+    let waits = status == StatusCode::SERVICE_UNAVAILABLE && demands;
     (waits || status == StatusCode::TOO_MANY_REQUESTS)
         .then_some(Failure::Busy { status, retry_after })
 }

@@ -9,7 +9,7 @@ use aws_sdk_s3::operation::list_buckets::ListBucketsError;
 use aws_sdk_ssm::{
     error::SdkError,
     operation::describe_parameters::DescribeParametersError,
-    primitives::DateTimeFormat,
+    primitives::{DateTime, DateTimeFormat},
     types::{Parameter as SsmParameter, ParameterType},
 };
 use cache::Priority;
@@ -203,7 +203,9 @@ pub(super) fn convert(parameter: SsmParameter) -> Option<Parameter> {
             arn: parameter.arn,
             last_modified: parameter
                 .last_modified_date
-                .and_then(|date| date.fmt(DateTimeFormat::DateTime).ok()),
+                // AWS sends seconds as a floating-point number, which is exact to milliseconds.
+                .and_then(|date| date.to_millis().ok())
+                .and_then(|ms| DateTime::from_millis(ms).fmt(DateTimeFormat::DateTime).ok()),
             data_type: parameter.data_type,
         },
     })

@@ -7,7 +7,10 @@
 use std::{error::Error as StdError, sync::Arc};
 
 use aws_credential_types::provider::error::CredentialsError;
-use aws_sdk_ssm::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_ssm::{
+    config::http::HttpResponse,
+    error::{ProvideErrorMetadata, SdkError},
+};
 use service::contract::problem::Cause;
 
 use super::operation::Operation;
@@ -197,10 +200,7 @@ where
 {
     let code = error.code().filter(|code| !code.is_empty()).map(str::to_owned);
     // A response that broke off has a status too, but it is no response of AWS.
-    let response = match &error {
-        SdkError::ServiceError(error) => Some(error.raw()),
-        _ => None,
-    };
+    let response = error.raw_response().filter(|response| is_whole(response));
     let content_type = response.and_then(|response| response.headers().get("content-type"));
     let class = classify(FailedCall {
         operation,
@@ -218,7 +218,7 @@ where
     // AWS's message about a signature repeats the signed request, so the cause of an error with a
     // code holds only the code.
     let cause: Cause = match code {
-        Some(code) => Arc::new(UnusableResponse { operation, content: code }),
+        Some(code) => Arc::new(UnusableResponse { operation, content: loggable(&code) }),
         None => Arc::new(error),
     };
     match class {
@@ -233,6 +233,21 @@ where
         ErrorClass::Timeout => Error::AwsTimeout(Some(cause)),
         Unavailable => Error::AwsUnavailable(cause),
     }
+}
+
+/// Whether all bytes of a response have arrived. The SDK also returns the start of a response whose
+/// body broke off.
+fn is_whole(response: &HttpResponse) -> bool {
+    let length = response.headers().get("content-length").and_then(|length| length.parse().ok());
+    let body = response.body().bytes();
+    body.is_some_and(|body| length.is_none_or(|length: usize| length == body.len()))
+}
+
+/// An error code for the log: at most 64 letters, digits and `.-_`. A response may not come from
+/// AWS, so its code may be any text.
+fn loggable(code: &str) -> String {
+    let harmless = |c: &char| c.is_ascii_alphanumeric() || ".-_".contains(*c);
+    code.chars().filter(harmless).take(64).collect()
 }
 
 /// Whether a content type is one of AWS's protocols, JSON or XML.

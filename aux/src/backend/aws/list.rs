@@ -62,6 +62,38 @@ impl CallPolicy {
         E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
     {
         self.admit(operation, priority).await?;
+        self.pages(operation, priority, progress, page).await
+    }
+
+    /// Reads all pages of a list whose load has begun in another way, so the first page waits for
+    /// the quota as well.
+    pub(super) async fn list_again<T, E, P>(
+        &self,
+        operation: Operation,
+        priority: Priority,
+        progress: &ListProgress,
+        page: impl Fn(Option<String>) -> P,
+    ) -> Result<Vec<T>, Error>
+    where
+        P: Future<Output = Result<(Vec<T>, Option<String>), SdkError<E>>>,
+        E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
+    {
+        self.await_credentials(operation).await?;
+        self.limiter().acquire(operation.group(), priority).await;
+        self.pages(operation, priority, progress, page).await
+    }
+
+    async fn pages<T, E, P>(
+        &self,
+        operation: Operation,
+        priority: Priority,
+        progress: &ListProgress,
+        page: impl Fn(Option<String>) -> P,
+    ) -> Result<Vec<T>, Error>
+    where
+        P: Future<Output = Result<(Vec<T>, Option<String>), SdkError<E>>>,
+        E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
+    {
         let mut pages = Pages::new(operation, progress);
         let mut failures = Failures::default();
         let mut restarts = 0;

@@ -64,7 +64,10 @@ impl AwsClient {
             let parameters = page.parameters.into_iter().flatten().map(convert);
             Ok::<_, SdkError<GetParametersByPathError>>((parameters.collect(), page.next_token))
         };
-        let parameters = self.policy.list(operation, priority, progress, page).await?;
+        let parameters = match decrypt == self.decrypt {
+            true => self.policy.list(operation, priority, progress, page).await?,
+            false => self.policy.list_again(operation, priority, progress, page).await?,
+        };
         let parameters: Option<_> = parameters.into_iter().collect();
         parameters.ok_or_else(|| empty_response(operation))
     }

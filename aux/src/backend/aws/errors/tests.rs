@@ -1,7 +1,5 @@
 use aws_credential_types::provider::error::CredentialsError;
-use aws_sdk_ssm::{
-    config::http::HttpResponse, error::ErrorMetadata, operation::get_parameter::GetParameterError,
-};
+use aws_sdk_ssm::{error::ErrorMetadata, operation::get_parameter::GetParameterError};
 use aws_smithy_runtime_api::{client::result::ConnectorError, http::StatusCode};
 
 use super::*;
@@ -167,6 +165,13 @@ fn raw(status: u16) -> HttpResponse {
     response
 }
 
+/// A response with less of its body than it announced.
+fn broken(status: u16) -> HttpResponse {
+    let mut response = raw(status);
+    response.headers_mut().insert("content-length", "7");
+    response
+}
+
 fn response_with(status: u16, code: &str) -> Error {
     let metadata = ErrorMetadata::builder().code(code).message("the signed request: hush").build();
     let error = SdkError::service_error(GetParameterError::generic(metadata), raw(status));
@@ -232,7 +237,7 @@ fn a_broken_connection_or_response_means_that_aws_is_unavailable() {
     for error in [
         SdkError::dispatch_failure(connection),
         SdkError::response_error("half a response", raw(200)),
-        SdkError::response_error("half a refusal", raw(400)),
+        SdkError::response_error("half a refusal", broken(400)),
     ] {
         let error = failure(error);
         assert!(matches!(error, Error::AwsUnavailable(_)), "{error:?}");
@@ -245,4 +250,20 @@ fn an_unusable_response_names_its_operation() {
     assert!(text.contains("AWS responded to GetParameters with an empty response"), "{text}");
     let text = chain(&repeated_page_token(ListBuckets));
     assert!(text.contains("AWS responded to ListBuckets with a repeated page token"), "{text}");
+}
+
+#[test]
+fn a_whole_response_without_a_code_is_classified_by_its_status() {
+    for (status, throttled) in [(429, true), (403, false)] {
+        let error = failure(SdkError::response_error("no code", raw(status)));
+        assert_eq!(matches!(error, Error::AwsThrottled { .. }), throttled, "{status}: {error:?}");
+        assert_eq!(matches!(error, Error::AwsRefused(_)), !throttled, "{status}: {error:?}");
+    }
+}
+
+#[test]
+fn a_code_in_the_log_is_short_and_harmless() {
+    assert_eq!(loggable("Throttling.Exception-1_2"), "Throttling.Exception-1_2");
+    assert_eq!(loggable("a b\n\u{1f600}c"), "abc");
+    assert_eq!(loggable(&"x".repeat(1000)).len(), 64);
 }
