@@ -516,7 +516,7 @@ impl World {
     /// Sends a request byte by byte. The service must respond to it.
     async fn slow_client(self: Arc<Self>) {
         let request = format!(
-            "GET /status HTTP/1.1\r\nauthorization: {}\r\nconnection: close\r\n\r\n",
+            "GET /status HTTP/1.1\r\nhost: a\r\nauthorization: {}\r\nconnection: close\r\n\r\n",
             self.bearer
         );
         while !self.is_over() {
