@@ -34,9 +34,6 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// The upper bound of the pause after a failed load.
 const MAX_PAUSE: Duration = Duration::from_secs(30);
 
-/// The most parameters of one group, which is the size of a batch: ten names cost one call.
-const GROUP: usize = MAX_BATCH;
-
 /// Starts to load the items and to keep them fresh. Sets `started` when each item has its first
 /// result, at the latest after `limit`. The tasks run as long as the process.
 ///
@@ -70,7 +67,7 @@ pub(crate) fn start(
     });
 }
 
-/// The names in groups, and each path on its own.
+/// The names in groups of the size of a batch, which costs one call, and each path on its own.
 fn groups(warm_up: &WarmUp) -> Vec<Vec<StoreQuery>> {
     let (mut names, mut groups) = (Vec::new(), Vec::new());
     for item in warm_up.items() {
@@ -79,7 +76,7 @@ fn groups(warm_up: &WarmUp) -> Vec<Vec<StoreQuery>> {
             Item::Path(path) => groups.push(vec![StoreQuery::Values(path.clone())]),
         }
     }
-    groups.extend(names.chunks(GROUP).map(<[StoreQuery]>::to_vec));
+    groups.extend(names.chunks(MAX_BATCH).map(<[StoreQuery]>::to_vec));
     groups
 }
 

@@ -77,6 +77,18 @@ impl CallPolicy {
         })
     }
 
+    /// Waits for credentials and for the quota. Use it for a call that continues a load: a refusal
+    /// would waste the calls before it.
+    pub(super) async fn wait_for_admission(
+        &self,
+        operation: Operation,
+        priority: Priority,
+    ) -> Result<(), Error> {
+        self.await_credentials(operation).await?;
+        self.limiter.acquire(operation.group(), priority).await;
+        Ok(())
+    }
+
     /// Waits for credentials, before the call takes a part of the quota and before its timeout
     /// begins.
     pub(super) async fn await_credentials(&self, operation: Operation) -> Result<(), Error> {

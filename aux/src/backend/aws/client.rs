@@ -109,6 +109,7 @@ impl AwsClient {
             let names = page.buckets.into_iter().flatten().filter_map(|bucket| bucket.name);
             Ok::<_, SdkError<ListBucketsError>>((names.collect(), page.continuation_token))
         };
+        self.policy.admit(Operation::ListBuckets, priority).await?;
         self.policy.list(Operation::ListBuckets, priority, progress, page).await
     }
 
@@ -123,6 +124,7 @@ impl AwsClient {
             let names = page.parameters.into_iter().flatten().filter_map(|metadata| metadata.name);
             Ok::<_, SdkError<DescribeParametersError>>((names.collect(), page.next_token))
         };
+        self.policy.admit(Operation::DescribeParameters, priority).await?;
         self.policy.list(Operation::DescribeParameters, priority, progress, page).await
     }
 

@@ -43,7 +43,7 @@ const MAX_PAGES: usize = 100_000;
 
 impl CallPolicy {
     /// Reads all pages of a list, however long the quota makes that take. Returns an error instead
-    /// of a partial list.
+    /// of a partial list. The caller has admitted the call for the first page.
     ///
     /// If the first page fails, its error ends the load, as for any other call: an early error
     /// serves a client better than a wait, and no page is lost. A later page that fails for a
@@ -51,39 +51,6 @@ impl CallPolicy {
     /// has spent the list timeout without returning a page. Waits for the quota and pauses after
     /// throttling are not AWS's time.
     pub(super) async fn list<T, E, P>(
-        &self,
-        operation: Operation,
-        priority: Priority,
-        progress: &ListProgress,
-        page: impl Fn(Option<String>) -> P,
-    ) -> Result<Vec<T>, Error>
-    where
-        P: Future<Output = Result<(Vec<T>, Option<String>), SdkError<E>>>,
-        E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
-    {
-        self.admit(operation, priority).await?;
-        self.pages(operation, priority, progress, page).await
-    }
-
-    /// Reads all pages of a list whose load has begun in another way, so the first page waits for
-    /// the quota as well.
-    pub(super) async fn list_again<T, E, P>(
-        &self,
-        operation: Operation,
-        priority: Priority,
-        progress: &ListProgress,
-        page: impl Fn(Option<String>) -> P,
-    ) -> Result<Vec<T>, Error>
-    where
-        P: Future<Output = Result<(Vec<T>, Option<String>), SdkError<E>>>,
-        E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
-    {
-        self.await_credentials(operation).await?;
-        self.limiter().acquire(operation.group(), priority).await;
-        self.pages(operation, priority, progress, page).await
-    }
-
-    async fn pages<T, E, P>(
         &self,
         operation: Operation,
         priority: Priority,

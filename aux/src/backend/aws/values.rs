@@ -14,7 +14,6 @@ use crate::{
     error::Error,
     name::ParameterPath,
     parameter::{Parameter, PathValues},
-    quota::Group,
 };
 
 /// The size of a page: the maximum that the operation allows.
@@ -34,9 +33,12 @@ impl AwsClient {
         priority: Priority,
         progress: &ListProgress,
     ) -> Result<PathValues, Error> {
+        let operation = Operation::GetParametersByPath;
+        self.policy.admit(operation, priority).await?;
         match self.read_path(path, self.decrypt, priority, progress).await {
             Err(Error::AwsAccessDenied(_) | Error::AwsRefused(_)) if self.decrypt => {
                 progress.restart();
+                self.policy.wait_for_admission(operation, priority).await?;
                 let parameters = self.read_path(path, false, priority, progress).await?;
                 self.decrypt_by_name(parameters, priority).await
             }
@@ -64,10 +66,7 @@ impl AwsClient {
             let parameters = page.parameters.into_iter().flatten().map(convert);
             Ok::<_, SdkError<GetParametersByPathError>>((parameters.collect(), page.next_token))
         };
-        let parameters = match decrypt == self.decrypt {
-            true => self.policy.list(operation, priority, progress, page).await?,
-            false => self.policy.list_again(operation, priority, progress, page).await?,
-        };
+        let parameters = self.policy.list(operation, priority, progress, page).await?;
         let parameters: Option<_> = parameters.into_iter().collect();
         parameters.ok_or_else(|| empty_response(operation))
     }
@@ -108,8 +107,7 @@ impl AwsClient {
     {
         let mut tries = 1;
         loop {
-            self.policy.await_credentials(Operation::GetParameters).await?;
-            self.policy.limiter().acquire(Group::Reads, priority).await;
+            self.policy.wait_for_admission(Operation::GetParameters, priority).await?;
             match call().await {
                 Err(error) if error.is_passing() && tries < MAX_TRIES => tries += 1,
                 result => return result,

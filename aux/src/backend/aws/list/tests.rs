@@ -78,6 +78,8 @@ impl<S: Fn(usize, Option<&str>) -> Option<Scripted>> Source<S> {
             LIST_TIMEOUT,
         );
         let started = Instant::now();
+        let admitted = policy.admit(Operation::DescribeParameters, priority).await;
+        admitted.expect("the bucket is full at the start");
         let result = policy
             .list(Operation::DescribeParameters, priority, &progress, |token| self.page(token))
             .await;
