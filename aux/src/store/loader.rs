@@ -102,7 +102,9 @@ impl Loader {
         let decode = |record: &SharedRecord| self.decode(load, record);
         let offer =
             |stale: Result<Loaded, LoadError>| drop(stale.map(|found| context.offer(found)));
-        let wait = Wait { until: load.deadline.map(halfway), progress: load.progress };
+        // A list may load for minutes, and a second load of it would cost as much of the quota.
+        let until = load.deadline.filter(|_| !load.query.is_list()).map(halfway);
+        let wait = Wait { until, progress: load.progress };
         let (lock, has_stale) = match shared.claim(load.key, load.demand, wait, decode, offer).await
         {
             Claim::Found(result) => return result,
