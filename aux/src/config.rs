@@ -164,6 +164,12 @@ impl Validate for Config {
         if self.fleet.url().is_some() && self.common.cache == Switch::Off {
             return Err("--shared-cache-url needs the cache, but --cache is off; set --cache on, or remove the URL".to_owned());
         }
+        if self.fleet.url().is_some() {
+            ensure_increasing(&[
+                ("--shared-cache-timeout", self.fleet.shared_cache_timeout),
+                ("--aws-operation-timeout", self.aws_operation_timeout),
+            ])?;
+        }
         if self.embedded_file.is_some() && self.backend != Backend::Embedded {
             return Err("--embedded-file is given, but --backend is not embedded; set --backend embedded, or remove the file".to_owned());
         }
