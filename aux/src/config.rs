@@ -303,8 +303,8 @@ mod tests {
                 ["--shared-cache-password-file", "--shared-cache-url"],
             ),
             (
-                &["--shared-cache-url=redis://a", "--shared-cache-ca-file=Cargo.toml"],
-                ["--shared-cache-ca-file", "rediss://"],
+                &["--shared-cache-url=redis://a", "--shared-cache-timeout=3s"],
+                ["--shared-cache-timeout", "--aws-operation-timeout"],
             ),
             (&["--embedded-file=x.yaml"], ["--embedded-file", "--backend"]),
             (&["--admin-addr=0.0.0.0:5000"], ["--admin-addr", "--listen-addr"]),
