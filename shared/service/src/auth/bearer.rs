@@ -208,7 +208,10 @@ mod tests {
             assert_eq!(verifier.verify_session_token(&headers(sent)), Err(reason), "{sent:?}");
         }
         let mut bearer = HeaderMap::new();
-        bearer.insert(header::AUTHORIZATION, HeaderValue::from_static("Bearer the-old-token-0123456789"));
+        bearer.insert(
+            header::AUTHORIZATION,
+            HeaderValue::from_static("Bearer the-old-token-0123456789"),
+        );
         assert_eq!(verifier.verify_session_token(&bearer), Err(InvalidBearer::Missing));
     }
 

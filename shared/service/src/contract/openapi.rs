@@ -109,9 +109,7 @@ impl Docs {
             "DataType": "text", "LastModifiedDate": 1_769_860_800.123, "Name": "/challenge/kantox",
             "Type": "String", "Version": 1, "Value": "cloud-engineer",
         } });
-        let object = |example: &Value| {
-            json!({ &media_type: { "schema": { "type": "object" }, "example": example } })
-        };
+        let object = |example: &Value| json!({ &media_type: { "schema": { "type": "object" }, "example": example } });
         let error = |description: &str, code: &str, message: &str| {
             let example = json!({ "__type": code, "message": message });
             json!({ "description": description, "content": object(&example) })

@@ -19,6 +19,7 @@ mod token;
 mod request;
 mod response;
 
+pub(crate) use self::error::{incomplete_body, refuse_own_call, render, too_large};
 pub use self::{
     error::{invalid_next_token, not_found, validation},
     filter::Filter,
@@ -26,10 +27,11 @@ pub use self::{
     request::{
         DescribeParameters, GetParameter, GetParameters, GetParametersByPath, Request, Target,
     },
-    response::{ParameterMetadata, Policy, Timestamp, object_with_value, page, parameter, parameters},
+    response::{
+        ParameterMetadata, Policy, Timestamp, object_with_value, page, parameter, parameters,
+    },
     token::PageToken,
 };
-pub(crate) use self::error::{incomplete_body, refuse_own_call, render, too_large};
 
 /// The media type of requests and responses.
 pub const CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/x-amz-json-1.1");

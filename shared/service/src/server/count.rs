@@ -169,7 +169,8 @@ impl RouteSeries {
 
     /// Calls a function with the series of a status.
     fn with_series(&self, status: StatusCode, count: impl FnOnce(&RequestSeries)) {
-        let resolve = || RequestSeries::new(self.method.as_str(), status.as_str(), self.route.label());
+        let resolve =
+            || RequestSeries::new(self.method.as_str(), status.as_str(), self.route.label());
         match COMMON_STATUSES.iter().position(|common| *common == status) {
             Some(index) => count(self.by_status[index].get_or_init(resolve)),
             None => count(&resolve()),

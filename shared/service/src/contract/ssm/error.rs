@@ -155,7 +155,8 @@ pub(crate) fn refuse_own_call(headers: &HeaderMap) -> Option<Problem> {
     let agent = headers.get(header::USER_AGENT)?.to_str().ok()?;
     let mut names = agent.split(' ').filter_map(|part| part.strip_prefix("app/"));
     names.any(|name| name == OWN_APP).then(|| {
-        let message = "This call comes from aux-service: its AWS_ENDPOINT_URL leads back to itself.";
+        let message =
+            "This call comes from aux-service: its AWS_ENDPOINT_URL leads back to itself.";
         Problem::new(StatusCode::LOOP_DETECTED, "loop-detected", "Loop detected", message)
             .aws("LoopDetectedException", message)
     })

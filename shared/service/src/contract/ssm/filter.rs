@@ -103,7 +103,9 @@ impl RawFilter {
             _ => {
                 return Err(refused(
                     "InvalidFilterKey",
-                    format!("The following filter key is not valid. Valid filter keys include: {names}."),
+                    format!(
+                        "The following filter key is not valid. Valid filter keys include: {names}."
+                    ),
                 ));
             }
         };
@@ -145,8 +147,9 @@ impl FilterKey {
             Self::Name | Self::Type => "[BeginsWith, Equals]",
         };
         valid.ok_or_else(|| {
-            let message =
-                format!("The following filter option is not valid. Valid options include: {options}.");
+            let message = format!(
+                "The following filter option is not valid. Valid options include: {options}."
+            );
             refused("InvalidFilterOption", message)
         })
     }

@@ -136,9 +136,28 @@ pub enum Target {
 /// The verbs with which the names of SSM's other operations begin, from its API reference. `Get`,
 /// `List` and `Describe` read.
 const WRITING_VERBS: [&str; 22] = [
-    "Add", "Associate", "Cancel", "Create", "Delete", "Deregister", "Disassociate", "Label", "Modify",
-    "Put", "Register", "Remove", "Reset", "Resume", "Send", "Start", "Stop", "Terminate", "Unlabel",
-    "Untag", "Update", "Validate",
+    "Add",
+    "Associate",
+    "Cancel",
+    "Create",
+    "Delete",
+    "Deregister",
+    "Disassociate",
+    "Label",
+    "Modify",
+    "Put",
+    "Register",
+    "Remove",
+    "Reset",
+    "Resume",
+    "Send",
+    "Start",
+    "Stop",
+    "Terminate",
+    "Unlabel",
+    "Untag",
+    "Update",
+    "Validate",
 ];
 
 impl Target {

@@ -147,7 +147,9 @@ mod tests {
 
     #[test]
     fn dates_are_seconds_with_fractions() {
-        for (milliseconds, text) in [(1_700_000_000_123, "1700000000.123"), (-1_500, "-1.5"), (0, "0.0")] {
+        for (milliseconds, text) in
+            [(1_700_000_000_123, "1700000000.123"), (-1_500, "-1.5"), (0, "0.0")]
+        {
             let written = serde_json::to_string(&Timestamp { milliseconds }).expect("a number");
             assert_eq!(written, text);
             let read: Timestamp = serde_json::from_str(&written).expect("a number");
@@ -167,7 +169,8 @@ mod tests {
         assert!(!one.is_confidential());
         let found = [parts.clone(), parts];
         let several = parameters(&found, &["/\"b"], true);
-        let expected = serde_json::json!({ "InvalidParameters": ["/\"b"], "Parameters": [object, object] });
+        let expected =
+            serde_json::json!({ "InvalidParameters": ["/\"b"], "Parameters": [object, object] });
         assert_eq!(json(&several), expected);
         assert!(several.is_confidential());
         assert_eq!(json(&page(&[], None, false)), serde_json::json!({ "Parameters": [] }));
