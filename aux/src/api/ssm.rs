@@ -209,3 +209,6 @@ fn needs_ciphertext(found: &Result<Served, Problem>, with_decryption: bool) -> b
             Err(problem) => problem.code == SECURE_STRING,
         }
 }
+
+#[cfg(test)]
+mod tests;

@@ -258,10 +258,13 @@ impl Request {
 }
 
 fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    let refusal = "The body is not a JSON object with the members of the operation.";
+    // serde would also accept a list of the members' values.
+    let object = body.trim_ascii_start().starts_with(b"{").then_some(body);
     // The parser's own message would quote the body.
-    serde_json::from_slice(body).map_err(|_| {
-        refused("SerializationException", "The body is not JSON with the members of the operation.")
-    })
+    object
+        .and_then(|body| serde_json::from_slice(body).ok())
+        .ok_or_else(|| refused("SerializationException", refusal))
 }
 
 fn one(RawOne { name, with_decryption }: RawOne) -> Result<GetParameter, Problem> {

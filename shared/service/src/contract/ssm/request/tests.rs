@@ -102,8 +102,8 @@ fn requests_that_ssm_refuses_get_its_errors() {
     let eleven = json!({ "Names": (0..11).map(|n| n.to_string()).collect::<Vec<_>>() }).to_string();
     let validation = "ValidationException";
     for (operation, body, code, message) in [
-        (One, "", "SerializationException", "not JSON"),
-        (One, "nonsense", "SerializationException", "not JSON"),
+        (One, "", "SerializationException", "not a JSON object"),
+        (One, "nonsense", "SerializationException", "not a JSON object"),
         (One, "[]", "SerializationException", ""),
         (One, r#"{"Name":3}"#, "SerializationException", ""),
         (One, r#"{"Name":"/a"} x"#, "SerializationException", ""),
