@@ -134,7 +134,7 @@ impl SsmApi {
         if let Some(PageToken { name, .. }) = &request.next_token
             && !query(SecretForm::Value).holds(name)
         {
-            return Err(invalid_next_token());
+            return Err(invalid_next_token().into());
         }
         let read = async |form| {
             let Conditions { mode, deadline } = conditions;
@@ -151,7 +151,7 @@ impl SsmApi {
             }
             false => served,
         };
-        path_page(served, &request)
+        Ok(path_page(served, &request)?)
     }
 
     async fn describe_parameters(
@@ -160,7 +160,7 @@ impl SsmApi {
         Conditions { mode, deadline }: Conditions,
     ) -> Result<Served, Problem> {
         let served = self.access.store.get(StoreQuery::Parameters, mode, deadline).await?;
-        description_page(served, &request)
+        Ok(description_page(served, &request)?)
     }
 
     /// Parses a name and checks that it may be read in this form.
@@ -174,7 +174,8 @@ impl SsmApi {
         if parsed.is_secret_reference() && !with_decryption {
             return Err(validation(
                 "WithDecryption flag must be True for retrieving a Secret Manager secret.",
-            ));
+            )
+            .into());
         }
         Ok(parsed)
     }
