@@ -191,7 +191,7 @@ async fn all_routes_of_a_parameter_share_one_entry() {
     assert_eq!(names(&several), ["/app/a", "/app/a"]);
     let plain = ParameterName::parse("/app/a").expect("valid");
     let store = &api.ssm.access.store;
-    assert!(store.lookup_parameter(plain, SecretForm::Value, Instant::now()).is_some());
+    assert!(store.lookup_parameter(&plain, SecretForm::Value, Instant::now()).is_some());
     let arn = "arn:aws:ssm:eu-west-2:123456789012:parameter/app/a";
     assert_eq!(api.ok(One, json!({ "Name": arn })).await, found);
     assert_eq!(api.calls(), ["/app/a Value"], "one call for all of them");
@@ -366,6 +366,8 @@ async fn warm_names_are_served_while_aws_fails_and_cold_ones_are_never_not_found
     let warm = HashMap::from([("Name", json!("/app/a")), ("WithDecryption", json!(true))]);
     let warm = json!(warm);
     let before = api.ok(One, warm.clone()).await;
+    let ciphertext = json!({ "Name": "/app/z-secret" });
+    let secret = api.ok(One, ciphertext.clone()).await;
     tokio::time::advance(Duration::from_secs(600)).await;
     for error in [
         Error::AwsTimeout(None),
@@ -374,6 +376,7 @@ async fn warm_names_are_served_while_aws_fails_and_cold_ones_are_never_not_found
         let code = error.problem().code;
         *api.fake.fails.lock() = Some(error);
         assert_eq!(api.ok(One, warm.clone()).await, before);
+        assert_eq!(api.ok(One, ciphertext.clone()).await, secret);
         assert_eq!(api.error(One, json!({ "Name": "/other" })).await, code);
         let cold = json!({ "Names": ["/app/a", "/app/b"] });
         assert_eq!(api.error(Several, cold).await, code, "not an invalid name");

@@ -185,8 +185,7 @@ impl Route {
             "AWS's own protocol, read-only",
             "The operations GetParameter, GetParameters, GetParametersByPath and DescribeParameters of SSM, in AWS JSON 1.1, \
              for any AWS SDK with `AWS_ENDPOINT_URL_SSM`. The header `X-Amz-Target` names the operation. \
-             Requests, responses and errors are those of AWS: \
-             <https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_Operations.html>.",
+             Requests, responses and errors are those of AWS.",
         );
         Self { label, ..route }
     }
