@@ -78,15 +78,14 @@ pub(crate) fn has_omissions(served: &Served) -> bool {
 pub(crate) fn path_page(served: Served, request: &GetParametersByPath) -> Result<Served, AwsError> {
     let body = {
         let body = served.body();
-        let stored = StoredPath::of(body);
-        // Both are in the order of the names.
-        let lines = annotation(body).lines().zip(stored.values.into_values());
-        let list = List { lines: lines.collect(), filters: &request.parameter_filters };
+        let values = StoredPath::of(body).values;
+        let list = List::of(body, &request.parameter_filters);
         let page = list.page(request.next_token.as_ref(), request.max_results)?;
         let objects: Vec<_> = page
-            .items
+            .lines
             .into_iter()
-            .map(|(facts, value)| {
+            .map(|facts| {
+                let value = values.get(&Head::of(facts).name).expect("each line has a value");
                 let mut parts = Vec::new();
                 object_with_value(facts, value, &mut parts);
                 parts
@@ -107,10 +106,9 @@ pub(crate) fn description_page(
     request: &DescribeParameters,
 ) -> Result<Served, AwsError> {
     let body = {
-        let lines = annotation(served.body()).lines().map(|line| (line, ()));
-        let list = List { lines: lines.collect(), filters: &request.parameter_filters };
+        let list = List::of(served.body(), &request.parameter_filters);
         let page = list.page(request.next_token.as_ref(), request.max_results)?;
-        let objects: Vec<_> = page.items.into_iter().map(|(facts, ())| vec![facts]).collect();
+        let objects: Vec<_> = page.lines.into_iter().map(|facts| vec![facts]).collect();
         ssm::page(&objects, page.next_token.as_deref(), false)
     };
     Ok(served.represented_by(body))
@@ -132,27 +130,31 @@ impl<'a> Head<'a> {
 }
 
 /// A page of a list, and the token of the next one if there is one.
-struct Page<'a, T> {
-    items: Vec<(&'a str, T)>,
+struct Page<'a> {
+    lines: Vec<&'a str>,
     next_token: Option<String>,
 }
 
-/// A list of parameters: the facts of each, and its value if the page has values.
-struct List<'a, 'f, T> {
-    lines: Vec<(&'a str, T)>,
+/// A list of parameters: the facts of each.
+struct List<'a, 'f> {
+    lines: Vec<&'a str>,
     filters: &'f [Filter],
 }
 
-impl<'a, T: Copy> List<'a, '_, T> {
-    fn page(&self, token: Option<&PageToken>, size: usize) -> Result<Page<'a, T>, AwsError> {
+impl<'a, 'f> List<'a, 'f> {
+    fn of(body: &'a CachedBody, filters: &'f [Filter]) -> Self {
+        Self { lines: annotation(body).lines().collect(), filters }
+    }
+
+    fn page(&self, token: Option<&PageToken>, size: usize) -> Result<Page<'a>, AwsError> {
         let start = token.map_or(Ok(0), |token| self.position_after(token))?;
-        let mut matching = (start..self.lines.len()).filter(|&at| self.passes(self.lines[at].0));
+        let mut matching = (start..self.lines.len()).filter(|&at| self.passes(self.lines[at]));
         let page: Vec<_> = matching.by_ref().take(size).collect();
         let next_token = page.last().filter(|_| matching.next().is_some()).map(|&position| {
-            let name = Head::of(self.lines[position].0).name.into_owned();
+            let name = Head::of(self.lines[position]).name.into_owned();
             PageToken { position, name }.encode()
         });
-        Ok(Page { items: page.into_iter().map(|at| self.lines[at]).collect(), next_token })
+        Ok(Page { lines: page.into_iter().map(|at| self.lines[at]).collect(), next_token })
     }
 
     fn passes(&self, line: &str) -> bool {
@@ -167,10 +169,10 @@ impl<'a, T: Copy> List<'a, '_, T> {
     /// after it has taken its place.
     fn position_after(&self, PageToken { position, name }: &PageToken) -> Result<usize, AwsError> {
         let has_name = |line: &str| Head::of(line).name == *name;
-        if self.lines.get(*position).is_some_and(|(line, _)| has_name(line)) {
+        if self.lines.get(*position).is_some_and(|line| has_name(line)) {
             return Ok(position + 1);
         }
-        match self.lines.iter().position(|(line, _)| has_name(line)) {
+        match self.lines.iter().position(|line| has_name(line)) {
             Some(found) => Ok(found + 1),
             None if *position <= self.lines.len() => Ok(*position),
             None => Err(invalid_next_token()),
@@ -191,9 +193,9 @@ mod tests {
         lines: &[String],
         token: Option<&PageToken>,
     ) -> Result<(Vec<String>, Option<PageToken>), AwsError> {
-        let list = List { lines: lines.iter().map(|l| (l.as_str(), ())).collect(), filters: &[] };
-        let Page { items, next_token } = list.page(token, 2)?;
-        let names = items.iter().map(|(line, ())| Head::of(line).name.into_owned()).collect();
+        let list = List { lines: lines.iter().map(String::as_str).collect(), filters: &[] };
+        let Page { lines, next_token } = list.page(token, 2)?;
+        let names = lines.iter().map(|line| Head::of(line).name.into_owned()).collect();
         Ok((names, next_token.map(|token| PageToken::decode(&token).expect("its own token"))))
     }
 
