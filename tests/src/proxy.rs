@@ -5,7 +5,7 @@
 
 use std::{
     sync::{Arc, Mutex, MutexGuard},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::{
@@ -66,6 +66,8 @@ pub struct Request {
     pub target: String,
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
+    /// The time at which the request had arrived.
+    pub at: Instant,
 }
 
 impl Request {
@@ -163,6 +165,11 @@ impl Proxy {
     /// Returns the requests for this call so far, including those that failed.
     pub fn requests(&self, call: &str) -> Vec<Request> {
         locked(&self.inner.seen).iter().filter(|request| request.call() == call).cloned().collect()
+    }
+
+    /// Returns all requests so far, including those that failed.
+    pub fn all_requests(&self) -> Vec<Request> {
+        locked(&self.inner.seen).clone()
     }
 
     pub fn calls(&self, call: &str) -> usize {
@@ -287,13 +294,14 @@ pub(crate) async fn read(stream: &mut TcpStream, received: &mut Vec<u8>) -> Opti
         .filter_map(|line| line.split_once(':'))
         .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
         .collect();
-    let mut request = Request { method, target, headers, body: Vec::new() };
+    let mut request = Request { method, target, headers, body: Vec::new(), at: Instant::now() };
     assert!(request.header("transfer-encoding").is_none(), "this proxy reads Content-Length only");
     let length = request.header("content-length").map_or(Some(0), |length| length.parse().ok())?;
     while received.len() < length {
         receive(stream, received).await?;
     }
     request.body = received.drain(..length).collect();
+    request.at = Instant::now();
     Some(request)
 }
 

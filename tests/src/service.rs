@@ -25,6 +25,7 @@ use crate::{
 const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The settings of a service to start. Its environment holds these variables and nothing else.
+#[derive(Clone)]
 pub struct Setup {
     binary: &'static str,
     arguments: Vec<String>,
