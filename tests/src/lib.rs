@@ -29,6 +29,7 @@ pub mod fleet;
 pub mod balancer;
 pub mod http;
 pub mod client;
+pub mod files;
 
 /// The mark in all secrets. It may appear only in the responses of routes that serve values.
 pub const MARK: &str = "hush";

@@ -5,20 +5,23 @@
 
 use std::{
     sync::{Arc, Mutex, MutexGuard},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     task::{JoinHandle, JoinSet},
+    time::{Instant, sleep},
 };
 
 /// The fault of a call.
 #[derive(Clone, Debug)]
 pub enum Fault {
-    /// Delays the server's response by this time.
+    /// Delays the request by this time on its way to the server.
     Delay(Duration),
+    /// Delays the server's response by this time: the response is the one of the past.
+    Hold(Duration),
     /// Sends no response and leaves the connection open.
     Hang,
     /// Resets the connection instead of a response.
@@ -254,8 +257,13 @@ async fn serve(mut stream: TcpStream, inner: Arc<Inner>) -> Option<()> {
         match inner.fault_for(&request) {
             None => write(&mut stream, &request, inner.forward(&request).await?).await?,
             Some(Fault::Delay(pause)) => {
-                tokio::time::sleep(pause).await;
+                sleep(pause).await;
                 write(&mut stream, &request, inner.forward(&request).await?).await?;
+            }
+            Some(Fault::Hold(pause)) => {
+                let answer = inner.forward(&request).await?;
+                sleep(pause).await;
+                write(&mut stream, &request, answer).await?;
             }
             Some(Fault::Answer(answer)) => write(&mut stream, &request, answer).await?,
             Some(Fault::Hang) => return until_it_leaves(&mut stream).await,

@@ -1,0 +1,106 @@
+//! The ages and lifetimes of entries that come from another replica.
+
+use std::time::Duration;
+
+use e2e::{
+    MARK,
+    engine::Engine,
+    files::Files,
+    fleet::{Fleet, replica, start_replicas},
+    moto::Aws,
+};
+use reqwest::Method;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::{Loaded, age, until};
+
+#[tokio::test]
+async fn an_entry_from_another_replica_has_its_true_age() {
+    let fleet = Fleet::start(3).await;
+    fleet.aws.put("/app/key", "hush: a value").await;
+    fleet.aws.create_bucket("fleet-ages").await;
+    let paths = ["/param/app/key", "/params", "/values/app", "/buckets"];
+    let load = async {
+        for path in paths {
+            fleet.replicas[0].get(path).await.ok();
+        }
+    };
+    let loaded = Loaded::by(load).await;
+    let calls = fleet.aws.proxy.all_calls();
+    for (replica, seconds) in [(&fleet.replicas[1], 2), (&fleet.replicas[2], 4)] {
+        until(loaded.to + Duration::from_secs(seconds)).await;
+        for path in paths {
+            let asked = Instant::now();
+            let reply = replica.get(path).await;
+            reply.ok();
+            loaded.check_age(&reply, asked);
+            assert!(age(&reply) >= seconds, "{reply:?}");
+        }
+    }
+    assert_eq!(fleet.aws.proxy.all_calls(), calls);
+}
+
+/// The lifetime begins with the load, and not when a replica takes the entry.
+#[tokio::test]
+async fn an_entry_from_another_replica_is_fresh_no_longer_than_its_ttl() {
+    let ttl = Duration::from_secs(5);
+    let fleet = Fleet::with(2, |replica| {
+        replica
+            .with("CACHE_TTL", "5s")
+            .with("CACHE_TTL_JITTER", "0")
+            .with("CACHE_STALE_WHILE_REVALIDATE", "0s")
+    })
+    .await;
+    let [first, second] = &fleet.replicas[..] else { panic!("there are two") };
+    fleet.aws.put("/app/key", "hush: the first value").await;
+    let loaded = Loaded::by(first.get("/param/app/key")).await;
+    fleet.aws.put("/app/key", "hush: the second value").await;
+    until(loaded.to + ttl * 3 / 5).await;
+    let taken = second.get("/param/app/key").await;
+    if loaded.from.elapsed() < ttl {
+        assert_eq!(taken.ok()["value"], "hush: the first value");
+        assert_eq!(fleet.reads().len(), 1);
+    }
+    until(loaded.to + ttl).await;
+    let reloaded = second.get("/param/app/key").await;
+    assert_eq!(reloaded.ok()["value"], "hush: the second value");
+    assert_eq!(fleet.reads().len(), 2);
+}
+
+/// A revalidation skips the lookup. Its result replaces the shared record, so other replicas find
+/// it when their own entries expire.
+#[tokio::test]
+async fn a_revalidation_skips_the_lookup_and_its_result_reaches_the_other_replicas() {
+    let ttl = Duration::from_secs(8);
+    let token = format!("{MARK}-token-of-clients-0123456789");
+    let files = Files::new();
+    let (aws, engine) = tokio::join!(Aws::start(), Engine::start());
+    let setup = replica(&aws.proxy.url, &engine.url())
+        .with("CACHE_TTL", "8s")
+        .with("CACHE_TTL_JITTER", "0")
+        .with("CACHE_STALE_WHILE_REVALIDATE", "0s")
+        .with("AUTH_TOKEN_FILE", &files.write("tokens", &token));
+    let replicas = start_replicas(2, &setup).await;
+    let bearer = format!("Bearer {token}");
+    let get = async |replica: usize, no_cache: bool| {
+        let mut headers = vec![("authorization", &*bearer)];
+        headers.extend(no_cache.then_some(("cache-control", "no-cache")));
+        let reply = replicas[replica].send(Method::GET, "/param/app/key", &headers).await;
+        reply.ok()["value"].as_str().unwrap().to_owned()
+    };
+
+    aws.put("/app/key", "hush: the first value").await;
+    assert_eq!(get(0, false).await, "hush: the first value");
+    assert_eq!(get(1, false).await, "hush: the first value");
+    let loaded = Instant::now();
+    aws.put("/app/key", "hush: the second value").await;
+    until(loaded + ttl / 2).await;
+    assert_eq!(get(0, true).await, "hush: the second value");
+    let arrives = async {
+        while get(1, false).await != "hush: the second value" {
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(ttl, arrives).await.expect("the entry of the other replica expires");
+    assert_eq!(e2e::fleet::reads(&aws.proxy).len(), 2, "the shared record was fresh");
+}
