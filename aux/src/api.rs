@@ -22,6 +22,7 @@ use crate::{
     backend::ParameterStore,
     config::Config,
     error::Error,
+    fleet::Fleet,
     keep_fresh,
     name::{ParameterName, ParameterPath, Prefixes},
     record::as_record,
@@ -45,9 +46,10 @@ pub const ROUTES: Routes = Routes(&[
 pub fn app(
     config: &Config,
     backend: Arc<dyn ParameterStore>,
+    fleet: Option<Fleet>,
     exporter: &Exporter,
 ) -> App<impl PublicApi + use<>> {
-    let store = CachedStore::new(config, Arc::clone(&backend));
+    let store = CachedStore::new(config, Arc::clone(&backend), fleet.as_ref());
     exporter.before_scrape({
         let store = store.clone();
         move || store.sync()
@@ -58,9 +60,13 @@ pub fn app(
     }
     let reporter =
         Reporter::new("aux-service", &config.aux_version, config.common.cache_bytes(), exporter);
+    let health = {
+        let (backend, fleet) = (Arc::clone(&backend), fleet.clone());
+        move || health(&*backend, fleet.as_ref())
+    };
     let status = {
-        let (reporter, backend) = (Arc::new(reporter), Arc::clone(&backend));
-        get(async move || Json(Status::of(&reporter, backend.health(), backend.quota())))
+        let (reporter, health) = (Arc::new(reporter), health.clone());
+        get(async move || Json(Status::of(&reporter, health(), backend.quota(), fleet.as_ref())))
     };
     let (document, page) = handlers(&openapi::document(&config.aux_version));
     let others = ROUTES.router(|route| match route {
@@ -81,7 +87,18 @@ pub fn app(
         timed_out: || Error::AwsTimeout(None).problem(),
     };
     let api = stack(config_of_stack, &config.common, exporter);
-    App { api, dependencies: Arc::new(move || backend.health()), started }
+    App { api, dependencies: Arc::new(health), started }
+}
+
+/// Returns the recent health of each dependency: of the backend, and of the shared cache if there is
+/// one.
+fn health(backend: &dyn ParameterStore, fleet: Option<&Fleet>) -> serde_json::Value {
+    let mut health = backend.health();
+    if let Some(fleet) = fleet {
+        let state = if fleet.is_degraded() { "degraded" } else { "ok" };
+        health["shared_cache"] = state.into();
+    }
+    health
 }
 
 /// The cacheable routes. Cloning is shallow.

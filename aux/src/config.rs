@@ -7,7 +7,7 @@ use clap::{ArgAction, Parser, ValueEnum};
 use service::config::{Common, Switch, Validate, duration, ensure_increasing, positive_duration};
 use url::Url;
 
-use crate::{name::Prefixes, warm_up::WarmUp};
+use crate::{fleet::config::FleetConfig, name::Prefixes, quota::Rates, warm_up::WarmUp};
 
 /// Serves S3 buckets and SSM parameters over HTTP, with as few calls to AWS as possible.
 ///
@@ -104,7 +104,30 @@ pub struct Config {
     pub warm_up_timeout: Duration,
 
     #[command(flatten)]
+    pub fleet: FleetConfig,
+
+    /// Limit of all replicas together for reads of parameters, in calls a second, while they reach the shared cache; 0 means no limit
+    #[arg(long, env = "SHARED_AWS_RATE_GET", value_name = "CALLS", default_value = "40", value_parser = rate)]
+    pub shared_aws_rate_get: f64,
+
+    /// Limit of all replicas together for lists of buckets, and the same limit for lists of parameters, in calls a second, while they reach the shared cache; 0 means no limit
+    #[arg(long, env = "SHARED_AWS_RATE_LIST", value_name = "CALLS", default_value = "3", value_parser = rate)]
+    pub shared_aws_rate_list: f64,
+
+    #[command(flatten)]
     pub common: Common,
+}
+
+impl Config {
+    /// The rates of this process.
+    pub fn own_rates(&self) -> Rates {
+        Rates { get: self.aws_rate_get, list: self.aws_rate_list }
+    }
+
+    /// The rates of all replicas together.
+    pub fn fleet_rates(&self) -> Rates {
+        Rates { get: self.shared_aws_rate_get, list: self.shared_aws_rate_list }
+    }
 }
 
 /// The values of `--backend`.
@@ -136,6 +159,10 @@ impl Validate for Config {
         self.warm_up.check(&self.parameter_prefixes)?;
         if !self.warm_up.is_empty() && self.common.cache == Switch::Off {
             return Err("--warm-up needs the cache, but --cache is off; set --cache on, or remove --warm-up".to_owned());
+        }
+        self.fleet.check()?;
+        if self.fleet.shared_cache_url.is_some() && self.common.cache == Switch::Off {
+            return Err("--shared-cache-url needs the cache, but --cache is off; set --cache on, or remove the URL".to_owned());
         }
         if self.embedded_file.is_some() && self.backend != Backend::Embedded {
             return Err("--embedded-file is given, but --backend is not embedded; set --backend embedded, or remove the file".to_owned());
@@ -263,6 +290,15 @@ mod tests {
             (
                 &["--warm-up=/app/,/other/key", "--parameter-prefixes=/app"],
                 ["/other/key", "--parameter-prefixes"],
+            ),
+            (&["--shared-cache-url=redis://a", "--cache=off"], ["--shared-cache-url", "--cache"]),
+            (
+                &["--shared-cache-password-file=Cargo.toml"],
+                ["--shared-cache-password-file", "--shared-cache-url"],
+            ),
+            (
+                &["--shared-cache-url=redis://a", "--shared-cache-ca-file=Cargo.toml"],
+                ["--shared-cache-ca-file", "rediss://"],
             ),
             (&["--embedded-file=x.yaml"], ["--embedded-file", "--backend"]),
             (&["--admin-addr=0.0.0.0:5000"], ["--admin-addr", "--listen-addr"]),

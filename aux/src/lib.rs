@@ -15,6 +15,8 @@ pub mod warm_up;
 pub mod config;
 pub mod error;
 pub mod parameter;
+pub mod progress;
+pub mod fleet;
 pub mod quota;
 pub mod batch;
 pub mod backend;

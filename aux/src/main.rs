@@ -1,6 +1,6 @@
 //! The composition root: builds every part of the service and connects them.
 
-use aux_service::{api, backend, config::Config};
+use aux_service::{api, backend, config::Config, fleet::Fleet};
 use service::{config, observe, server};
 
 fn main() -> anyhow::Result<()> {
@@ -14,7 +14,10 @@ async fn run() -> anyhow::Result<()> {
     let collector = config.common.otel_exporter_otlp_endpoint.as_ref();
     observe::trace::init("aux-service", &config.aux_version, collector)?;
     let exporter = observe::metrics::Exporter::install("aux-service", &config.aux_version)?;
-    let backend = backend::from_config(&config).await;
-    let app = api::app(&config, backend, &exporter);
+    let fleet = Fleet::start(&config.fleet)
+        .await
+        .unwrap_or_else(|reason| config::exit_with_usage_error::<Config>(reason));
+    let backend = backend::from_config(&config, fleet.as_ref()).await;
+    let app = api::app(&config, backend, fleet, &exporter);
     server::run(&config.common, config.listen_addr, app, exporter).await
 }

@@ -7,22 +7,29 @@ use zeroize::Zeroizing;
 
 use crate::error::Error;
 
-/// A parameter with its value.
-#[derive(Clone)]
+/// A parameter with its value. The serialised form is for public parameters alone.
+#[derive(Clone, Serialize, Deserialize)]
 pub struct Parameter {
+    #[serde(rename = "n")]
     pub name: String,
     /// The value, wiped from memory when dropped. For a SecureString that may not be decrypted,
     /// this is the ciphertext or empty.
+    #[serde(rename = "s")]
     pub value: Zeroizing<String>,
+    #[serde(skip)]
     pub secure: bool,
+    #[serde(flatten)]
     pub details: Details,
 }
 
 /// The parameters below a path.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct PathValues {
+    #[serde(rename = "r")]
     pub readable: Vec<Parameter>,
-    /// The names of the parameters that AWS did not return in clear text.
+    /// The names of the parameters that AWS did not return in clear text, or that this service does
+    /// not show.
+    #[serde(rename = "u")]
     pub unreadable: Vec<String>,
 }
 

@@ -1,12 +1,75 @@
-//! Records: a cached parameter holds all that SSM stores about it. `/param` sends its value, and
-//! `/parameter` all of it.
+//! Records: the result of a load, with all that SSM stores about a parameter. `/param` sends its
+//! value, and `/parameter` all of it.
+
+use std::collections::BTreeMap;
 
 use cache::{CachedBody, Served};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use service::contract::wire::{ParameterRecord, Record, Value, Versioned};
+use service::contract::wire::{
+    Buckets, ParameterRecord, Parameters, Record as WireRecord, Value, Values, Versioned,
+};
 
-use crate::parameter::{Details, Parameter};
+use crate::parameter::{Details, Parameter, PathValues};
+
+/// The result of a load, without what this service may not show.
+///
+/// The serialised form is the one in the shared cache; its names are short.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum Record {
+    /// The names of all buckets.
+    #[serde(rename = "b")]
+    Buckets(Vec<String>),
+    /// The names of all parameters.
+    #[serde(rename = "l")]
+    Names(Vec<String>),
+    #[serde(rename = "p")]
+    Parameter(Parameter),
+    /// The parameters below a path.
+    #[serde(rename = "v")]
+    Values(PathValues),
+}
+
+impl Record {
+    /// Whether another process may hold the record: it contains no SecureString.
+    pub(crate) fn is_public(&self) -> bool {
+        match self {
+            Self::Buckets(_) | Self::Names(_) => true,
+            Self::Parameter(parameter) => !parameter.secure,
+            Self::Values(PathValues { readable, .. }) => !readable.iter().any(|p| p.secure),
+        }
+    }
+
+    /// Whether the record is the empty result of a path. Such a result expires like a negative
+    /// entry. Otherwise requests for made-up paths would evict useful entries.
+    pub(crate) fn is_empty_path(&self) -> bool {
+        matches!(self, Self::Values(PathValues { readable, unreadable })
+            if readable.is_empty() && unreadable.is_empty())
+    }
+
+    /// Builds the body of the route that shows the record. `path` is the path of the values.
+    pub(crate) fn body(&self, version: &str, path: &str) -> CachedBody {
+        let version = version.to_owned();
+        match self {
+            Self::Buckets(names) => {
+                json(&Versioned { version, body: Buckets { buckets: names.clone() } }, false)
+            }
+            Self::Names(names) => {
+                json(&Versioned { version, body: Parameters { parameters: names.clone() } }, false)
+            }
+            Self::Parameter(parameter) => value_body(version, parameter),
+            Self::Values(PathValues { readable, unreadable }) => {
+                let values: BTreeMap<_, _> =
+                    readable.iter().map(|p| (p.name.clone(), p.value.as_str())).collect();
+                let (path, omitted) = (path.to_owned(), unreadable.clone());
+                json(
+                    &Versioned { version, body: Values { path, values, omitted } },
+                    !self.is_public(),
+                )
+            }
+        }
+    }
+}
 
 /// The facts of a record beside the body of `/param`, in the annotation of that body.
 #[derive(Serialize, Deserialize)]
@@ -18,9 +81,9 @@ struct Annotation {
 }
 
 /// Builds the body of `/param`, which holds the record as its annotation.
-pub(crate) fn value_body(version: &str, parameter: &Parameter) -> CachedBody {
+fn value_body(version: String, parameter: &Parameter) -> CachedBody {
     let value = Value { value: parameter.value.as_str() };
-    let body = json(&Versioned { version: version.to_owned(), body: value }, parameter.secure);
+    let body = json(&Versioned { version, body: value }, parameter.secure);
     let (name, details) = (parameter.name.clone(), parameter.details.clone());
     let annotation = serde_json::to_vec(&Annotation { name, details }).expect("strings are JSON");
     body.annotated(&annotation)
@@ -43,7 +106,7 @@ pub(crate) fn as_record(served: Served) -> Served {
     let Details { kind, version, arn, last_modified, data_type } = details;
     let parameter =
         ParameterRecord { name, kind, value: stored.value, version, arn, last_modified, data_type };
-    let record = Versioned { version: stored.version, body: Record { parameter } };
+    let record = Versioned { version: stored.version, body: WireRecord { parameter } };
     let body = json(&record, body.is_confidential());
     served.represented_by(body)
 }

@@ -12,7 +12,7 @@ use service::contract::{
     wire::{Buckets, Parameters, Record, Value, Values, Versioned},
 };
 
-use super::status::{Aws, Status};
+use super::status::{Aws, SharedCache, Status};
 use crate::{error::Error, name::Malformed};
 
 /// Builds an OpenAPI 3.1 document.
@@ -86,6 +86,14 @@ pub fn document(version: &str) -> Json {
             )]),
             quota: json!({ "reads": { "limit_per_second": 40.0, "available": 38.0, "refused": 0 } }),
         },
+        shared_cache: Some(SharedCache {
+            state: "ok",
+            degraded_since: None,
+            requests: BTreeMap::from([(
+                "lookup".to_owned(),
+                BTreeMap::from([("hit".to_owned(), 12), ("miss".to_owned(), 4)]),
+            )]),
+        }),
     })
     .ready(&dependencies)
     .build()

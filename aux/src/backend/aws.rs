@@ -18,13 +18,15 @@ mod client;
 mod values;
 
 use self::client::AwsClient;
-use super::{parameter_store::ParameterStore, progress::ListProgress};
+use super::parameter_store::ParameterStore;
 use crate::{
     batch::{Batcher, ParameterReader},
     config::Config,
     error::Error,
+    fleet::Fleet,
     name::{ParameterName, ParameterPath},
     parameter::{Parameter, PathValues},
+    progress::ListProgress,
 };
 
 /// AWS as a store of parameters and buckets. Concurrent misses share calls.
@@ -34,8 +36,8 @@ pub(super) struct Aws {
 
 impl Aws {
     /// Ends the process with status 2 if AWS's own configuration is incomplete.
-    pub(super) async fn from_config(config: &Config) -> Self {
-        let client = AwsClient::from_config(config).await;
+    pub(super) async fn from_config(config: &Config, fleet: Option<&Fleet>) -> Self {
+        let client = AwsClient::from_config(config, fleet).await;
         metrics::describe();
         Self { batcher: Batcher::new(client) }
     }
@@ -86,6 +88,10 @@ impl ParameterStore for Aws {
 
     fn region(&self) -> Option<&str> {
         Some(self.client().region())
+    }
+
+    fn endpoints(&self) -> &str {
+        self.client().endpoints()
     }
 
     fn health(&self) -> serde_json::Value {

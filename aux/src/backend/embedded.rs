@@ -8,12 +8,13 @@ use cache::Priority;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use super::{parameter_store::ParameterStore, progress::ListProgress};
+use super::parameter_store::ParameterStore;
 use crate::{
     config::Config,
     error::Error,
     name::{ParameterName, ParameterPath},
     parameter::{Details, Parameter, PathValues},
+    progress::ListProgress,
 };
 
 /// The content without `--embedded-file`.

@@ -3,11 +3,11 @@
 use async_trait::async_trait;
 use cache::Priority;
 
-use super::progress::ListProgress;
 use crate::{
     error::Error,
     name::{ParameterName, ParameterPath},
     parameter::{Parameter, PathValues},
+    progress::ListProgress,
 };
 
 /// A store of parameters and buckets. Each list is complete and in the order of the store, or the
@@ -44,6 +44,11 @@ pub trait ParameterStore: Send + Sync {
     /// Returns the region whose parameters this store reads; `None` for a store without regions.
     fn region(&self) -> Option<&str> {
         None
+    }
+
+    /// Returns the endpoints that differ from those of AWS; empty if there are none.
+    fn endpoints(&self) -> &str {
+        ""
     }
 
     /// Returns the recent health of each dependency, by name, for `/readyz`.

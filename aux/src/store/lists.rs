@@ -5,8 +5,8 @@ use std::{collections::HashMap, ops::Deref, sync::Arc};
 use parking_lot::Mutex;
 
 use crate::{
-    backend::{Arrived, ListProgress},
     error::Error,
+    progress::{Arrived, ListProgress},
 };
 
 /// The progress of each list that is loading. Cloning is shallow.

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 use async_trait::async_trait;
+use cache::Priority;
 use clap::Parser;
 use tokio::time::sleep;
 
@@ -70,7 +71,7 @@ fn store(pages: usize, flags: &[&str]) -> (CachedStore, Arc<Slow>) {
     let flags = ["aux-service", "--cache-ttl-jitter=0"].iter().chain(flags);
     let config = Config::try_parse_from(flags).expect("valid");
     let slow = Arc::new(Slow { pages, ..Slow::default() });
-    (CachedStore::new(&config, Arc::<Slow>::clone(&slow)), slow)
+    (CachedStore::new(&config, Arc::<Slow>::clone(&slow), None), slow)
 }
 
 async fn get(store: &CachedStore, query: StoreQuery) -> Result<Served, Problem> {

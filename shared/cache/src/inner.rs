@@ -16,7 +16,7 @@ use crate::{
     metrics::Evictions,
     negative::Negative,
     served::{Cause, Failed, Served},
-    single_flight::{InFlight, InFlightLoad, LoadOutcome, OutcomeSender},
+    single_flight::{InFlight, InFlightLoad, LoadId, LoadOutcome, OutcomeSender},
     store::Store,
 };
 
@@ -178,6 +178,21 @@ impl<E: CacheableError> CacheInner<E> {
         LoadGuard { cache: Arc::clone(self), key, load, stored, sender, completed: false }
     }
 
+    /// Stores a response that a load offers, unless the stored entry is as young, or the key was
+    /// invalidated during the load.
+    fn accept(&self, key: &Arc<str>, load: LoadId, offered: Loaded) {
+        let now = Instant::now();
+        let offered = Arc::new(Entry::new(Arc::clone(key), offered, now));
+        let in_flight = self.in_flight.lock();
+        let is_younger = match self.entries.get(key) {
+            Some(stored) => offered.age(now) < stored.age(now),
+            None => true,
+        };
+        if in_flight.is_current(key, load) && is_younger && offered.is_storable() {
+            self.entries.insert(offered);
+        }
+    }
+
     /// Returns the entry that the cache serves because the load failed, or did not end before the
     /// request's deadline. The entry is looked up again, because it may have been dropped, replaced
     /// or expired during the call.
@@ -233,7 +248,9 @@ impl<E: CacheableError> LoadGuard<E> {
 
     pub(crate) fn context(&self) -> LoadContext {
         let stored = self.stored.as_ref().map(|entry| entry.as_stored());
-        LoadContext { stored, priority: self.load.priority }
+        let (cache, key, load) = (Arc::clone(&self.cache), Arc::clone(&self.key), self.load.id);
+        let offer = Arc::new(move |offered| cache.accept(&key, load, offered));
+        LoadContext { stored, priority: self.load.priority, offer: Some(offer) }
     }
 
     /// Ends the load with its result.
@@ -283,9 +300,9 @@ impl<E: CacheableError> LoadGuard<E> {
     }
 
     fn fail(&mut self, outcome: LoadOutcome<E>) {
-        let stored = self.stored.clone();
-        self.finish(|_, _, _| {
-            if let Some(entry) = stored {
+        self.finish(|cache, key, is_current| {
+            // The entry is looked up, because the load may have offered it.
+            if is_current && let Some(entry) = cache.entries.get(key) {
                 entry.record_failed_load(Instant::now());
             }
             outcome

@@ -75,6 +75,7 @@
 //! | usable for `stale-if-error`, or any with [`Mode::Revalidate`] | fails temporarily | the entry | `stale_error` (`hit` if still fresh) |
 //! | usable for `stale-if-error`, or any with [`Mode::Revalidate`] | outlasts the deadline of [`Cache::get_until`] | the entry | `stale_error` (`hit` if still fresh) |
 //! | usable for `stale-if-error`, in the pause after a failed load | – | the entry | `stale_error` |
+//! | none, and the load offers a stale one ([`LoadContext::offer`]) | fails temporarily, or outlasts the deadline | the offered entry | `stale_error` |
 //! | none | succeeds, or reports "not found" | the result | `miss` or `coalesced` |
 //! | negative | – | the stored "not found" | `negative` |
 //! | none | fails | the error | `error` |
@@ -458,7 +459,8 @@ impl<E: CacheableError> Cache<E> {
         F: FnOnce(LoadContext) -> Fut + Send + 'static,
         Fut: Future<Output = Result<Loaded, E>> + Send + 'static,
     {
-        let result = load(LoadContext { stored: None, priority: Priority::Miss }).await;
+        let context = LoadContext { stored: None, priority: Priority::Miss, offer: None };
+        let result = load(context).await;
         let now = Instant::now();
         let reason = Forward::Bypass;
         let handling = Handling::Forwarded { reason, stored: false, collapsed: false };

@@ -1,16 +1,43 @@
 //! The input of a load, its result, and the meaning of its errors.
 
-use std::time::Duration;
+use std::{fmt, sync::Arc, time::Duration};
 
 use crate::{CachedBody, http::Freshness};
 
 /// The context of a load: the stored response and the priority.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct LoadContext {
     /// The stored response, for a conditional call.
     pub stored: Option<Stored>,
     /// The priority of the load. A quota limiter serves a load of higher priority first.
     pub priority: Priority,
+    /// Absent while the cache is off.
+    pub(crate) offer: Option<Offer>,
+}
+
+/// The function that stores an offered response.
+pub(crate) type Offer = Arc<dyn Fn(Loaded) + Send + Sync>;
+
+impl LoadContext {
+    /// Stores a response that the load found before it called the upstream, for example in a cache
+    /// that several processes share. The response may be stale: the cache serves it in the same
+    /// cases as an entry of its own that has the same age, such as a failure of this load.
+    ///
+    /// An entry that is as young as the response stays.
+    pub fn offer(&self, found: Loaded) {
+        if let Some(offer) = &self.offer {
+            offer(found);
+        }
+    }
+}
+
+impl fmt::Debug for LoadContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LoadContext")
+            .field("stored", &self.stored)
+            .field("priority", &self.priority)
+            .finish_non_exhaustive()
+    }
 }
 
 /// The priority of a load, in ascending order.

@@ -26,10 +26,14 @@ pub(crate) enum LoadOutcome<E> {
     Panicked,
 }
 
+/// The identity of a load. Unlike [`InFlightLoad`], it does not keep the outcome in memory.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LoadId(u64);
+
 /// A load in progress that requests can wait for.
 #[derive(Clone)]
 pub(crate) struct InFlightLoad<E> {
-    id: u64,
+    pub(crate) id: LoadId,
     pub(crate) priority: Priority,
     outcome: watch::Receiver<Option<Arc<LoadOutcome<E>>>>,
     started_at: Instant,
@@ -83,15 +87,21 @@ impl<E: Clone> InFlight<E> {
     ) -> (InFlightLoad<E>, OutcomeSender<E>) {
         let (sender, outcome) = watch::channel(None);
         self.last_id += 1;
-        let load = InFlightLoad { id: self.last_id, priority, outcome, started_at: Instant::now() };
+        let id = LoadId(self.last_id);
+        let load = InFlightLoad { id, priority, outcome, started_at: Instant::now() };
         self.loads.insert(key, load.clone());
         (load, sender)
     }
 
-    /// Removes a load and returns whether its result may be stored. After [`detach`](Self::detach)
-    /// it may not.
+    /// Returns whether the result of a load may be stored. After [`detach`](Self::detach) it may
+    /// not.
+    pub(crate) fn is_current(&self, key: &str, load: LoadId) -> bool {
+        self.loads.get(key).is_some_and(|current| current.id == load)
+    }
+
+    /// Removes a load and returns whether its result may be stored.
     pub(crate) fn finish(&mut self, key: &str, load: &InFlightLoad<E>) -> bool {
-        let is_current = self.loads.get(key).is_some_and(|current| current.id == load.id);
+        let is_current = self.is_current(key, load.id);
         if is_current {
             self.loads.remove(key);
         }

@@ -26,6 +26,7 @@ use super::{
 use crate::{
     config::Config,
     error::Error,
+    fleet::Fleet,
     quota::{Group, QuotaLimiter},
 };
 
@@ -39,8 +40,18 @@ pub(super) struct CallPolicy {
 }
 
 impl CallPolicy {
-    pub(super) fn from_config(config: &Config, credentials: CredentialCache) -> Self {
-        let limiter = QuotaLimiter::new(config.aws_rate_get, config.aws_rate_list);
+    pub(super) fn from_config(
+        config: &Config,
+        credentials: CredentialCache,
+        region: &str,
+        fleet: Option<&Fleet>,
+    ) -> Self {
+        let own = config.own_rates();
+        QuotaLimiter::describe(own);
+        let limiter = match fleet {
+            Some(fleet) => QuotaLimiter::shared(own, fleet, region, config.fleet_rates()),
+            None => QuotaLimiter::new(own),
+        };
         Self::new(credentials, limiter, config.aws_operation_timeout, config.aws_list_timeout)
     }
 
@@ -71,7 +82,7 @@ impl CallPolicy {
         priority: Priority,
     ) -> Result<(), Error> {
         self.await_credentials(operation).await?;
-        self.limiter.try_acquire(operation.group(), priority).map_err(|retry_after| {
+        self.limiter.try_acquire(operation.group(), priority).await.map_err(|retry_after| {
             metrics::record_refusal(operation, Outcome::Shielded);
             Error::AwsThrottled { retry_after, cause: None }
         })

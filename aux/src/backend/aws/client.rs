@@ -12,6 +12,7 @@ use aws_sdk_ssm::{
     primitives::{DateTime, DateTimeFormat},
     types::{Parameter as SsmParameter, ParameterType},
 };
+use aws_types::service_config::ServiceConfigKey;
 use cache::Priority;
 use zeroize::Zeroizing;
 
@@ -23,11 +24,12 @@ use super::{
     retry::{NeverRetryThrottling, retry_config},
 };
 use crate::{
-    backend::ListProgress,
     batch::ParameterReader,
     config::Config,
     error::Error,
+    fleet::Fleet,
     parameter::{Details, Parameter},
+    progress::ListProgress,
 };
 
 /// The size of a page of each list: the maximum that the operation allows. `ListBuckets` needs a
@@ -41,6 +43,7 @@ pub(super) struct AwsClient {
     pub(super) ssm: aws_sdk_ssm::Client,
     pub(super) policy: CallPolicy,
     region: String,
+    endpoints: String,
     pub(super) decrypt: bool,
 }
 
@@ -48,7 +51,7 @@ impl AwsClient {
     /// Reads AWS's own configuration: environment variables, profile, web identity, container,
     /// instance. Ends the process with status 2 if no region is set, because no call would be
     /// possible.
-    pub(super) async fn from_config(config: &Config) -> Self {
+    pub(super) async fn from_config(config: &Config, fleet: Option<&Fleet>) -> Self {
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(config.aws_attempt_timeout)
             .operation_attempt_timeout(config.aws_attempt_timeout)
@@ -70,10 +73,16 @@ impl AwsClient {
             .credentials_provider(SharedCredentialsProvider::new(credentials.clone()))
             .identity_cache(IdentityCache::no_cache())
             .build();
-        Self::new(&sdk, config, credentials)
+        Self::new(&sdk, config, credentials, fleet)
     }
 
-    fn new(sdk: &SdkConfig, config: &Config, credentials: CredentialCache) -> Self {
+    fn new(
+        sdk: &SdkConfig,
+        config: &Config,
+        credentials: CredentialCache,
+        fleet: Option<&Fleet>,
+    ) -> Self {
+        let region = sdk.region().map(|region| region.as_ref().to_owned()).unwrap_or_default();
         let s3 = aws_sdk_s3::config::Builder::from(sdk)
             .retry_classifier(NeverRetryThrottling)
             // A custom endpoint (an emulator, a gateway) has no host name for each bucket.
@@ -84,14 +93,20 @@ impl AwsClient {
         Self {
             s3: aws_sdk_s3::Client::from_conf(s3),
             ssm: aws_sdk_ssm::Client::from_conf(ssm),
-            policy: CallPolicy::from_config(config, credentials),
-            region: sdk.region().map(|region| region.as_ref().to_owned()).unwrap_or_default(),
+            policy: CallPolicy::from_config(config, credentials, &region, fleet),
+            region,
+            endpoints: endpoints(sdk),
             decrypt: config.allow_secure_strings,
         }
     }
 
     pub(super) fn region(&self) -> &str {
         &self.region
+    }
+
+    /// Returns the endpoints that the configuration sets, or an empty text.
+    pub(super) fn endpoints(&self) -> &str {
+        &self.endpoints
     }
 
     pub(super) fn policy(&self) -> &CallPolicy {
@@ -182,6 +197,21 @@ impl ParameterReader for AwsClient {
         self.policy.admit(Operation::GetParameters, priority).await?;
         self.read_many(names).await
     }
+}
+
+/// Returns the endpoints in the SDK's configuration: the common one, and those of each service.
+fn endpoints(sdk: &SdkConfig) -> String {
+    let of_service = |service| {
+        let key = ServiceConfigKey::builder()
+            .service_id(service)
+            .env("AWS_ENDPOINT_URL")
+            .profile("endpoint_url")
+            .build();
+        sdk.service_config()?.load_config(key.expect("all members are set"))
+    };
+    let common = sdk.endpoint_url().map(str::to_owned);
+    let endpoints = [common, of_service("SSM"), of_service("S3")];
+    endpoints.into_iter().flatten().collect::<Vec<_>>().join(" ")
 }
 
 /// Whether a parameter is a secret without a text, as a reference to a binary secret of Secrets

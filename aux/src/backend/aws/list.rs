@@ -22,7 +22,7 @@ use super::{
     errors::{refuses_page_token, repeated_page_token, too_many_pages},
     operation::Operation,
 };
-use crate::{backend::ListProgress, error::Error, quota::THROTTLE_PAUSE};
+use crate::{error::Error, progress::ListProgress, quota::THROTTLE_PAUSE};
 
 /// The maximum number of restarts at page one after AWS has refused a page token.
 const MAX_RESTARTS: u32 = 2;

@@ -9,11 +9,11 @@ use super::{
     operation::Operation,
 };
 use crate::{
-    backend::ListProgress,
     batch::MAX_BATCH,
     error::Error,
     name::ParameterPath,
     parameter::{Parameter, PathValues},
+    progress::ListProgress,
 };
 
 /// The size of a page: the maximum that the operation allows.

@@ -6,6 +6,7 @@ mod negatives;
 mod coalescing;
 mod deadlines;
 mod invalidation;
+mod offers;
 mod headers;
 mod bounds;
 mod secrets;

@@ -11,7 +11,7 @@ type Response = Result<u8, SdkError<GetParameterError>>;
 
 fn policy(credentials: CredentialCache) -> CallPolicy {
     let config = Config::try_parse_from(["aux-service", "--aws-rate-get=0.01"]).expect("defaults");
-    CallPolicy::from_config(&config, credentials)
+    CallPolicy::from_config(&config, credentials, "eu-west-2", None)
 }
 
 async fn call(policy: &CallPolicy, request: impl Future<Output = Response>) -> Result<u8, Error> {

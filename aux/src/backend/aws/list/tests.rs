@@ -6,7 +6,10 @@ use aws_smithy_runtime_api::http::StatusCode;
 use parking_lot::Mutex;
 
 use super::*;
-use crate::{backend::aws::credentials::Script, quota::QuotaLimiter};
+use crate::{
+    backend::aws::credentials::Script,
+    quota::{QuotaLimiter, Rates},
+};
 
 type Failure = SdkError<DescribeParametersError>;
 
@@ -73,7 +76,7 @@ impl<S: Fn(usize, Option<&str>) -> Option<Scripted>> Source<S> {
         let credentials = Script::new().load(Duration::ZERO, "key", None).start();
         let policy = CallPolicy::new(
             credentials,
-            QuotaLimiter::new(rate, rate),
+            QuotaLimiter::new(Rates { get: rate, list: rate }),
             OPERATION_TIMEOUT,
             LIST_TIMEOUT,
         );

@@ -20,6 +20,13 @@ pub struct Arrived {
     first_page_at: Option<Instant>,
 }
 
+impl Arrived {
+    /// The progress of a load that another replica makes.
+    pub fn elsewhere(pages: usize, names: usize) -> Self {
+        Self { pages, names, first_page_at: None }
+    }
+}
+
 impl ListProgress {
     /// Records a page that has arrived with this number of names.
     pub fn add_page(&self, names: usize) {
@@ -27,6 +34,11 @@ impl ListProgress {
         arrived.pages += 1;
         arrived.names += names;
         arrived.first_page_at.get_or_insert_with(Instant::now);
+    }
+
+    /// Takes over the progress of another replica, while this one waits for its load.
+    pub fn follow(&self, elsewhere: Arrived) {
+        *self.0.lock() = elsewhere;
     }
 
     /// Forgets all pages, because the list starts again at page one.

@@ -1,0 +1,68 @@
+//! The flags of the shared cache and the shared quota.
+
+use std::time::Duration;
+
+use service::config::positive_duration;
+
+use super::secret_file::key_file;
+pub use super::{engine_url::EngineUrl, secret_file::SecretFile};
+
+// A doc comment here would replace the description in `--help`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct FleetConfig {
+    /// URL of a Valkey or Redis on which all replicas share what they load, and the quota: redis://, rediss:// (TLS), and either with -cluster or -sentinel [default: each replica is on its own]
+    #[arg(long, env = "SHARED_CACHE_URL", value_name = "URL", hide_env_values = true)]
+    pub shared_cache_url: Option<EngineUrl>,
+
+    /// File with the password of the shared cache, read again at each connection
+    #[arg(long, env = "SHARED_CACHE_PASSWORD_FILE", value_name = "FILE")]
+    pub shared_cache_password_file: Option<SecretFile>,
+
+    /// File with the certificates (PEM) of the authorities that sign the shared cache's certificate [default: those of the system]
+    #[arg(long, env = "SHARED_CACHE_CA_FILE", value_name = "FILE")]
+    pub shared_cache_ca_file: Option<SecretFile>,
+
+    /// File with a key of 32 bytes or more that authenticates records in the shared cache; every replica needs the same one [default: whoever can write to the shared cache can change responses]
+    #[arg(long, env = "SHARED_CACHE_KEY_FILE", value_name = "FILE", value_parser = key_file)]
+    pub shared_cache_key_file: Option<SecretFile>,
+
+    /// Prefix of all keys in the shared cache; two deployments or accounts on one engine need two prefixes
+    #[arg(long, env = "SHARED_CACHE_PREFIX", value_name = "PREFIX", default_value = "aux-service", value_parser = prefix)]
+    pub shared_cache_prefix: String,
+
+    /// Time that a miss waits for the shared cache before this replica continues alone
+    #[arg(long, env = "SHARED_CACHE_TIMEOUT", value_name = "DURATION", default_value = "100ms", value_parser = positive_duration)]
+    pub shared_cache_timeout: Duration,
+}
+
+impl FleetConfig {
+    /// Checks that no flag lacks the URL that gives it a meaning.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let Some(url) = &self.shared_cache_url else {
+            let companions = [
+                ("--shared-cache-password-file", &self.shared_cache_password_file),
+                ("--shared-cache-ca-file", &self.shared_cache_ca_file),
+                ("--shared-cache-key-file", &self.shared_cache_key_file),
+            ];
+            return match companions.into_iter().find(|(_, file)| file.is_some()) {
+                Some((flag, _)) => Err(format!(
+                    "{flag} is given, but --shared-cache-url is not; set the URL, or remove the file"
+                )),
+                None => Ok(()),
+            };
+        };
+        if self.shared_cache_ca_file.is_some() && !url.tls {
+            return Err("--shared-cache-ca-file is given, but --shared-cache-url has no TLS; write it as rediss://, or remove the file".to_owned());
+        }
+        Ok(())
+    }
+}
+
+/// Parses the prefix of keys. A brace would change the slot of a key in a Cluster.
+fn prefix(text: &str) -> Result<String, String> {
+    let valid = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'{' | b'}');
+    if text.is_empty() || text.len() > 256 || !text.bytes().all(valid) {
+        return Err("it must be 1 to 256 visible ASCII characters without braces".to_owned());
+    }
+    Ok(text.to_owned())
+}

@@ -1,0 +1,88 @@
+//! A file that holds one secret, such as a password or a key.
+
+use std::{
+    fmt, fs,
+    io::{self, Read},
+    path::Path,
+    str::FromStr,
+    sync::Arc,
+};
+
+use zeroize::Zeroizing;
+
+const MAX_BYTES: u64 = 64 << 10;
+
+/// A file whose content was read. The content is never printed. Clones share it.
+#[derive(Clone)]
+pub struct SecretFile {
+    path: Arc<Path>,
+    content: Arc<Zeroizing<Vec<u8>>>,
+}
+
+/// The reason for rejecting a file. It never contains the file's content.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretFileError {
+    #[error("it cannot be read: {0}")]
+    Unreadable(#[from] io::Error),
+    #[error("it is no regular file")]
+    NotAFile,
+    #[error("it is empty")]
+    Empty,
+    #[error("it has more than {MAX_BYTES} bytes")]
+    TooLarge,
+    #[error("it has fewer than {0} bytes; `openssl rand -hex 32` makes a good key")]
+    TooShort(usize),
+}
+
+impl SecretFile {
+    /// Returns the content as it was at the start, without the line break at its end.
+    pub(super) fn content(&self) -> &[u8] {
+        &self.content
+    }
+
+    /// Reads the file again, because a secret may be replaced while the process runs.
+    pub(super) fn read_again(&self) -> Result<Zeroizing<Vec<u8>>, SecretFileError> {
+        read(&self.path)
+    }
+}
+
+impl FromStr for SecretFile {
+    type Err = SecretFileError;
+
+    fn from_str(path: &str) -> Result<Self, SecretFileError> {
+        let path = Path::new(path);
+        Ok(Self { path: path.into(), content: Arc::new(read(path)?) })
+    }
+}
+
+impl fmt::Debug for SecretFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SecretFile").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+/// Parses the path of a key file. A shorter key could be guessed.
+pub(super) fn key_file(path: &str) -> Result<SecretFile, SecretFileError> {
+    const MIN_BYTES: usize = 32;
+    let file: SecretFile = path.parse()?;
+    match file.content().len() {
+        MIN_BYTES.. => Ok(file),
+        _ => Err(SecretFileError::TooShort(MIN_BYTES)),
+    }
+}
+
+fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, SecretFileError> {
+    // Opening a pipe would wait for its other end.
+    if !fs::metadata(path)?.is_file() {
+        return Err(SecretFileError::NotAFile);
+    }
+    let mut content = Zeroizing::new(Vec::new());
+    fs::File::open(path)?.take(MAX_BYTES + 1).read_to_end(&mut content)?;
+    if content.len() as u64 > MAX_BYTES {
+        return Err(SecretFileError::TooLarge);
+    }
+    while content.last().is_some_and(|byte| matches!(byte, b'\n' | b'\r')) {
+        content.pop();
+    }
+    if content.is_empty() { Err(SecretFileError::Empty) } else { Ok(content) }
+}

@@ -1,0 +1,361 @@
+//! The shared cache: records that one replica has loaded and all replicas use, and a lock for each
+//! load, so that one replica of all calls AWS.
+
+use std::{
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
+
+use redis::{FromRedisValue, ParsingError, Script, ScriptInvocation, Value};
+use tokio::{
+    select,
+    time::{Instant, sleep},
+};
+
+use super::{
+    engine::{Engine, Reply},
+    metrics::{Operation, Outcome},
+    sealed::{Parts, Seal},
+};
+use crate::progress::{Arrived, ListProgress};
+
+/// The lifetime of a lock. A replica that ends while it holds a lock delays the others by this time
+/// at most.
+const LOCK_LIFETIME: Duration = Duration::from_millis(2500);
+
+/// The interval at which a load that takes long prolongs its lock.
+const RENEWAL: Duration = Duration::from_secs(1);
+
+/// The pause before the first repetition of a lookup that found a lock. Each repetition doubles it.
+const FIRST_POLL: Duration = Duration::from_millis(5);
+
+/// The upper bound of that pause.
+const LONGEST_POLL: Duration = Duration::from_millis(100);
+
+/// The upper bound of a record's body: the values of ten thousand parameters. A larger one would hold
+/// up the commands behind it for longer than their timeout.
+const MAX_BODY_BYTES: usize = 4 << 20;
+
+static LOOKUP: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/lookup.lua")));
+static STORE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/store.lua")));
+static RENEW: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/renew.lua")));
+static RELEASE: LazyLock<Script> =
+    LazyLock::new(|| Script::new(include_str!("scripts/release.lua")));
+
+/// The records of the replicas with one scope. Cloning is shallow.
+#[derive(Clone)]
+pub struct SharedCache {
+    engine: Engine,
+    /// The common part of all keys.
+    keys: Arc<str>,
+    seal: Seal,
+}
+
+/// A record as the shared cache holds it, and its limits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SharedRecord {
+    pub body: Vec<u8>,
+    /// The age up to which the record is fresh.
+    pub lifetime: Duration,
+    /// The time after the lifetime in which the record may be served while it is refreshed.
+    pub stale_while_revalidate: Duration,
+    /// The age at which the record expires.
+    pub bound: Duration,
+    pub age: Duration,
+}
+
+/// The demand of a load on the shared cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Demand {
+    /// A record that is fresh.
+    Fresh,
+    /// A record in the first half of its lifetime, because the entry is loaded before it is stale.
+    Young,
+    /// A new load, whatever the shared cache holds.
+    NewLoad,
+}
+
+/// The result of [`SharedCache::claim`].
+pub enum Claim<T> {
+    /// The shared cache has a record that meets the demand.
+    Found(T),
+    /// This replica must load.
+    Load {
+        /// Absent if another replica has held the lock for too long, or the engine does not work.
+        /// The result of the load is then not shared.
+        lock: Option<Lock>,
+        /// Whether there is a stale record that may serve if the load fails.
+        has_stale: bool,
+    },
+}
+
+/// The conditions of a wait for another replica's load.
+pub struct Wait<'a> {
+    /// The time at which the wait ends, and this replica makes a call of its own.
+    pub until: Option<Instant>,
+    /// The progress of a list, which other requests of this replica read.
+    pub progress: &'a ListProgress,
+}
+
+impl SharedCache {
+    pub(super) fn new(engine: Engine, keys: String, seal: Seal) -> Self {
+        Self { engine, keys: keys.into(), seal }
+    }
+
+    /// Looks up a record, and takes the lock of its load if the record is missing or stale. While
+    /// another replica has the lock, waits for its result.
+    ///
+    /// `decode` returns `None` for a record that this replica cannot use. `offer` gets a stale
+    /// record that may serve if the load fails, at most once.
+    pub async fn claim<T>(
+        &self,
+        key: &str,
+        demand: Demand,
+        wait: Wait<'_>,
+        decode: impl Fn(&SharedRecord) -> Option<T>,
+        mut offer: impl FnMut(T),
+    ) -> Claim<T> {
+        let keys = self.keys_of(key);
+        let token = format!("{:032x}", fastrand::u128(..));
+        let (mut usable, mut pause, mut deadline) = (true, FIRST_POLL, self.engine.deadline());
+        let mut has_stale = false;
+        let mut offer_once = |stale: Option<T>| {
+            if let Some(stale) = stale.filter(|_| !has_stale) {
+                has_stale = true;
+                offer(stale);
+            }
+            has_stale
+        };
+        loop {
+            let lookup = keys.lookup(&token, demand, usable);
+            let reply = self.engine.run(Operation::Lookup, &lookup, deadline, Found::outcome).await;
+            let Some(Reply { value: found, round_trip }) = reply else { break };
+            let record = found.record.and_then(|stored| self.open(&keys, stored, round_trip));
+            let decoded = record.as_ref().and_then(&decode);
+            match (found.state, decoded) {
+                (State::Fresh, Some(decoded)) => return Claim::Found(decoded),
+                // The record is garbage, or another key authenticated it. The second lookup shares
+                // the deadline of the first.
+                (State::Fresh, None) if usable => {
+                    usable = false;
+                    continue;
+                }
+                (State::Fresh, None) => break,
+                (State::Taken, stale) => {
+                    wait.progress.restart();
+                    let lock = Some(Lock::new(self.clone(), keys, token));
+                    return Claim::Load { lock, has_stale: offer_once(stale) };
+                }
+                (State::Locked(arrived), stale) => {
+                    wait.progress.follow(arrived);
+                    offer_once(stale);
+                }
+            }
+            let left = wait.until.map(|until| until.saturating_duration_since(Instant::now()));
+            if left.is_some_and(|left| left.is_zero()) {
+                break;
+            }
+            sleep(left.map_or(pause, |left| left.min(pause))).await;
+            pause = pause.saturating_mul(2).min(LONGEST_POLL);
+            // The other replica may have stored a usable record meanwhile.
+            usable = true;
+            deadline = self.engine.deadline();
+        }
+        wait.progress.restart();
+        Claim::Load { lock: None, has_stale: offer_once(None) }
+    }
+
+    fn keys_of(&self, key: &str) -> Keys {
+        // The braces make both keys one slot of a Cluster (its "hash tag").
+        let record = format!("{}:{{{key}}}", self.keys);
+        Keys { lock: format!("{record}:lock"), record }
+    }
+
+    /// Checks a record and computes its age. The age counts the whole round trip, because the
+    /// engine may have read the record at its beginning.
+    fn open(&self, keys: &Keys, stored: Stored, round_trip: Duration) -> Option<SharedRecord> {
+        let Stored { body, times: times @ [lifetime, revalidate, total], remaining, code } = stored;
+        let parts = Parts { key: &keys.record, times, body: &body };
+        if !self.seal.verify(parts, &code) {
+            return None;
+        }
+        Some(SharedRecord {
+            body,
+            lifetime: Duration::from_millis(lifetime),
+            stale_while_revalidate: Duration::from_millis(revalidate),
+            bound: Duration::from_millis(total),
+            age: Duration::from_millis(total.saturating_sub(remaining)) + round_trip,
+        })
+    }
+}
+
+/// The keys of a record and of its lock.
+struct Keys {
+    record: String,
+    lock: String,
+}
+
+impl Keys {
+    fn lookup(&self, token: &str, demand: Demand, usable: bool) -> ScriptInvocation<'static> {
+        let (word, fraction) = match demand {
+            Demand::NewLoad => ("seize", "1"),
+            _ if !usable => ("lock", "1"),
+            Demand::Fresh => ("read", "1"),
+            Demand::Young => ("read", "0.5"),
+        };
+        let mut script = LOOKUP.key(&self.record);
+        script.key(&self.lock).arg(token).arg(millis(LOCK_LIFETIME)).arg(word).arg(fraction);
+        script
+    }
+}
+
+/// The lock of a load: while a replica has it, no other replica makes the same load. Dropping it
+/// releases it.
+pub struct Lock {
+    cache: SharedCache,
+    /// Absent once the lock is released.
+    keys: Option<Keys>,
+    token: String,
+}
+
+impl Lock {
+    fn new(cache: SharedCache, keys: Keys, token: String) -> Self {
+        Self { cache, keys: Some(keys), token }
+    }
+
+    /// Runs a load, and prolongs the lock while it takes long. Other replicas see its progress.
+    pub async fn hold<T>(&self, progress: &ListProgress, load: impl Future<Output = T>) -> T {
+        tokio::pin!(load);
+        loop {
+            select! {
+                result = &mut load => return result,
+                () = sleep(RENEWAL) => self.renew(progress.arrived()),
+            }
+        }
+    }
+
+    fn renew(&self, arrived: Arrived) {
+        let Some(keys) = &self.keys else { return };
+        let (lock, token) = (keys.lock.clone(), self.token.clone());
+        let prepare = move || {
+            let mut script = RENEW.key(lock);
+            script.arg(token).arg(millis(LOCK_LIFETIME)).arg(arrived.pages).arg(arrived.names);
+            script
+        };
+        self.cache.engine.run_in_background(Operation::Renew, prepare, written);
+    }
+
+    /// Stores the record that was loaded at `loaded_at`, and releases the lock. The caller does not
+    /// wait. A record that is too large is not stored, and the previous one is dropped.
+    pub fn store(
+        mut self,
+        loaded_at: Instant,
+        encode: impl FnOnce() -> SharedRecord + Send + 'static,
+    ) {
+        let Some(keys) = self.keys.take() else { return };
+        let (cache, token) = (self.cache.clone(), self.token.clone());
+        let prepare = move || {
+            let record = encode();
+            let times = [record.lifetime, record.stale_while_revalidate, record.bound].map(millis);
+            let age = record.age + loaded_at.elapsed();
+            let remaining = times[2].saturating_sub(millis(age));
+            if record.body.len() > MAX_BODY_BYTES || remaining == 0 {
+                return release(&keys, &token, true);
+            }
+            let parts = Parts { key: &keys.record, times, body: &record.body };
+            let code = cache.seal.code(parts);
+            let mut script = STORE.key(&keys.record);
+            script.key(&keys.lock).arg(token).arg(record.body).arg(&times).arg(remaining).arg(code);
+            script
+        };
+        self.cache.engine.run_in_background(Operation::Store, prepare, written);
+    }
+
+    /// Releases the lock after a load without a record to share. `drop_record` demands that no
+    /// replica uses the previous record any more.
+    pub fn release(mut self, drop_record: bool) {
+        self.release_in_background(drop_record);
+    }
+
+    fn release_in_background(&mut self, drop_record: bool) {
+        let Some(keys) = self.keys.take() else { return };
+        let token = std::mem::take(&mut self.token);
+        let prepare = move || release(&keys, &token, drop_record);
+        self.cache.engine.run_in_background(Operation::Release, prepare, written);
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        self.release_in_background(false);
+    }
+}
+
+fn release(keys: &Keys, token: &str, drop_record: bool) -> ScriptInvocation<'static> {
+    let mut script = RELEASE.key(&keys.record);
+    script.key(&keys.lock).arg(token).arg(if drop_record { "drop" } else { "keep" });
+    script
+}
+
+/// The outcome of a script that writes if this replica has the lock.
+fn written(done: &bool) -> Outcome {
+    if *done { Outcome::Stored } else { Outcome::Locked }
+}
+
+/// Whole milliseconds, rounded up so that an age never becomes younger.
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros().div_ceil(1000)).unwrap_or(u64::MAX)
+}
+
+/// The result of the lookup script.
+struct Found {
+    state: State,
+    record: Option<Stored>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum State {
+    /// The record meets the demand.
+    Fresh,
+    /// Another replica has the lock, and has loaded this much.
+    Locked(Arrived),
+    /// This replica has the lock now.
+    Taken,
+}
+
+/// A record as the script returns it. The times are the lifetime, the time for background
+/// refreshes, and the total time, in milliseconds.
+struct Stored {
+    body: Vec<u8>,
+    times: [u64; 3],
+    remaining: u64,
+    code: Vec<u8>,
+}
+
+impl Found {
+    fn outcome(&self) -> Outcome {
+        match (self.state, &self.record) {
+            (State::Fresh, _) => Outcome::Hit,
+            (State::Locked(_), _) => Outcome::Locked,
+            (State::Taken, Some(_)) => Outcome::Stale,
+            (State::Taken, None) => Outcome::Miss,
+        }
+    }
+}
+
+impl FromRedisValue for Found {
+    fn from_redis_value(value: Value) -> Result<Self, ParsingError> {
+        type Row = (String, Option<Vec<u8>>, u64, u64, u64, i64, Vec<u8>, usize, usize);
+        let (state, body, lifetime, revalidate, total, remaining, code, pages, names) =
+            Row::from_redis_value(value)?;
+        let state = match state.as_str() {
+            "fresh" => State::Fresh,
+            "locked" => State::Locked(Arrived::elsewhere(pages, names)),
+            _ => State::Taken,
+        };
+        let remaining = u64::try_from(remaining).unwrap_or_default();
+        let times = [lifetime, revalidate, total];
+        let record = body.map(|body| Stored { body, times, remaining, code });
+        Ok(Self { state, record })
+    }
+}

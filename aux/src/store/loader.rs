@@ -1,0 +1,290 @@
+//! The load of an entry: finds its record in the shared cache or calls the backend, and builds the
+//! body of the response.
+
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use cache::{CacheableError, Disposition, LoadContext, Loaded, Priority, http::Freshness};
+use service::config::Switch;
+use tokio::time::Instant;
+
+use super::{LoadError, StoreQuery};
+use crate::{
+    backend::ParameterStore,
+    config::Config,
+    error::Error,
+    fleet::{Claim, Demand, Fleet, Lock, Scope, SharedCache, SharedRecord, Wait},
+    name::{Malformed, ParameterName, ParameterPath, Prefixes},
+    parameter::{Parameter, PathValues},
+    progress::ListProgress,
+    record::Record,
+};
+
+/// Loads entries.
+pub(super) struct Loader {
+    version: String,
+    backend: Arc<dyn ParameterStore>,
+    prefixes: Prefixes,
+    allow_secure_strings: bool,
+    /// The lifetime of entries, absent while the cache is off, so that clients do not store a
+    /// response either.
+    freshness: Option<Freshness>,
+    jitter: f64,
+    negative_ttl: Duration,
+    /// The records that all replicas share. Absent without an engine.
+    shared: Option<SharedCache>,
+    /// The account of this service, learned from the first parameter that has an ARN. AWS reports
+    /// it nowhere else without one more call and one more permission.
+    own_account: OnceLock<String>,
+}
+
+/// One load.
+pub(super) struct Load<'a> {
+    pub(super) query: &'a StoreQuery,
+    /// The key of the entry.
+    pub(super) key: &'a str,
+    pub(super) progress: &'a ListProgress,
+    pub(super) demand: Demand,
+    /// The deadline of the request that started the load; absent if no request waits.
+    pub(super) deadline: Option<Instant>,
+}
+
+impl Loader {
+    pub(super) fn new(
+        config: &Config,
+        backend: Arc<dyn ParameterStore>,
+        fleet: Option<&Fleet>,
+    ) -> Self {
+        let is_on = config.common.cache == Switch::On;
+        let shared = fleet.map(|fleet| {
+            fleet.cache(&Scope {
+                region: backend.region().unwrap_or("embedded"),
+                endpoints: backend.endpoints(),
+                prefixes: &config.parameter_prefixes.to_string(),
+                allow_secure_strings: config.allow_secure_strings,
+            })
+        });
+        Self {
+            version: config.aux_version.clone(),
+            backend,
+            prefixes: config.parameter_prefixes.clone(),
+            allow_secure_strings: config.allow_secure_strings,
+            freshness: is_on.then(|| {
+                Freshness::new(
+                    config.cache_ttl,
+                    config.cache_stale_while_revalidate,
+                    config.cache_stale_if_error,
+                )
+            }),
+            jitter: config.cache_ttl_jitter,
+            negative_ttl: if is_on { config.cache_negative_ttl } else { Duration::ZERO },
+            shared,
+            own_account: OnceLock::new(),
+        }
+    }
+
+    pub(super) fn own_account(&self) -> Option<&str> {
+        self.own_account.get().map(String::as_str)
+    }
+
+    /// Loads an entry, from the shared cache or from the backend.
+    pub(super) async fn load(
+        &self,
+        load: &Load<'_>,
+        context: &LoadContext,
+    ) -> Result<Loaded, LoadError> {
+        let Some(shared) = &self.shared else {
+            let record = self.fetch(load, context.priority).await;
+            return self.loaded(load, record.as_ref());
+        };
+        let decode = |record: &SharedRecord| self.decode(load, record);
+        let offer =
+            |stale: Result<Loaded, LoadError>| drop(stale.map(|found| context.offer(found)));
+        // A list may load for minutes, and a second load of it would cost as much of the quota.
+        let until = load.deadline.filter(|_| !load.query.is_list()).map(halfway);
+        let wait = Wait { until, progress: load.progress };
+        let (lock, has_stale) = match shared.claim(load.key, load.demand, wait, decode, offer).await
+        {
+            Claim::Found(result) => return result,
+            Claim::Load { lock, has_stale } => (lock, has_stale),
+        };
+        let priority = match context.priority {
+            Priority::Miss if has_stale => Priority::WithFallback,
+            priority => priority,
+        };
+        let fetch = self.fetch(load, priority);
+        let record = match &lock {
+            Some(lock) => lock.hold(load.progress, fetch).await,
+            None => fetch.await,
+        };
+        let loaded = self.loaded(load, record.as_ref());
+        if let Some(lock) = lock {
+            share(lock, record, &loaded);
+        }
+        loaded
+    }
+
+    /// Calls the backend. Leaves out what this service may not show.
+    async fn fetch(&self, load: &Load<'_>, priority: Priority) -> Result<Record, Error> {
+        let progress = load.progress;
+        match load.query {
+            StoreQuery::Buckets => {
+                self.backend.buckets(priority, progress).await.map(Record::Buckets)
+            }
+            StoreQuery::Parameters => {
+                let mut names = self.backend.parameters(priority, progress).await?;
+                names.retain(|name| self.prefixes.allow(name));
+                Ok(Record::Names(names))
+            }
+            StoreQuery::Parameter(name) => {
+                self.fetch_parameter(name, priority).await.map(Record::Parameter)
+            }
+            StoreQuery::Values(path) => {
+                self.fetch_values(path, priority, progress).await.map(Record::Values)
+            }
+        }
+    }
+
+    async fn fetch_parameter(
+        &self,
+        name: &ParameterName,
+        priority: Priority,
+    ) -> Result<Parameter, Error> {
+        // AWS reads a secret with decryption only, so no call is necessary.
+        if name.is_secret_reference() && !self.allow_secure_strings {
+            return Err(Error::SecureStringNotAllowed);
+        }
+        self.check_region(name)?;
+        let parameter = self.backend.parameter(name, priority).await?;
+        if name.account().is_none() {
+            self.learn_account(&parameter);
+        }
+        if parameter.secure && !self.allow_secure_strings {
+            return Err(Error::SecureStringNotAllowed);
+        }
+        Ok(parameter)
+    }
+
+    async fn fetch_values(
+        &self,
+        path: &ParameterPath,
+        priority: Priority,
+        progress: &ListProgress,
+    ) -> Result<PathValues, Error> {
+        let mut found = self.backend.values(path, priority, progress).await?;
+        if let Some(parameter) = found.readable.first() {
+            self.learn_account(parameter);
+        }
+        found.readable.retain(|parameter| self.prefixes.allow(&parameter.name));
+        found.unreadable.retain(|name| self.prefixes.allow(name));
+        if !self.allow_secure_strings {
+            let secure = found.readable.extract_if(.., |parameter| parameter.secure);
+            found.unreadable.extend(secure.map(|parameter| parameter.name));
+        }
+        Ok(found)
+    }
+
+    /// Builds the entry of a record, or the error of a failed load.
+    fn loaded(
+        &self,
+        load: &Load<'_>,
+        record: Result<&Record, &Error>,
+    ) -> Result<Loaded, LoadError> {
+        let record = record
+            .map_err(|error| LoadError { error: error.clone(), negative_ttl: self.negative_ttl })?;
+        let body = record.body(&self.version, load.query.path());
+        Ok(match self.freshness {
+            Some(_) if record.is_empty_path() => {
+                Loaded::new(body, Freshness::new(self.negative_ttl, Duration::ZERO, Duration::ZERO))
+            }
+            Some(freshness) => {
+                let freshness = freshness.loaded_over(load.progress.age());
+                Loaded::new(body, freshness.jittered(self.jitter))
+            }
+            None => Loaded { storable: false, ..Loaded::new(body, Freshness::default()) },
+        })
+    }
+
+    /// Builds the entry of a record in the shared cache, or the error of a negative one. Returns
+    /// `None` for a record that is expired by this replica's own limits, or that is none.
+    fn decode(&self, load: &Load<'_>, shared: &SharedRecord) -> Option<Result<Loaded, LoadError>> {
+        let bound = shared.bound.min(self.freshness?.bound());
+        let lifetime = shared.lifetime.min(bound);
+        if shared.age >= bound {
+            return None;
+        }
+        let fresh_for = lifetime.saturating_sub(shared.age);
+        let Some(record) = serde_json::from_slice::<Option<Record>>(&shared.body).ok()? else {
+            // A stale negative record is of no use.
+            let negative = LoadError { error: Error::ParameterNotFound, negative_ttl: fresh_for };
+            return (!fresh_for.is_zero()).then_some(Err(negative));
+        };
+        if !load.query.is_answered_by(&record) {
+            return None;
+        }
+        if let Record::Parameter(parameter) = &record
+            && load.query.has_no_account()
+        {
+            self.learn_account(parameter);
+        }
+        let freshness = Freshness {
+            lifetime,
+            stale_while_revalidate: shared.stale_while_revalidate.min(bound - lifetime),
+            stale_if_error: bound - lifetime,
+            age_at_load: shared.age,
+        };
+        let ttl = lifetime.as_secs_f64() - shared.age.as_secs_f64();
+        let cache_status = format!("shared-cache; hit; ttl={ttl:.0}");
+        let body = record.body(&self.version, load.query.path());
+        let loaded = Loaded::new(body, freshness);
+        Some(Ok(Loaded { cache_status: Some(cache_status.into()), ..loaded }))
+    }
+
+    /// Learns the account of this service from a parameter that was read by its plain name.
+    fn learn_account(&self, parameter: &Parameter) {
+        if let Some(account) = parameter.details.account() {
+            self.own_account.get_or_init(|| account.to_owned());
+        }
+    }
+
+    /// Checks that an ARN names the region of the backend, which reads no other.
+    pub(super) fn check_region(&self, name: &ParameterName) -> Result<(), Error> {
+        match (name.region(), self.backend.region()) {
+            (Some(named), Some(own)) if named != own => {
+                Err(Error::InvalidParameterName(Malformed::OtherRegion))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Stores the result of a load in the shared cache if other replicas may use it, and releases the
+/// lock.
+fn share(lock: Lock, record: Result<Record, Error>, loaded: &Result<Loaded, LoadError>) {
+    let (record, freshness) = match (record, loaded) {
+        (Ok(record), Ok(loaded)) if record.is_public() => (Some(record), loaded.freshness),
+        (Err(Error::ParameterNotFound), Err(failed)) => {
+            (None, Freshness::new(failed.negative_ttl, Duration::ZERO, Duration::ZERO))
+        }
+        (_, Err(failed)) if failed.disposition() == Disposition::Transient => {
+            return lock.release(false);
+        }
+        _ => return lock.release(true),
+    };
+    lock.store(Instant::now(), move || SharedRecord {
+        body: serde_json::to_vec(&record).expect("strings and numbers are JSON"),
+        lifetime: freshness.lifetime,
+        stale_while_revalidate: freshness.stale_while_revalidate,
+        bound: freshness.bound(),
+        age: freshness.age_at_load,
+    });
+}
+
+/// Returns the point in time at which half of the time until a deadline has passed. The other half
+/// is left for a call of this replica.
+fn halfway(deadline: Instant) -> Instant {
+    let now = Instant::now();
+    now + deadline.saturating_duration_since(now) / 2
+}
