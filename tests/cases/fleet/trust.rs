@@ -75,11 +75,11 @@ async fn store(fleet: &Fleet, name: &str) -> String {
 #[tokio::test]
 async fn a_record_is_read_only_with_the_key_that_authenticates_it() {
     let stored = Stored::start().await;
-    for (number, reads) in [(Some(1), 0), (Some(2), 1), (Some(1), 1), (None, 1), (Some(1), 1)] {
-        let replica = stored.another(number).await;
+    for (number, reads) in [(1, 0), (2, 1), (2, 0), (1, 1), (1, 0)] {
+        let replica = stored.another(Some(number)).await;
         let (value, read) = stored.get(&replica, "/app/key").await;
         assert_eq!(value, VALUE);
-        assert_eq!(read, reads, "with the key {number:?}");
+        assert_eq!(read, reads, "with the key {number}");
     }
 }
 
