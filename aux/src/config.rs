@@ -161,7 +161,7 @@ impl Validate for Config {
             return Err("--warm-up needs the cache, but --cache is off; set --cache on, or remove --warm-up".to_owned());
         }
         self.fleet.check()?;
-        if self.fleet.shared_cache_url.is_some() && self.common.cache == Switch::Off {
+        if self.fleet.url().is_some() && self.common.cache == Switch::Off {
             return Err("--shared-cache-url needs the cache, but --cache is off; set --cache on, or remove the URL".to_owned());
         }
         if self.embedded_file.is_some() && self.backend != Backend::Embedded {

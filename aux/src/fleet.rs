@@ -47,7 +47,7 @@ impl Fleet {
     ///
     /// A certificate or an address that the client library rejects.
     pub async fn start(config: &FleetConfig) -> Result<Option<Self>, ConfigError> {
-        let Some(url) = &config.shared_cache_url else { return Ok(None) };
+        let Some(url) = config.url() else { return Ok(None) };
         let connector = Connector::new(url, config)?;
         let prefix = format!("{}:{FORMAT}", config.shared_cache_prefix);
         let probe_key = format!("{prefix}:probe");

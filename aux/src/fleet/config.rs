@@ -1,6 +1,6 @@
 //! The flags of the shared cache and the shared quota.
 
-use std::time::Duration;
+use std::{convert::Infallible, time::Duration};
 
 use service::config::positive_duration;
 
@@ -11,8 +11,8 @@ pub use super::{engine_url::EngineUrl, secret_file::SecretFile};
 #[derive(Clone, Debug, clap::Args)]
 pub struct FleetConfig {
     /// URL of a Valkey or Redis on which all replicas share what they load, and the quota: redis://, rediss:// (TLS), and either with -cluster or -sentinel [default: each replica is on its own]
-    #[arg(long, env = "SHARED_CACHE_URL", value_name = "URL", hide_env_values = true)]
-    pub shared_cache_url: Option<EngineUrl>,
+    #[arg(long, env = "SHARED_CACHE_URL", value_name = "URL", hide_env_values = true, value_parser = url)]
+    pub shared_cache_url: Option<ParsedUrl>,
 
     /// File with the password of the shared cache, read again at each connection
     #[arg(long, env = "SHARED_CACHE_PASSWORD_FILE", value_name = "FILE")]
@@ -35,10 +35,26 @@ pub struct FleetConfig {
     pub shared_cache_timeout: Duration,
 }
 
+/// A URL, or the reason for refusing it. [`FleetConfig::check`] reports the reason: the error of a
+/// value parser would show the value, which may hold a password.
+pub type ParsedUrl = Result<EngineUrl, String>;
+
+fn url(text: &str) -> Result<ParsedUrl, Infallible> {
+    Ok(text.parse())
+}
+
 impl FleetConfig {
-    /// Checks that no flag lacks the URL that gives it a meaning.
+    /// Returns the URL of the engine.
+    pub fn url(&self) -> Option<&EngineUrl> {
+        self.shared_cache_url.as_ref()?.as_ref().ok()
+    }
+
+    /// Checks the URL, and that no flag lacks the URL that gives it a meaning.
     pub(crate) fn check(&self) -> Result<(), String> {
-        let Some(url) = &self.shared_cache_url else {
+        if let Some(Err(reason)) = &self.shared_cache_url {
+            return Err(format!("the value of --shared-cache-url cannot be used: {reason}"));
+        }
+        let Some(url) = self.url() else {
             let companions = [
                 ("--shared-cache-password-file", &self.shared_cache_password_file),
                 ("--shared-cache-ca-file", &self.shared_cache_ca_file),

@@ -242,8 +242,8 @@ impl Engine {
                 () = self.0.lost.notified() => {}
                 () = sleep(PROBE_INTERVAL) => {
                     let probe = PROBE.key(&self.0.probe_key);
-                    self.run::<()>(Operation::Probe, &probe, self.deadline(), |()| Outcome::Stored)
-                        .await;
+                    let deadline = Instant::now() + BACKGROUND_TIMEOUT.max(self.0.timeout);
+                    self.run::<()>(Operation::Probe, &probe, deadline, |()| Outcome::Stored).await;
                 }
             }
         }

@@ -24,9 +24,9 @@ pub(crate) struct SharedBucket {
     key: Arc<str>,
     /// The rate of all replicas together, in calls a second.
     rate: f64,
-    /// Whether this process has used the bucket. A process that has not finds a bucket that does
-    /// not exist yet full: it belongs to a new fleet. One that has finds it empty: the engine lost
-    /// it.
+    /// Whether this process has used the bucket. If the bucket does not exist, it is full for a
+    /// process that has not used it, because the fleet is new. For any other process it is empty,
+    /// because the engine lost it.
     has_used_it: AtomicBool,
     /// The calls that this replica has made alone, for which the bucket is charged at the return.
     calls_alone: AtomicU32,
