@@ -8,9 +8,9 @@ use std::{
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream},
-    sync::watch,
+    sync::{mpsc, watch},
     task::{JoinHandle, JoinSet},
-    time::sleep,
+    time::{Instant, sleep_until},
 };
 
 /// A relay that runs. When it is dropped, it ends and closes the connections through it.
@@ -25,10 +25,14 @@ pub struct Relay {
 /// The state of the link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Link {
-    /// The server's bytes arrive after this time.
-    Up(Duration),
+    /// The bytes of the server, and those of its clients, arrive after these times.
+    Up { to_client: Duration, to_server: Duration },
     /// Every connection is closed at once.
     Cut,
+}
+
+impl Link {
+    const WHOLE: Self = Self::Up { to_client: Duration::ZERO, to_server: Duration::ZERO };
 }
 
 impl Relay {
@@ -36,7 +40,7 @@ impl Relay {
     pub async fn before(server: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has free ports");
         let address = listener.local_addr().expect("it is bound").to_string();
-        let (link, state) = watch::channel(Link::Up(Duration::ZERO));
+        let (link, state) = watch::channel(Link::WHOLE);
         let sent = Arc::default();
         let (server, recorded) = (server.to_owned(), Arc::clone(&sent));
         let listener = tokio::spawn(async move {
@@ -56,7 +60,12 @@ impl Relay {
 
     /// Delays the server's bytes by this time from now on.
     pub fn delay(&self, delay: Duration) {
-        self.link.send_replace(Link::Up(delay));
+        self.link.send_replace(Link::Up { to_client: delay, to_server: Duration::ZERO });
+    }
+
+    /// Delays the clients' bytes by this time from now on.
+    pub fn delay_requests(&self, delay: Duration) {
+        self.link.send_replace(Link::Up { to_client: Duration::ZERO, to_server: delay });
     }
 
     /// Closes all connections, and each new one, from now on.
@@ -66,7 +75,7 @@ impl Relay {
 
     /// Ends the delay or the cut.
     pub fn heal(&self) {
-        self.delay(Duration::ZERO);
+        self.link.send_replace(Link::WHOLE);
     }
 
     /// Returns all bytes that clients have sent.
@@ -97,13 +106,13 @@ async fn relay(
         let record = |bytes: &[u8]| {
             sent.lock().expect("nothing panics while it holds this").extend_from_slice(bytes);
         };
-        let delay = || match *state.borrow() {
-            Link::Up(delay) => delay,
-            Link::Cut => Duration::ZERO,
+        let delays = || match *state.borrow() {
+            Link::Up { to_client, to_server } => (to_client, to_server),
+            Link::Cut => (Duration::ZERO, Duration::ZERO),
         };
         tokio::select! {
-            () = copy(from_client, to_server, || Duration::ZERO, record) => (),
-            () = copy(from_server, to_client, delay, |_| ()) => (),
+            () = copy(from_client, to_server, || delays().1, record) => (),
+            () = copy(from_server, to_client, || delays().0, |_| ()) => (),
         }
     };
     tokio::select! {
@@ -112,22 +121,37 @@ async fn relay(
     }
 }
 
-/// Copies bytes until an end closes the connection.
+/// Copies bytes until an end closes the connection. Each byte is delayed by itself, as on a long
+/// link.
 async fn copy(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
     delay: impl Fn() -> Duration,
     record: impl Fn(&[u8]),
 ) {
-    let mut buffer = vec![0; 64 * 1024];
-    while let Ok(count @ 1..) = from.read(&mut buffer).await {
-        record(&buffer[..count]);
-        let delay = delay();
-        if !delay.is_zero() {
-            sleep(delay).await;
+    let (sender, mut receiver) = mpsc::unbounded_channel::<(Instant, Vec<u8>)>();
+    let receive = async {
+        let mut buffer = vec![0; 64 * 1024];
+        while let Ok(count @ 1..) = from.read(&mut buffer).await {
+            record(&buffer[..count]);
+            let due = Instant::now() + delay();
+            if sender.send((due, buffer[..count].to_vec())).is_err() {
+                return;
+            }
         }
-        if to.write_all(&buffer[..count]).await.is_err() {
-            return;
+    };
+    let send = async {
+        while let Some((due, bytes)) = receiver.recv().await {
+            if due > Instant::now() {
+                sleep_until(due).await;
+            }
+            if to.write_all(&bytes).await.is_err() {
+                return;
+            }
         }
+    };
+    tokio::select! {
+        () = receive => (),
+        () = send => (),
     }
 }

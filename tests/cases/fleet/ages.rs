@@ -8,6 +8,8 @@ use e2e::{
     files::Files,
     fleet::{Fleet, replica, start_replicas},
     moto::Aws,
+    proxy::Fault,
+    relay::Relay,
 };
 use reqwest::Method;
 use tokio::time::{Instant, sleep, timeout};
@@ -38,6 +40,38 @@ async fn an_entry_from_another_replica_has_its_true_age() {
         }
     }
     assert_eq!(fleet.aws.proxy.all_calls(), calls);
+}
+
+/// A record that takes its time on the way to the engine, or that a stopped engine stores late, is
+/// not younger for it.
+#[tokio::test]
+async fn a_record_that_is_stored_late_has_its_true_age() {
+    let (aws, engine) = tokio::join!(Aws::start(), Engine::start());
+    let relay = Relay::before(&engine.address()).await;
+    let first = replica(&aws.proxy.url, &format!("redis://{}", relay.address));
+    let first = start_replicas(1, &first.with("SHARED_CACHE_TIMEOUT", "5s")).await;
+    let second = start_replicas(1, &replica(&aws.proxy.url, &engine.url())).await;
+    aws.put("/app/key", "hush: a value").await;
+    // The first load also sends the scripts to the engine, which takes more round trips.
+    first[0].get("/param/app/none").await.problem(404, "parameter-not-found");
+    second[0].get("/param/app/none").await.problem(404, "parameter-not-found");
+    aws.proxy.fail_all(Fault::Hold(Duration::from_millis(200)));
+    let slow_link = async {
+        while aws.proxy.calls("GetParameter") == 1 {
+            sleep(Duration::from_millis(5)).await;
+        }
+        relay.delay_requests(Duration::from_millis(1500));
+    };
+    let loaded = Loaded::by(async {
+        let (reply, ()) = tokio::join!(first[0].get("/param/app/key"), slow_link);
+        reply.ok();
+    })
+    .await;
+    until(loaded.to + Duration::from_millis(2200)).await;
+    let asked = Instant::now();
+    let reply = second[0].get("/param/app/key").await;
+    assert_eq!(e2e::fleet::reads(&aws.proxy).len(), 2, "the record is stored");
+    loaded.check_age(&reply, asked);
 }
 
 /// The lifetime begins with the load, and not when a replica takes the entry.

@@ -34,14 +34,19 @@ impl Services {
     }
 
     /// Requests a path of all six at the same time. Returns the responses with the times of the
-    /// requests.
-    async fn get(&self, path: &str) -> Vec<(Instant, http::Reply)> {
+    /// requests, and with the resolution of their ages: main-api knows the age of an entry from
+    /// aux-service's header only, which has whole seconds.
+    async fn get(&self, path: &str) -> Vec<(Instant, http::Reply, Duration)> {
         let mut requests = JoinSet::new();
-        for service in self.aux.iter().chain(&self.main) {
+        let second = Duration::from_secs(1);
+        let with = |resolution| move |service| (service, resolution);
+        let (aux, main) =
+            (self.aux.iter().map(with(Duration::ZERO)), self.main.iter().map(with(second)));
+        for (service, resolution) in aux.chain(main) {
             let url = format!("{}{path}", service.url);
             requests.spawn(async move {
                 let asked = Instant::now();
-                (asked, http::get(&url).await)
+                (asked, http::get(&url).await, resolution)
             });
         }
         requests.join_all().await
@@ -89,7 +94,7 @@ async fn a_fleet_that_restarts_without_aws_answers_every_known_name_stale_and_wi
     until(loaded.to + Duration::from_secs(2)).await;
     let services = Services::start(&setup).await;
     for (path, known) in paths.iter().zip(&known) {
-        for (asked, reply) in services.get(path).await {
+        for (asked, reply, _) in services.get(path).await {
             let body = reply.ok();
             for member in ["value", "parameter", "parameters", "values", "buckets"] {
                 assert_eq!(body.get(member), known.get(member), "{reply:?}");
@@ -100,10 +105,10 @@ async fn a_fleet_that_restarts_without_aws_answers_every_known_name_stale_and_wi
             assert!(asked.elapsed() < Duration::from_secs(8), "{:?}", asked.elapsed());
         }
     }
-    for (_, reply) in services.get("/param/app/none").await {
+    for (_, reply, _) in services.get("/param/app/none").await {
         reply.problem(404, "parameter-not-found");
     }
-    for (_, reply) in services.get("/param/app/unheard-of").await {
+    for (_, reply, _) in services.get("/param/app/unheard-of").await {
         reply.problem(502, "aws-unavailable");
     }
 }
@@ -127,19 +132,19 @@ async fn no_replica_answers_from_the_shared_cache_beyond_the_bound() {
     let mut answered = 0;
     while loaded.to.elapsed() < bound + Duration::from_secs(2) {
         for path in ["/param/app/1", "/parameter/app/0", "/params", "/values/app", "/buckets"] {
-            for (asked, reply) in services.get(path).await {
+            for (asked, reply, resolution) in services.get(path).await {
                 let age = asked.duration_since(loaded.to);
-                assert!(reply.status != 200 || age < bound, "{age:?} old: {reply:?}");
+                assert!(reply.status != 200 || age < bound + resolution, "{age:?} old: {reply:?}");
                 answered += usize::from(reply.status == 200);
             }
         }
         sleep(Duration::from_millis(100)).await;
     }
     assert!(answered >= 30, "every path was answered within the bound: {answered}");
-    for (_, reply) in services.get("/param/app/1").await {
+    for (_, reply, _) in services.get("/param/app/1").await {
         reply.problem(502, "aws-unavailable");
     }
     let mut records = engine.keys("").await;
-    records.retain(|key| !key.contains(":quota:"));
+    records.retain(|key| !key.contains(":quota:") && !key.ends_with(":probe"));
     assert_eq!(records, Vec::<String>::new(), "no record outlives its bound");
 }
