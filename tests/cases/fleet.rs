@@ -10,6 +10,7 @@ mod restart;
 mod sharing;
 mod start;
 mod telemetry;
+mod topologies;
 mod trust;
 
 use std::{

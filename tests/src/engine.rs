@@ -28,7 +28,9 @@ const DUMP: &str = "dump.rdb";
 /// An engine. When it is dropped, its process ends and its folder is removed.
 pub struct Engine {
     port: u16,
-    options: Vec<String>,
+    /// The port with TLS, if there is one.
+    tls_port: Option<u16>,
+    arguments: Vec<String>,
     password: Option<String>,
     folder: PathBuf,
     process: Option<Process>,
@@ -42,13 +44,80 @@ impl Engine {
 
     /// Starts an empty engine with these options of its command line.
     pub async fn with(options: &[&str]) -> Self {
+        let mut engine = Self::new();
+        let port = engine.port.to_string();
+        let mut arguments = vec!["--port", &port, "--bind", "127.0.0.1"];
+        // Only `dump` saves anything. A compressed dump would hide the texts that tests search for.
+        arguments.extend(["--save", "", "--appendonly", "no", "--rdbcompression", "no"]);
+        arguments.extend(options);
+        engine.arguments = arguments.into_iter().map(str::to_owned).collect();
+        engine.launch().await;
+        engine
+    }
+
+    /// Starts an empty engine that also has a port with TLS. Its certificate is for 127.0.0.1, and
+    /// an authority of its own has signed it.
+    pub async fn with_tls() -> Self {
+        let mut engine = Self::start().await;
+        certificates::issue(&engine.folder);
+        let port = free_port();
+        let options = ["--tls-port", &port.to_string(), "--tls-auth-clients", "no"];
+        let files = ["--tls-cert-file", "cert.pem", "--tls-key-file", "key.pem"];
+        let authority = ["--tls-ca-cert-file", "ca.pem"];
+        let options = options.iter().chain(&files).chain(&authority);
+        engine.arguments.extend(options.map(|&option| option.to_owned()));
+        engine.tls_port = Some(port);
+        engine.restart().await;
+        engine
+    }
+
+    /// Starts the nodes of a Cluster and divides the slots among them.
+    pub async fn cluster(size: usize) -> Vec<Self> {
+        const SLOTS: usize = 16_384;
+        let mut nodes = Vec::new();
+        for index in 0..size {
+            let node = Self::with(&["--cluster-enabled", "yes"]).await;
+            let slots: Vec<_> = (index * SLOTS / size..(index + 1) * SLOTS / size).collect();
+            node.run::<()>(cmd("CLUSTER").arg("ADDSLOTS").arg(&slots)).await;
+            nodes.push(node);
+        }
+        for node in &nodes[1..] {
+            node.run::<()>(cmd("CLUSTER").arg("MEET").arg("127.0.0.1").arg(nodes[0].port)).await;
+        }
+        for node in &nodes {
+            let known = format!("cluster_known_nodes:{size}\r");
+            node.becomes(&cmd("CLUSTER").arg("INFO"), &["cluster_state:ok\r", &known]).await;
+        }
+        nodes
+    }
+
+    /// Starts an empty replica of an engine.
+    pub async fn replica_of(primary: &Self) -> Self {
+        let replica = Self::with(&["--replicaof", "127.0.0.1", &primary.port.to_string()]).await;
+        replica.becomes(&cmd("INFO"), &["master_link_status:up\r"]).await;
+        replica
+    }
+
+    /// Starts a Sentinel that watches an engine and names it `main`.
+    pub async fn sentinel_of(primary: &Self) -> Self {
+        let mut sentinel = Self::new();
+        let (port, primary) = (sentinel.port, primary.port);
+        let config = format!(
+            "port {port}\nbind 127.0.0.1\nsentinel monitor main 127.0.0.1 {primary} 1\n\
+             sentinel down-after-milliseconds main 500\nsentinel failover-timeout main 5000\n"
+        );
+        fs::write(sentinel.folder.join("sentinel.conf"), config).expect("the folder is writable");
+        sentinel.arguments = ["sentinel.conf", "--sentinel"].map(str::to_owned).to_vec();
+        sentinel.launch().await;
+        sentinel.becomes(&cmd("INFO"), &["slaves=1"]).await;
+        sentinel
+    }
+
+    fn new() -> Self {
         let port = free_port();
         let folder = std::env::temp_dir().join(format!("e2e-engine-{}-{port}", std::process::id()));
         fs::create_dir_all(&folder).expect("the temporary folder is writable");
-        let options = options.iter().map(|&option| option.to_owned()).collect();
-        let mut engine = Self { port, options, password: None, folder, process: None };
-        engine.launch().await;
-        engine
+        Self { port, tls_port: None, arguments: Vec::new(), password: None, folder, process: None }
     }
 
     /// Starts an empty engine that requires this password.
@@ -61,6 +130,16 @@ impl Engine {
     /// Returns the URL for `SHARED_CACHE_URL`.
     pub fn url(&self) -> String {
         format!("redis://{}", self.address())
+    }
+
+    /// Returns the URL with TLS.
+    pub fn tls_url(&self) -> String {
+        format!("rediss://127.0.0.1:{}", self.tls_port.expect("the engine has TLS"))
+    }
+
+    /// Returns the file with the certificate of the authority.
+    pub fn authority(&self) -> String {
+        self.folder.join("ca.pem").to_str().expect("it is text").to_owned()
     }
 
     /// Returns the address as `host:port`.
@@ -204,6 +283,21 @@ impl Engine {
         result.unwrap_or_else(|error| panic!("{:?}: {error}", command_name(command)))
     }
 
+    /// Waits until the response to a command contains all of these texts.
+    async fn becomes(&self, command: &Cmd, wanted: &[&str]) {
+        let mut last = String::new();
+        let poll = async {
+            loop {
+                last = self.run::<String>(command).await;
+                if wanted.iter().all(|text| last.contains(text)) {
+                    return;
+                }
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        assert!(timeout(TIMEOUT, poll).await.is_ok(), "{wanted:?} never came:\n{last}");
+    }
+
     async fn configure(&self, option: &str, value: &str) {
         self.run::<()>(cmd("CONFIG").arg("SET").arg(option).arg(value)).await;
     }
@@ -228,12 +322,7 @@ impl Engine {
 
     /// Starts the process and waits until it responds.
     async fn launch(&mut self) {
-        let port = self.port.to_string();
-        let mut arguments = vec!["--port", &port, "--bind", "127.0.0.1"];
-        // Only `dump` saves anything. A compressed dump would hide the texts that tests search for.
-        arguments.extend(["--save", "", "--appendonly", "no", "--rdbcompression", "no"]);
-        arguments.extend(self.options.iter().map(String::as_str));
-        self.process = Some(Process::start(&self.folder, &arguments));
+        self.process = Some(Process::start(&self.folder, &self.arguments));
         let responds = async {
             while self
                 .execute(async |connection| cmd("PING").query_async::<()>(connection).await)
@@ -245,7 +334,7 @@ impl Engine {
         };
         if timeout(TIMEOUT, responds).await.is_err() {
             let output = fs::read_to_string(self.folder.join(OUTPUT)).unwrap_or_default();
-            panic!("the engine does not respond on port {port}; its output:\n{output}");
+            panic!("the engine does not respond on port {}; its output:\n{output}", self.port);
         }
     }
 
@@ -259,6 +348,28 @@ impl Drop for Engine {
     fn drop(&mut self) {
         self.kill();
         let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// Certificates, made by the command `openssl`.
+mod certificates {
+    use std::{fs, path::Path, process::Command};
+
+    /// Makes an authority, `ca.pem`, and a certificate that it has signed, `cert.pem` and `key.pem`.
+    pub(super) fn issue(folder: &Path) {
+        fs::write(folder.join("extensions"), "subjectAltName=IP:127.0.0.1,DNS:localhost\n")
+            .expect("the folder is writable");
+        let key = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes";
+        for command in [
+            &format!("req -x509 {key} -days 2 -subj /CN=authority -keyout ca.key -out ca.pem"),
+            &format!("req {key} -subj /CN=engine -keyout key.pem -out request.pem"),
+            "x509 -req -in request.pem -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile extensions -out cert.pem",
+        ] {
+            let output =
+                Command::new("openssl").args(command.split(' ')).current_dir(folder).output();
+            let output = output.expect("openssl is installed; `make test` installs it");
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        }
     }
 }
 
@@ -300,11 +411,12 @@ fn command_name(command: &Cmd) -> String {
     }
 }
 
-/// Returns a port on which no process listens. The range lies below the kernel's own choices for
-/// outgoing connections, so that a port stays free while its engine restarts.
+/// Returns a port on which no process listens. The port lies below the kernel's own choices for
+/// outgoing connections, so that it stays free while its engine restarts, and so does the port of a
+/// Cluster's own protocol, which is higher by ten thousand.
 fn free_port() -> u16 {
     const FIRST: u16 = 20_000;
-    const COUNT: u16 = 12_000;
+    const COUNT: u16 = 2_700;
     static NEXT: AtomicU16 = AtomicU16::new(0);
     // Two test runs at the same time start at different ports.
     let offset = (std::process::id() % u32::from(COUNT)) as u16;
@@ -327,7 +439,7 @@ struct Process {
 }
 
 impl Process {
-    fn start(folder: &Path, arguments: &[&str]) -> Self {
+    fn start(folder: &Path, arguments: &[String]) -> Self {
         let program = PROGRAMS.into_iter().find(|program| is_installed(program));
         let program = program.expect(
             "no engine of the shared cache is installed; `make test` installs one (checks/engine.sh alone does, too)",
