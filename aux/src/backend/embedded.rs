@@ -4,8 +4,9 @@ use std::path::Path;
 
 use anyhow::Context;
 use async_trait::async_trait;
-use cache::Priority;
+use cache::{Priority, hex};
 use serde::Deserialize;
+use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::parameter_store::ParameterStore;
@@ -38,6 +39,9 @@ pub(super) struct Embedded {
     buckets: Vec<String>,
     #[serde(default)]
     parameters: Vec<StoredParameter>,
+    /// A digest of the content.
+    #[serde(skip)]
+    origin: String,
 }
 
 #[derive(Clone, Deserialize)]
@@ -101,6 +105,7 @@ impl Embedded {
         if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
             anyhow::bail!("the parameter '{}' is given twice", twice[0]);
         }
+        embedded.origin = hex::encode(&Sha256::digest(yaml)[..8]);
         Ok(embedded)
     }
 }
@@ -151,6 +156,10 @@ impl ParameterStore for Embedded {
     ) -> Result<PathValues, Error> {
         let below = self.parameters.iter().filter(|parameter| path.holds(&parameter.name));
         Ok(PathValues::readable(below.map(StoredParameter::to_parameter).collect()))
+    }
+
+    fn origin(&self) -> &str {
+        &self.origin
     }
 
     fn health(&self) -> serde_json::Value {

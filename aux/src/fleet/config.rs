@@ -4,7 +4,7 @@ use std::{convert::Infallible, time::Duration};
 
 use service::config::positive_duration;
 
-use super::secret_file::key_file;
+use super::secret_file::{certificate_file, key_file, password_file};
 pub use super::{engine_url::EngineUrl, secret_file::SecretFile};
 
 // A doc comment here would replace the description in `--help`.
@@ -15,11 +15,11 @@ pub struct FleetConfig {
     pub shared_cache_url: Option<ParsedUrl>,
 
     /// File with the password of the shared cache, read again at each connection
-    #[arg(long, env = "SHARED_CACHE_PASSWORD_FILE", value_name = "FILE")]
+    #[arg(long, env = "SHARED_CACHE_PASSWORD_FILE", value_name = "FILE", value_parser = password_file)]
     pub shared_cache_password_file: Option<SecretFile>,
 
     /// File with the certificates (PEM) of the authorities that sign the shared cache's certificate [default: those of the system]
-    #[arg(long, env = "SHARED_CACHE_CA_FILE", value_name = "FILE")]
+    #[arg(long, env = "SHARED_CACHE_CA_FILE", value_name = "FILE", value_parser = certificate_file)]
     pub shared_cache_ca_file: Option<SecretFile>,
 
     /// File with a key of 32 bytes or more that authenticates records in the shared cache; every replica needs the same one [default: whoever can write to the shared cache can change responses]
@@ -30,7 +30,7 @@ pub struct FleetConfig {
     #[arg(long, env = "SHARED_CACHE_PREFIX", value_name = "PREFIX", default_value = "aux-service", value_parser = prefix)]
     pub shared_cache_prefix: String,
 
-    /// Time that a miss waits for the shared cache before this replica continues alone
+    /// Time that the lookup of a record, and the quota of a call, each wait for the shared cache before this replica continues alone
     #[arg(long, env = "SHARED_CACHE_TIMEOUT", value_name = "DURATION", default_value = "100ms", value_parser = positive_duration)]
     pub shared_cache_timeout: Duration,
 }

@@ -41,8 +41,8 @@ fn aux_service(flags: &[String]) -> (Runtime, impl PublicApi + use<>) {
     let exporter = exporter();
     let runtime = runtime();
     let api = runtime.block_on(async {
-        let backend = aux_service::backend::from_config(&config).await;
-        aux_service::api::app(&config, backend, &exporter).api
+        let backend = aux_service::backend::from_config(&config, None).await;
+        aux_service::api::app(&config, backend, None, &exporter).api
     });
     (runtime, api)
 }
@@ -56,8 +56,8 @@ fn main_api(flags: &[String]) -> (Runtime, impl PublicApi + use<>) {
         let listener = server::listen(([127, 0, 0, 1], 0).into()).expect("a port");
         let address = listener.local_addr().expect("its address");
         let aux = aux_config(&[]);
-        let backend = aux_service::backend::from_config(&aux).await;
-        let app = aux_service::api::app(&aux, backend, &exporter);
+        let backend = aux_service::backend::from_config(&aux, None).await;
+        let app = aux_service::api::app(&aux, backend, None, &exporter);
         let exporter_of_aux = exporter.clone();
         tokio::spawn(async move {
             let (_never, stop) = oneshot::channel::<()>();
