@@ -20,17 +20,28 @@ use std::{
 };
 
 use e2e::{
+    engine::Engine,
     fake_aws::{FakeAws, Reply, parameter},
     http::Reply as Response,
     refusals,
 };
 use serde_json::{Value, json};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep, timeout};
 
 /// Returns the age of a response in seconds.
 fn age(reply: &Response) -> u64 {
     let age = reply.header("age").and_then(|age| age.parse().ok());
     age.unwrap_or_else(|| panic!("there is no age: {reply:?}"))
+}
+
+/// Waits until all loads of the fleet have stored their records, which follows the responses.
+async fn stored(engine: &Engine) {
+    let stored = async {
+        while !engine.keys(":lock").await.is_empty() {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(Duration::from_secs(20), stored).await.expect("every load stores its record");
 }
 
 /// Waits until this time. The services use clocks of their own, so the time must really pass.

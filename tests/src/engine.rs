@@ -86,7 +86,7 @@ impl Engine {
         }
         for node in &nodes {
             let known = format!("cluster_known_nodes:{size}\r");
-            node.becomes(&cmd("CLUSTER").arg("INFO"), &["cluster_state:ok\r", &known]).await;
+            node.becomes(cmd("CLUSTER").arg("INFO"), &["cluster_state:ok\r", &known]).await;
         }
         nodes
     }

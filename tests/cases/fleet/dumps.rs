@@ -16,7 +16,7 @@ use redis::cmd;
 use reqwest::Method;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{Loaded, age, until};
+use super::{Loaded, age, stored, until};
 
 fn contains(bytes: &[u8], text: &str) -> bool {
     bytes.windows(text.len()).any(|window| window == text.as_bytes())
@@ -82,7 +82,7 @@ const BOUND: Duration = Duration::from_secs(7);
 const PATHS: [&str; 3] = ["/param/app/key", "/params", "/values/app"];
 
 /// Starts a fleet that has loaded all paths, and then loses AWS and all replicas.
-async fn stored() -> (Fleet, Setup, Loaded) {
+async fn start_without_aws() -> (Fleet, Setup, Loaded) {
     let mut fleet = Fleet::with(1, soon_stale).await;
     let setup = soon_stale(replica(&fleet.aws.proxy.url, &fleet.engine.url()));
     fleet.aws.put("/app/key", "hush: a value").await;
@@ -92,14 +92,7 @@ async fn stored() -> (Fleet, Setup, Loaded) {
         }
     })
     .await;
-    let stored = async {
-        while fleet.engine.keys(":lock").await.len() + PATHS.len()
-            > fleet.engine.keys("").await.len()
-        {
-            sleep(Duration::from_millis(10)).await;
-        }
-    };
-    timeout(Duration::from_secs(5), stored).await.expect("all records are stored");
+    stored(&fleet.engine).await;
     fleet.aws.proxy.fail_all(Fault::Reset);
     fleet.replicas.clear();
     (fleet, setup, loaded)
@@ -107,7 +100,7 @@ async fn stored() -> (Fleet, Setup, Loaded) {
 
 #[tokio::test]
 async fn a_restored_dump_answers_with_the_true_age_and_never_beyond_the_bounds() {
-    let (mut fleet, setup, loaded) = stored().await;
+    let (mut fleet, setup, loaded) = start_without_aws().await;
     let dump = fleet.engine.dump().await;
     fleet.engine.kill();
     until(loaded.to + Duration::from_secs(3)).await;
@@ -135,7 +128,7 @@ async fn a_restored_dump_answers_with_the_true_age_and_never_beyond_the_bounds()
 #[tokio::test]
 async fn a_record_whose_age_is_unknown_is_a_miss() {
     for milliseconds in [None, Some(7_200_000)] {
-        let (fleet, setup, _) = stored().await;
+        let (fleet, setup, _) = start_without_aws().await;
         for key in fleet.engine.keys("").await {
             match milliseconds {
                 None => fleet.engine.run::<i64>(cmd("PERSIST").arg(key)).await,

@@ -15,7 +15,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::{Loaded, until};
+use super::{Loaded, stored, until};
 
 /// Three replicas of each service. Each main-api has an aux-service of its own.
 struct Services {
@@ -89,6 +89,7 @@ async fn a_fleet_that_restarts_without_aws_answers_every_known_name_stale_and_wi
     })
     .await;
 
+    stored(&engine).await;
     aws.proxy.fail_all(Fault::Reset);
     drop(services);
     until(loaded.to + Duration::from_secs(2)).await;
@@ -126,6 +127,7 @@ async fn no_replica_answers_from_the_shared_cache_beyond_the_bound() {
         }
     })
     .await;
+    stored(&engine).await;
     aws.proxy.fail_all(Fault::Reset);
     drop(services);
     let services = Services::start(&setup).await;

@@ -109,7 +109,8 @@ async fn a_url_of_the_shared_cache_that_cannot_be_used_ends_the_start_and_is_nam
 #[tokio::test]
 async fn settings_of_the_shared_cache_that_contradict_others_end_the_start_and_are_named() {
     let files = Files::new();
-    let file = files.write("secret", format!("{MARK}-0123456789-0123456789-0123456789"));
+    let certificate = format!("-----BEGIN CERTIFICATE-----\n{MARK}\n-----END CERTIFICATE-----\n");
+    let file = files.write("secret", certificate);
     for (name, flag) in [
         ("SHARED_CACHE_PASSWORD_FILE", "--shared-cache-password-file"),
         ("SHARED_CACHE_CA_FILE", "--shared-cache-ca-file"),
