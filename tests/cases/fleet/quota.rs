@@ -172,6 +172,14 @@ async fn a_call_that_aws_throttles_empties_the_bucket_of_all_replicas() {
     sleep(Duration::from_secs(1)).await;
     quota.proxy.fail_nth("GetParameter", 2, refusals::ssm_throttled());
     first.get("/param/app/2").await.problem(503, "aws-throttled");
+    // The replica empties the bucket in the background.
+    let emptied = async {
+        let stored = "shared_cache_requests_total{operation=\"quota\",outcome=\"stored\"} 1\n";
+        while !first.get("/metrics").await.body.contains(stored) {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(Duration::from_secs(10), emptied).await.expect("the bucket is emptied");
     let recovers = async {
         while second.get("/param/app/3").await.status != 200 {
             sleep(Duration::from_millis(10)).await;

@@ -80,6 +80,7 @@ async fn a_record_is_read_only_with_the_key_that_authenticates_it() {
         let (value, read) = stored.get(&replica, "/app/key").await;
         assert_eq!(value, VALUE);
         assert_eq!(read, reads, "with the key {number}");
+        super::stored(&stored.fleet.engine).await;
     }
 }
 
