@@ -72,6 +72,11 @@ cargo_tool() {
 
 # The tools that more than one script uses.
 install_moto() { venv moto 'moto[server]==5.2.5' && export MOTO_SERVER=$tools/moto/bin/moto_server; }
+# The engine of the shared cache: Valkey where it is installed, and otherwise Redis, which older Debian versions have too.
+install_engine() {
+    command -v valkey-server >/dev/null || debian redis-server redis-server
+    debian openssl openssl
+}
 install_aws_cli() { venv aws-cli awscli==1.46.3; }
 install_checkov() { venv checkov checkov==3.3.30 && export CHECKOV=$tools/checkov/bin/checkov; }
 install_cargo_deny() { cargo_tool cargo-deny 0.20.2; }

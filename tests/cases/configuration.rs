@@ -3,7 +3,7 @@
 use e2e::service::Setup;
 
 /// Checks that the start fails with status 2, and that one sentence names the wrong values.
-async fn refused(setup: Setup, named: &[&str]) {
+pub(crate) async fn refused(setup: Setup, named: &[&str]) {
     let output = setup.run_to_end().await;
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(2), "{named:?}: {said}");
@@ -182,6 +182,14 @@ async fn help_names_every_variable() {
         "CACHE_STALE_IF_ERROR",
         "CACHE_NEGATIVE_TTL",
         "CACHE_TTL_JITTER",
+        "SHARED_CACHE_URL",
+        "SHARED_CACHE_PASSWORD_FILE",
+        "SHARED_CACHE_CA_FILE",
+        "SHARED_CACHE_KEY_FILE",
+        "SHARED_CACHE_PREFIX",
+        "SHARED_CACHE_TIMEOUT",
+        "SHARED_AWS_RATE_GET",
+        "SHARED_AWS_RATE_LIST",
     ];
     let main = [
         "MAIN_VERSION",

@@ -1,6 +1,8 @@
 //! Tests of the tests' own building blocks. If a fault did not happen, every other test would pass
 //! without testing anything.
 
+mod engine;
+
 use std::time::Duration;
 
 use e2e::{

@@ -22,6 +22,9 @@ mod resilience;
 mod credentials;
 mod outage;
 
+// Tests of several replicas.
+mod fleet;
+
 // Tests of the operator's view.
 mod chaos;
 mod configuration;

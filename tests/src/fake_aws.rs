@@ -303,6 +303,6 @@ impl Account {
 }
 
 /// A parameter with its value, which holds the mark of all secrets.
-fn parameter(name: &str) -> Value {
+pub fn parameter(name: &str) -> Value {
     json!({ "Name": name, "Type": "String", "Value": format!("{MARK}: {name}"), "Version": 1 })
 }

@@ -6,7 +6,11 @@
 //! ```
 //!
 //! The services are the real binaries, each a process of its own. [`moto`] serves the real AWS
-//! protocols. A [`fake_aws`] replaces it where a test needs an AWS that misbehaves. A [`proxy`] on either connection imitates the faults of networks and of AWS.
+//! protocols. A [`fake_aws`] replaces it where a test needs an AWS that misbehaves. A [`proxy`] on
+//! either connection imitates the faults of networks and of AWS.
+//!
+//! A [`fleet`] is several replicas of aux-service that share an [`engine`], a real Valkey or Redis.
+//! A [`relay`] between them is a slow link, or one that breaks.
 //!
 //! Every value of a parameter and every credential in these tests holds [`MARK`]. The tests search
 //! every log line, error and metric for it, because a value must not appear there.
@@ -19,9 +23,13 @@ pub mod proxy;
 pub mod refusals;
 pub mod service;
 pub mod stack;
+pub mod engine;
+pub mod relay;
+pub mod fleet;
 pub mod balancer;
 pub mod http;
 pub mod client;
+pub mod files;
 
 /// The mark in all secrets. It may appear only in the responses of routes that serve values.
 pub const MARK: &str = "hush";

@@ -12,13 +12,16 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     task::{JoinHandle, JoinSet},
+    time::{Instant, sleep},
 };
 
 /// The fault of a call.
 #[derive(Clone, Debug)]
 pub enum Fault {
-    /// Delays the server's response by this time.
+    /// Delays the request by this time on its way to the server.
     Delay(Duration),
+    /// Delays the server's response by this time: the response is the one of the past.
+    Hold(Duration),
     /// Sends no response and leaves the connection open.
     Hang,
     /// Resets the connection instead of a response.
@@ -66,6 +69,8 @@ pub struct Request {
     pub target: String,
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
+    /// The time at which the request had arrived.
+    pub at: Instant,
 }
 
 impl Request {
@@ -165,6 +170,11 @@ impl Proxy {
         locked(&self.inner.seen).iter().filter(|request| request.call() == call).cloned().collect()
     }
 
+    /// Returns all requests so far, including those that failed.
+    pub fn all_requests(&self) -> Vec<Request> {
+        locked(&self.inner.seen).clone()
+    }
+
     pub fn calls(&self, call: &str) -> usize {
         self.requests(call).len()
     }
@@ -247,8 +257,13 @@ async fn serve(mut stream: TcpStream, inner: Arc<Inner>) -> Option<()> {
         match inner.fault_for(&request) {
             None => write(&mut stream, &request, inner.forward(&request).await?).await?,
             Some(Fault::Delay(pause)) => {
-                tokio::time::sleep(pause).await;
+                sleep(pause).await;
                 write(&mut stream, &request, inner.forward(&request).await?).await?;
+            }
+            Some(Fault::Hold(pause)) => {
+                let answer = inner.forward(&request).await?;
+                sleep(pause).await;
+                write(&mut stream, &request, answer).await?;
             }
             Some(Fault::Answer(answer)) => write(&mut stream, &request, answer).await?,
             Some(Fault::Hang) => return until_it_leaves(&mut stream).await,
@@ -287,13 +302,14 @@ pub(crate) async fn read(stream: &mut TcpStream, received: &mut Vec<u8>) -> Opti
         .filter_map(|line| line.split_once(':'))
         .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
         .collect();
-    let mut request = Request { method, target, headers, body: Vec::new() };
+    let mut request = Request { method, target, headers, body: Vec::new(), at: Instant::now() };
     assert!(request.header("transfer-encoding").is_none(), "this proxy reads Content-Length only");
     let length = request.header("content-length").map_or(Some(0), |length| length.parse().ok())?;
     while received.len() < length {
         receive(stream, received).await?;
     }
     request.body = received.drain(..length).collect();
+    request.at = Instant::now();
     Some(request)
 }
 

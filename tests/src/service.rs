@@ -25,6 +25,7 @@ use crate::{
 const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The settings of a service to start. Its environment holds these variables and nothing else.
+#[derive(Clone)]
 pub struct Setup {
     binary: &'static str,
     arguments: Vec<String>,
@@ -106,9 +107,23 @@ impl Setup {
 
     /// Starts the service and waits for its end, for a start that must fail.
     pub async fn run_to_end(self) -> Output {
-        let mut command = self.command();
-        let run = tokio::task::spawn_blocking(move || command.output().expect("the binary starts"));
-        timeout(TIMEOUT, run).await.expect("it ends by itself").expect("no panic above")
+        let process = self.command().spawn().expect("the binary starts");
+        let pid = Pid::from_child(&process);
+        let mut run = tokio::task::spawn_blocking(move || process.wait_with_output());
+        let in_time = timeout(TIMEOUT, &mut run).await;
+        let is_late = in_time.is_err();
+        let ended = match in_time {
+            Ok(ended) => ended,
+            // The runtime of the test waits for the task, so the process must end.
+            Err(_) => {
+                let _ = kill_process(pid, Signal::KILL);
+                run.await
+            }
+        };
+        let output = ended.expect("no panic above").expect("it has output");
+        let said = || String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(!is_late, "{} does not end by itself:\n{}", self.binary, said());
+        output
     }
 
     fn command(&self) -> Command {
