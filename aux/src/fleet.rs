@@ -4,7 +4,7 @@
 //! The engine is never needed. While it does not work, each replica loads for itself and keeps to
 //! its own share of the quota.
 //!
-//! Imports go one way: `shared_cache`, `shared_quota` → `engine` → `connection`, `metrics` →
+//! Imports go one way: `shared_cache`, `shared_quota` → `engine`, `sealed` → `scripts` → `connection`, `metrics` →
 //! `config` → `engine_url`, `secret_file`.
 
 use std::sync::Arc;
@@ -17,6 +17,7 @@ mod secret_file;
 pub mod config;
 mod metrics;
 mod connection;
+mod scripts;
 mod engine;
 mod sealed;
 mod shared_cache;
@@ -54,7 +55,8 @@ impl Fleet {
         let connector = Connector::new(url, config)?;
         let prefix = format!("{}:{FORMAT}", config.shared_cache_prefix);
         let probe_key = format!("{prefix}:probe");
-        let engine = Engine::start(connector, probe_key, config.shared_cache_timeout).await;
+        // A miss waits for two commands: its lookup, and the quota of its call.
+        let engine = Engine::start(connector, probe_key, config.shared_cache_timeout / 2).await;
         let seal = Seal::new(config.shared_cache_key_file.as_ref());
         Ok(Some(Self { engine, prefix: prefix.into(), seal }))
     }

@@ -30,7 +30,7 @@ pub struct FleetConfig {
     #[arg(long, env = "SHARED_CACHE_PREFIX", value_name = "PREFIX", default_value = "aux-service", value_parser = prefix)]
     pub shared_cache_prefix: String,
 
-    /// Time that the lookup of a record, and the quota of a call, each wait for the shared cache before this replica continues alone
+    /// Time that a miss waits for the shared cache before this replica continues alone: half of it for the lookup of a record, half for the quota of a call
     #[arg(long, env = "SHARED_CACHE_TIMEOUT", value_name = "DURATION", default_value = "100ms", value_parser = positive_duration)]
     pub shared_cache_timeout: Duration,
 }

@@ -5,12 +5,12 @@
 //! connects again and closes the circuit when the engine writes a key in time.
 
 use std::{
-    sync::{Arc, LazyLock},
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use parking_lot::Mutex;
-use redis::{FromRedisValue, RedisError, Script, ScriptInvocation};
+use redis::{FromRedisValue, RedisError, ScriptInvocation};
 use tokio::{
     sync::{Notify, oneshot},
     time::{Instant, sleep, timeout, timeout_at},
@@ -19,6 +19,7 @@ use tokio::{
 use super::{
     connection::{ConnectError, Connection, Connector},
     metrics::{self, Operation, Outcome},
+    scripts::{self, PROBE},
 };
 
 /// The pause before the first new connection. Each further failure doubles it.
@@ -38,10 +39,6 @@ const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 /// The time limit of commands that no request waits for.
 const BACKGROUND_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Writes a key of its own, because a full engine or a read-only server still answers a `PING`.
-static PROBE: LazyLock<Script> =
-    LazyLock::new(|| Script::new("return redis.call('SET', KEYS[1], '1', 'PX', 10000)"));
-
 /// The time for which the start waits for the first connection. A replica that starts while AWS
 /// fails has nothing to serve without the engine.
 const START_TIMEOUT: Duration = Duration::from_secs(1);
@@ -54,6 +51,7 @@ struct Inner {
     connector: Connector,
     /// The key that a probe writes.
     probe_key: String,
+    /// The time limit of a command that a request waits for.
     timeout: Duration,
     link: Mutex<Link>,
     /// Wakes the task that connects.
@@ -299,12 +297,12 @@ impl Engine {
     /// Makes a connection that has proven to be fast enough for requests.
     async fn connect(&self) -> Result<Connection, Failure> {
         let mut connection = self.0.connector.connect().await?;
-        // The first run loads the script, which takes another round trip.
-        for _ in 0..2 {
-            let probe = PROBE.key(&self.0.probe_key);
-            let probed = timeout_at(self.deadline(), probe.invoke_async::<()>(&mut connection));
-            probed.await.map_err(|_| Failure::Timeout(self.0.timeout))??;
-        }
+        let limit = self.background_timeout();
+        let loaded = timeout(limit, scripts::load(&mut connection)).await;
+        loaded.map_err(|_| Failure::Timeout(limit))??;
+        let probe = PROBE.key(&self.0.probe_key);
+        let probed = timeout(self.0.timeout, probe.invoke_async::<()>(&mut connection)).await;
+        probed.map_err(|_| Failure::Timeout(self.0.timeout))??;
         Ok(connection)
     }
 

@@ -1,12 +1,9 @@
 //! The shared cache: records that one replica has loaded and all replicas use, and a lock for each
 //! load, so that one replica of all calls AWS.
 
-use std::{
-    sync::{Arc, LazyLock},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
-use redis::{FromRedisValue, ParsingError, Script, ScriptInvocation, Value};
+use redis::{FromRedisValue, ParsingError, ScriptInvocation, Value};
 use tokio::{
     select,
     time::{Instant, sleep},
@@ -15,6 +12,7 @@ use tokio::{
 use super::{
     engine::{Engine, Reply},
     metrics::{Operation, Outcome},
+    scripts::{LOOKUP, RELEASE, RENEW, STORE},
     sealed::{Parts, Seal},
 };
 use crate::progress::{Arrived, ListProgress};
@@ -35,12 +33,6 @@ const LONGEST_POLL: Duration = Duration::from_millis(100);
 /// The upper bound of a record's body. A larger one would hold up the commands behind it for longer
 /// than their timeout.
 const MAX_BODY_BYTES: usize = 1 << 20;
-
-static LOOKUP: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/lookup.lua")));
-static STORE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/store.lua")));
-static RENEW: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/renew.lua")));
-static RELEASE: LazyLock<Script> =
-    LazyLock::new(|| Script::new(include_str!("scripts/release.lua")));
 
 /// The records of the replicas with one scope. Cloning is shallow.
 #[derive(Clone)]

@@ -2,23 +2,20 @@
 
 use std::{
     sync::{
-        Arc, LazyLock,
+        Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
 };
 
 use parking_lot::Mutex;
-use redis::Script;
 use tokio::time::Instant;
 
 use super::{
     engine::{Engine, Reply},
     metrics::{Operation, Outcome},
+    scripts::{DRAIN, TAKE},
 };
-
-static TAKE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/quota.lua")));
-static DRAIN: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/drain.lua")));
 
 /// A token bucket that all replicas share.
 pub(crate) struct SharedBucket {

@@ -200,15 +200,18 @@ impl Loader {
         let record = record
             .map_err(|error| LoadError { error: error.clone(), negative_ttl: self.negative_ttl })?;
         let body = record.body(&self.version, load.query.path());
-        Ok(match self.freshness {
-            Some(_) if record.is_empty_path() => {
-                Loaded::new(body, Freshness::new(self.negative_ttl, Duration::ZERO, Duration::ZERO))
-            }
-            Some(freshness) => {
-                let freshness = freshness.loaded_over(load.progress.age());
-                Loaded::new(body, freshness.jittered(self.jitter))
-            }
+        Ok(match self.freshness_of(record, load.progress.age()) {
+            Some(freshness) => Loaded::new(body, freshness.jittered(self.jitter)),
             None => Loaded { storable: false, ..Loaded::new(body, Freshness::default()) },
+        })
+    }
+
+    /// Returns the limits of a record whose load took this long; `None` while the cache is off.
+    fn freshness_of(&self, record: &Record, load: Duration) -> Option<Freshness> {
+        let freshness = self.freshness?;
+        Some(match record.is_empty_path() {
+            true => Freshness::new(self.negative_ttl, Duration::ZERO, Duration::ZERO),
+            false => freshness.loaded_over(load),
         })
     }
 
@@ -216,19 +219,19 @@ impl Loader {
     /// `None` for a record that is expired by this replica's own limits, or that is none.
     fn decode(&self, load: &Load<'_>, shared: &SharedRecord) -> Option<Result<Loaded, LoadError>> {
         // The limits of this replica hold too: other replicas may have longer ones.
-        let own = self.freshness?.loaded_over(shared.load);
-        let bound = shared.bound.min(own.bound());
-        let lifetime = shared.lifetime.min(own.lifetime).min(bound);
-        if shared.age >= bound {
-            return None;
-        }
         let Some(record) = serde_json::from_slice::<Option<Record>>(&shared.body).ok()? else {
             // A stale negative record is of no use.
-            let left = lifetime.min(self.negative_ttl).saturating_sub(shared.age);
+            let left = shared.lifetime.min(self.negative_ttl).saturating_sub(shared.age);
             let negative = LoadError { error: Error::ParameterNotFound, negative_ttl: left };
             return (!left.is_zero()).then_some(Err(negative));
         };
         if !load.query.is_answered_by(&record) {
+            return None;
+        }
+        let own = self.freshness_of(&record, shared.load)?;
+        let bound = shared.bound.min(own.bound());
+        let lifetime = shared.lifetime.min(own.lifetime).min(bound);
+        if shared.age >= bound {
             return None;
         }
         if let Record::Parameter(parameter) = &record
