@@ -10,6 +10,7 @@ run: ## build and start both services on the embedded backend: no AWS, no cluste
 
 test: ## all Rust tests, the end-to-end tests with the AWS protocol included
 	@checks/moto.sh
+	@checks/clients.sh
 	cargo build --locked --workspace --bins
 	cargo test --locked --workspace
 

@@ -34,3 +34,6 @@ mod tokens;
 mod exits;
 mod signals;
 mod balance;
+
+// Tests of AWS's own protocol.
+mod ssm;

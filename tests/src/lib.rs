@@ -22,6 +22,7 @@ pub mod stack;
 pub mod balancer;
 pub mod http;
 pub mod client;
+pub mod sdk_clients;
 
 /// The mark in all secrets. It may appear only in the responses of routes that serve values.
 pub const MARK: &str = "hush";
