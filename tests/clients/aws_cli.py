@@ -1,6 +1,6 @@
 """Answers questions with the AWS CLI: one JSON document a line from standard input, one result a line to standard output.
 
-Each question is one command line. All run in this process, because the start of a process takes most of a second.
+Each question is one command line. All run in this process, because the start of the CLI takes most of a second.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from typing import Any
 from awscli.botocore import xform_name
 from awscli.clidriver import create_clidriver
 
+driver = create_clidriver()
+
 
 def command(operation: str, arguments: dict[str, Any], pages: bool) -> list[str]:
     words = ["ssm", xform_name(operation, "-"), "--output", "json", "--cli-input-json", json.dumps(arguments)]
@@ -25,7 +27,7 @@ def command(operation: str, arguments: dict[str, Any], pages: bool) -> list[str]
 def run(words: list[str]) -> tuple[int, str, str]:
     with redirect_stdout(StringIO()) as output, redirect_stderr(StringIO()) as errors:
         try:
-            status = create_clidriver().main(words)
+            status = driver.main(words)
         except SystemExit as end:
             status = end.code
     return status, output.getvalue(), errors.getvalue()

@@ -86,7 +86,7 @@ pub struct SdkClient {
 }
 
 enum Client {
-    Program(Program),
+    Program(Box<Program>),
     Rust(rust::Client),
     Wire(wire::Client),
 }
@@ -95,7 +95,7 @@ impl SdkClient {
     pub fn start(kind: Kind, settings: &Settings) -> Self {
         let client = match kind {
             Kind::Boto3 | Kind::AwsCli | Kind::JavaScript => {
-                Client::Program(Program::start(kind, settings))
+                Client::Program(Box::new(Program::start(kind, settings)))
             }
             Kind::Rust => Client::Rust(rust::Client::new(settings)),
             Kind::Wire => Client::Wire(wire::Client::new(settings)),

@@ -11,8 +11,8 @@ pub(super) const LISTED: usize = 23;
 
 /// Returns an account with every kind of parameter.
 ///
-/// The parameters are created in the order of their names, because the emulator lists them in the
-/// order of their creation. AWS documents no order of these lists.
+/// The emulator lists parameters in the order of their creation, which is not the order of their
+/// names, so that a list in another order than AWS's is found.
 pub(super) async fn stocked() -> Aws {
     let aws = Aws::start().await;
     let mut parameters = special();
@@ -23,7 +23,7 @@ pub(super) async fn stocked() -> Aws {
     parameters.extend(
         (0..10).map(|number| (format!("/ten/{number}"), "String", format!("{MARK} {number}"))),
     );
-    parameters.sort();
+    parameters.reverse();
     for (name, kind, value) in parameters {
         aws.put_typed(&name, kind, &value).await;
         if name == "/app/key" {
@@ -32,7 +32,6 @@ pub(super) async fn stocked() -> Aws {
             aws.label(&name, 2, "stable").await;
         }
     }
-    // A second version, because the emulator does not change an existing one.
     let described = json!({
         "Name": "/app/described", "Type": "String", "Value": format!("{MARK} described"), "Overwrite": true,
         "Description": "Größe \"in\" Zoll", "AllowedPattern": "^hush.*", "Tier": "Advanced",

@@ -273,16 +273,25 @@ fn paths() -> Vec<Case> {
         invalid("a path without a slash", json!({ "Path": "app" }), PATHS),
         invalid("a path with a space", json!({ "Path": "/a path" }), PATHS),
         refused("no path", "GetParametersByPath", json!({}), PATHS, "ValidationException"),
+        list(
+            "a path and a type",
+            json!({ "Path": "/app/db", "ParameterFilters": [{ "Key": "Type", "Values": ["String"] }] }),
+        ),
+        list(
+            "a path and a name, which does not filter paths",
+            json!({ "Path": "/app", "ParameterFilters": [{ "Key": "Name", "Values": ["/app/key"] }] }),
+        ),
         unsupported(
-            "a path with a filter",
+            "a path and a label",
             "GetParametersByPath",
-            json!({ "Path": "/app", "ParameterFilters": [{ "Key": "Type", "Values": ["String"] }] }),
+            json!({ "Path": "/app", "ParameterFilters": [{ "Key": "Label", "Values": ["stable"] }] }),
             "InvalidFilterKey",
         ),
     ]
 }
 
-fn filter(key: &str, option: &str, values: Value) -> Value {
+fn filter(key: &str, option: &str, values: impl Into<Value>) -> Value {
+    let values = values.into();
     json!({ "ParameterFilters": [{ "Key": key, "Option": option, "Values": values }] })
 }
 

@@ -50,6 +50,7 @@ async fn a_request_that_is_no_call_gets_an_error_of_aws_and_reaches_no_aws() {
             (&[GET, JSON], "no JSON", "SerializationException"),
             (&[GET, JSON], r#"{"Name":"/app"#, "SerializationException"),
             (&[GET, JSON], "[]", "SerializationException"),
+            (&[GET, JSON], "[\"/app/key\"]", "SerializationException"),
             (&[GET, JSON], r#"{"Name":7}"#, "SerializationException"),
             (
                 &[GET, JSON],

@@ -246,6 +246,7 @@ fn policy(policy: &ParameterInlinePolicy) -> Value {
     ])
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "map_err passes the error by value")]
 fn failure<E: ProvideErrorMetadata>(error: SdkError<E, HttpResponse>) -> Value {
     let status = error.raw_response().map(|response| response.status().as_u16());
     let code = error.code().map_or_else(
