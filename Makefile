@@ -5,7 +5,7 @@
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: ## build and start both services on the embedded backend: no AWS, no cluster
+run: ## build and start both services on the embedded backend, without AWS; two replicas with a shared cache: make run SHARED=1
 	@scripts/run.sh
 
 test: ## all Rust tests, the end-to-end tests with the AWS protocol included

@@ -12,6 +12,7 @@ venv charts kubernetes-validate==1.37.0 PyYAML==6.0.3
 need curl "the script of helm test uses it"
 debian ip iproute2
 debian openssl openssl
+debian redis-server redis-server
 install_aws_cli
 install_moto
 build_services

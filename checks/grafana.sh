@@ -3,6 +3,7 @@
 install_helm
 install_kubectl
 debian prometheus prometheus
+debian redis-server redis-server
 install_moto
 venv grafana PyYAML==6.0.3
 npm_packages grafana-types @grafana/schema@13.2.3 @prometheus-io/lezer-promql@0.315.0 @lezer/common@1.5.5 @lezer/highlight@1.2.5 @lezer/lr@1.4.12 typescript@5.9.3

@@ -20,10 +20,10 @@ OPENING = re.compile(
 )
 RUST = re.compile(r"\s*//[/!]? ?(.*)")
 # Comments in the other languages, without the key at the beginning of a comment in values.yaml.
-OTHER = re.compile(r'\s*(?:#(?!!)|//|"""|\{\{-? ?/\*) ?(?:[\w.]+: )?(.*)')
+OTHER = re.compile(r'\s*(?:#(?!!)|//|--(?!-)|"""|\{\{-? ?/\*) ?(?:[\w.]+: )?(.*)')
 GROUPS = {
     "Rust": (RUST, ["*.rs"]),
-    "other": (OTHER, ["*.sh", "*.py", "*.mjs", "*.yaml", "*.yml", "*.tpl", "*.tf", "*.hcl", "Makefile", ":!checks/charts/snapshots"]),
+    "other": (OTHER, ["*.sh", "*.py", "*.mjs", "*.lua", "*.yaml", "*.yml", "*.tpl", "*.tf", "*.hcl", "Makefile", ":!checks/charts/snapshots"]),
 }
 # A sentence ends before a capital letter, a quotation or code.
 END = re.compile(r"(?<=[.!?])\s+(?=[A-Z`\"])")

@@ -26,6 +26,10 @@ LIST_CALLS = f'operation="DescribeParameters", {CALLED}'
 # Statuses of failures. 499 means that the client disconnected before the response.
 FAILED, UNAVAILABLE, ABANDONED = 'status=~"5.."', 'status="503"', 'status="499"'
 OPEN, HALF_OPEN = 'state="open"', 'state="half_open"'
+# Lookups in the shared cache: `locked` ones wait for another pod's load and are repeated, so they are no loads of their own.
+SHARED_HIT, SHARED_LOADS = 'operation="lookup", outcome="hit"', 'operation="lookup", outcome!="locked"'
+REPLICA_READS = 'group="reads", scope="replica"'
+BUCKET_LISTS = f'operation="ListBuckets", {CALLED}'
 CIRCUIT_OPEN, RETRIED = 'outcome="circuit_open"', 'outcome=~"success|failure"'
 OF_AUX = 'job="aux-service"'
 
@@ -201,6 +205,7 @@ OUTCOMES = coloured(
     ok=GREEN, hit=GREEN, success=GREEN, coalesced="light-green", negative="super-light-green", not_found=GREY, client_error=GREY,
     miss=BLUE, bypass="light-blue", shielded=PURPLE, stale=YELLOW, budget_exhausted=PURPLE, circuit_open=PURPLE,
     stale_error=ORANGE, throttled=ORANGE, abandoned=GREY, denied="dark-red", credentials="dark-orange",
+    stored="semi-dark-green", locked="super-light-blue", skipped="semi-dark-purple",
     timeout="light-red", unreachable="dark-red", invalid="super-light-red", error=RED, failure=RED, server_error=RED,
 )
 STATUSES = coloured(**{"2..": GREEN, "3..": BLUE, "4..": YELLOW, "499": GREY, "5..": RED, "503": ORANGE})
@@ -422,6 +427,64 @@ AWS_ROW = [
     ),
 ]
 
+
+
+def fleet_limit(group: str) -> str:
+    """The rate of the whole fleet. A rate of 0 means no limit and has no share."""
+    return f"""(max({selected('aws_rate_limit', f'group="{group}", scope="fleet"')}) > 0)"""
+
+
+# Pods without SHARED_CACHE_URL have no such series, so the sum is empty if no pod has a shared cache.
+DEGRADED = "shared_cache_degraded_since_timestamp_seconds"
+SHARED = f"sum({selected(DEGRADED)})"
+
+SHARED_ROW = [
+    graph(
+        "Served by level", "A second: lookups of aux-service that a pod's memory served, loads that the shared cache served, and calls to AWS. A call may fetch ten names. Refreshes in the background are loads too.",
+        [(f"sum({rate('cache_requests_total', f'{OF_AUX}, {HITS}')})", "memory"),
+         (f"sum({rate('shared_cache_requests_total', SHARED_HIT)}) or 0 * {SHARED}", "shared cache"),
+         (f"sum({rate('aws_requests_total', CALLED)}) and on () {SHARED}", "AWS")],
+        unit="reqps", stacked=True,
+    ),
+    graph(
+        "Calls to AWS per load", "Calls to AWS for each load of a pod: 1 if the shared cache serves nothing, and less the more the pods share. Ten names in one call lower it, and the pages of a list raise it.",
+        [(f"sum({rate('aws_requests_total', CALLED)}) / (sum({rate('shared_cache_requests_total', SHARED_LOADS)}) > 0)", "calls per load")],
+        thresholds=steps((GREEN, None), (YELLOW, 1)), defaults={"decimals": 2}, soft_max=1.1,
+    ),
+    graph(
+        "Reads of AWS per entry and minute", "Calls that read parameters, for each entry of the fullest pod. With a TTL of a minute and steady use it is at most about 1, and without sharing up to the number of pods.",
+        [(f"60 * sum({rate('aws_requests_total', READ_CALLS)}) / (max({selected('cache_entries', OF_AUX)}) > 0) and on () {SHARED}", "reads")],
+        defaults={"decimals": 2},
+    ),
+    graph(
+        "Commands by outcome", "Commands to the engine a second. `locked`: another pod loads the entry. `skipped`: not sent, because the engine did not work just before.",
+        [(f"sum by (operation, outcome) ({rate('shared_cache_requests_total')})", "{{operation}} {{outcome}}")],
+        unit="reqps", stacked=True, overrides=OUTCOMES,
+    ),
+    graph(
+        "Latency of the engine, 99 %", "Time of one command. `SHARED_CACHE_TIMEOUT` (100 ms by default) bounds the commands that a request waits for.",
+        [(quantile(0.99, "shared_cache_request_duration_seconds", "operation"), "{{operation}}")],
+        unit="s", thresholds=steps((GREEN, None), (RED, 0.1)),
+    ),
+    graph(
+        "Time without the engine", "Time since each pod continued alone; 0 while the shared cache works. Meanwhile a pod has only its own share of the quota. Pods disagree if the network of one node fails.",
+        [(f"(time() - {selected(DEGRADED)}) * ({selected(DEGRADED)} > bool 0)", "{{pod}}")],
+        unit="s", thresholds=steps((GREEN, None), (RED, 120)),
+    ),
+    graph(
+        "Quota of the fleet used", "Calls of all pods as a share of the rate that they have together. For pods of several deployments choose one namespace.",
+        [(f"sum({rate('aws_requests_total', READ_CALLS)}) / {fleet_limit('reads')}", "reads"),
+         (f"sum({rate('aws_requests_total', LIST_CALLS)}) / {fleet_limit('parameter_lists')}", "lists of parameters"),
+         (f"sum({rate('aws_requests_total', BUCKET_LISTS)}) / {fleet_limit('bucket_lists')}", "lists of buckets")],
+        unit="percentunit", width=12, thresholds=steps((GREEN, None), (YELLOW, 0.8), (RED, 1)), soft_max=1.1,
+    ),
+    graph(
+        "Calls of each pod against its share", "Reads of each pod as a share of the rate that it has without the engine. Above 1 a pod uses what the others leave.",
+        [(f"sum by (pod) ({rate('aws_requests_total', READ_CALLS)}) / on (pod) (max by (pod) ({selected('aws_rate_limit', REPLICA_READS)}) > 0)", "{{pod}}")],
+        unit="percentunit", width=12, soft_max=1.1,
+    ),
+]
+
 GATEWAY_ROW = [
     Panel(
         "Circuit", "The circuit of each route to aux-service; the worst state of the chosen pods. Closed: calls flow. Open: calls are refused. Half open: one call at a time probes; a route without requests stays half open.",
@@ -484,7 +547,7 @@ GATEWAY_ROW = [
 
 DASHBOARDS = {
     "gateway-overview": ("overview", ".*", [("Health", HEALTH), ("Requests, errors, duration", RED_ROW), ("Processes", PROCESS)]),
-    "gateway-cache-aws": ("cache and AWS", ".*", [("Cache", CACHE_ROW), ("AWS", AWS_ROW)]),
+    "gateway-cache-aws": ("cache and AWS", ".*", [("Cache", CACHE_ROW), ("AWS", AWS_ROW), ("Shared cache", SHARED_ROW)]),
     "gateway-upstream": ("gateway", "main-api", [("From main-api to aux-service", GATEWAY_ROW)]),
 }
 

@@ -8,15 +8,20 @@ use service::{
         openapi::handlers,
         problem::Problem,
         routes::{RouteId, Routes},
+        ssm::Request,
         status::Reporter,
     },
     observe::metrics::Exporter,
-    server::{App, CachedRoutes, PublicApi, Query, ResponseFuture, StackConfig, stack},
+    server::{App, CachedRoutes, PublicApi, Query, ResponseFuture, SsmQuery, StackConfig, stack},
 };
 use tokio::time::Instant;
 
+mod access;
+mod ssm;
 pub mod openapi;
 pub mod status;
+
+use self::{access::Access, ssm::SsmApi};
 
 use crate::{
     backend::ParameterStore,
@@ -24,7 +29,7 @@ use crate::{
     error::Error,
     fleet::Fleet,
     keep_fresh,
-    name::{ParameterName, ParameterPath, Prefixes},
+    parameter::{PathQuery, SecretForm},
     record::as_record,
     store::{CachedStore, StoreQuery},
 };
@@ -37,6 +42,11 @@ pub const ROUTES: Routes = Routes(&[
     RouteId::Values,
     RouteId::Params,
     RouteId::Buckets,
+    RouteId::SsmGetParameter,
+    RouteId::SsmGetParameters,
+    RouteId::SsmGetParametersByPath,
+    RouteId::SsmDescribeParameters,
+    RouteId::SsmOther,
     RouteId::Status,
     RouteId::Docs,
     RouteId::OpenApi,
@@ -75,13 +85,11 @@ pub fn app(
         RouteId::Docs => page.clone(),
         _ => unreachable!("aux-service has no other route that is not cacheable"),
     });
+    let access = Access { store, prefixes: Arc::new(config.parameter_prefixes.clone()) };
     let config_of_stack = StackConfig {
         routes: ROUTES,
         endpoint: |path| ROUTES.endpoint(path).to_owned(),
-        cached: Arc::new(CachedApi {
-            store,
-            prefixes: Arc::new(config.parameter_prefixes.clone()),
-        }),
+        cached: Arc::new(CachedApi { ssm: SsmApi::new(access.clone()), access }),
         others,
         request_timeout: config.request_timeout,
         timed_out: || Error::AwsTimeout(None).problem(),
@@ -101,34 +109,11 @@ fn health(backend: &dyn ParameterStore, fleet: Option<&Fleet>) -> serde_json::Va
     health
 }
 
-/// The cacheable routes. Cloning is shallow.
+/// The cacheable routes and AWS's protocol. Cloning is shallow.
 #[derive(Clone)]
 struct CachedApi {
-    store: CachedStore,
-    prefixes: Arc<Prefixes>,
-}
-
-impl CachedRoutes for CachedApi {
-    fn lookup(&self, key: &str, now: Instant) -> Option<Result<cache::Served, Problem>> {
-        // The cache holds no entry outside the prefixes, so a lookup needs no check.
-        match RouteId::Parameter.parameter(key) {
-            // Both routes of a parameter share one entry: the record of `/param`.
-            Some(name) => {
-                let key = format!("{}{name}", RouteId::Param.base());
-                Some(self.store.lookup(&key, now)?.map(as_record))
-            }
-            None => self.store.lookup(key, now),
-        }
-    }
-
-    fn respond(&self, query: Query) -> ResponseFuture {
-        let api = self.clone();
-        Box::pin(async move {
-            let store_query = api.validate(&query).await?;
-            let served = api.store.get(store_query, query.mode, query.deadline).await?;
-            Ok(if query.route == RouteId::Parameter { as_record(served) } else { served })
-        })
-    }
+    access: Access,
+    ssm: SsmApi,
 }
 
 impl CachedApi {
@@ -138,54 +123,51 @@ impl CachedApi {
         match query.route {
             RouteId::Buckets => Ok(StoreQuery::Buckets),
             RouteId::Params => Ok(StoreQuery::Parameters),
-            RouteId::Values => Ok(self.values(parameter)?),
+            RouteId::Values => {
+                let path = self.access.path(parameter)?;
+                Ok(StoreQuery::Values(PathQuery::all_below(path)))
+            }
             _ => {
-                let name = ParameterName::parse(parameter).map_err(Error::InvalidParameterName)?;
-                self.allowed(name, query).await.map(StoreQuery::Parameter)
+                let name = self.access.parameter(parameter, query.mode, query.deadline).await?;
+                Ok(StoreQuery::Parameter(name, SecretForm::Value))
             }
         }
     }
+}
 
-    /// Returns the name to read, if it may be shown. An ARN of this account becomes its plain name,
-    /// so that one parameter has one cache entry. An ARN that only an ARN among the prefixes allows
-    /// keeps its own entry, because its plain name may not be shown.
-    async fn allowed(&self, name: ParameterName, query: &Query) -> Result<ParameterName, Problem> {
-        let Some(account) = name.account() else { return Ok(self.allowed_here(name)?) };
-        self.store.check_region(&name)?;
-        if self.prefixes.allow_arn(&name) {
-            return Ok(name);
-        }
-        if account.is_empty() {
-            return Ok(self.allowed_here(name.within_account())?);
-        }
-        let may_be_own = self.prefixes.allow(name.bare());
-        if self.store.own_account().is_none() && may_be_own && !self.prefixes.allow_everything() {
-            // No response has shown the account of this service yet. A parameter of the same name
-            // in this account shows it. Its error is the error of this request: an unknown account
-            // is no reason for a final refusal.
-            let plain = ParameterName::parse(name.bare()).map_err(Error::InvalidParameterName)?;
-            let plain = StoreQuery::Parameter(plain);
-            let result = self.store.get(plain, query.mode, query.deadline).await;
-            if self.store.own_account().is_none() {
-                result?;
+impl CachedRoutes for CachedApi {
+    fn lookup(&self, key: &str, now: Instant) -> Option<Result<cache::Served, Problem>> {
+        let store = &self.access.store;
+        // The cache holds no entry outside the prefixes, so a lookup needs no check.
+        match RouteId::Parameter.parameter(key) {
+            // Both routes of a parameter share one entry: the record of `/param`.
+            Some(name) => {
+                let key = format!("{}{name}", RouteId::Param.base());
+                Some(store.lookup(&key, now)?.map(as_record))
             }
-        }
-        match self.store.own_account() {
-            Some(own) if own == account => Ok(self.allowed_here(name.within_account())?),
-            _ if self.prefixes.allow_everything() => Ok(name),
-            _ => Err(Error::ParameterNotAllowed.into()),
+            None => store.lookup(key, now),
         }
     }
 
-    fn allowed_here(&self, name: ParameterName) -> Result<ParameterName, Error> {
-        if self.prefixes.allow(name.bare()) { Ok(name) } else { Err(Error::ParameterNotAllowed) }
+    fn respond(&self, query: Query) -> ResponseFuture {
+        let api = self.clone();
+        Box::pin(async move {
+            let store_query = api.validate(&query).await?;
+            let served = api.access.store.get(store_query, query.mode, query.deadline).await?;
+            Ok(if query.route == RouteId::Parameter { as_record(served) } else { served })
+        })
     }
 
-    fn values(&self, path: &str) -> Result<StoreQuery, Error> {
-        let path = ParameterPath::parse(path).map_err(Error::InvalidParameterName)?;
-        if !self.prefixes.allow_some_below(&path) {
-            return Err(Error::ParameterNotAllowed);
-        }
-        Ok(StoreQuery::Values(path))
+    fn lookup_ssm(
+        &self,
+        request: &Request,
+        now: Instant,
+    ) -> Option<Result<cache::Served, Problem>> {
+        self.ssm.lookup(request, now)
+    }
+
+    fn respond_ssm(&self, query: SsmQuery) -> ResponseFuture {
+        let api = self.ssm.clone();
+        Box::pin(async move { api.respond(query).await })
     }
 }

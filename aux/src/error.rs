@@ -25,6 +25,8 @@ pub enum Error {
     SecureStringNotAllowed,
     #[error("there is no such parameter")]
     ParameterNotFound,
+    #[error("the parameter has no such version or label")]
+    ParameterVersionNotFound,
     #[error("the parameter has no text")]
     ParameterUnreadable,
     #[error("AWS denied access")]
@@ -72,6 +74,7 @@ impl Error {
             | Self::ParameterNotAllowed
             | Self::SecureStringNotAllowed
             | Self::ParameterNotFound
+            | Self::ParameterVersionNotFound
             | Self::ParameterUnreadable
             | Self::AwsAccessDenied(_)
             | Self::AwsRefused(_)
@@ -101,12 +104,12 @@ impl Error {
                 "SecureString not allowed",
                 "This parameter is a SecureString, and this service does not show those.",
             ),
-            Self::ParameterNotFound => Problem::new(
-                StatusCode::NOT_FOUND,
-                "parameter-not-found",
-                "No such parameter",
-                "There is no parameter of this name, or not in this version.",
-            ),
+            Self::ParameterNotFound => parameter_not_found(),
+            Self::ParameterVersionNotFound => {
+                let problem = parameter_not_found();
+                let message = problem.detail.clone();
+                problem.aws("ParameterVersionNotFound", message)
+            }
             Self::ParameterUnreadable => Problem::new(
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "parameter-unreadable",
@@ -185,6 +188,15 @@ impl Error {
             }
         }
     }
+}
+
+fn parameter_not_found() -> Problem {
+    Problem::new(
+        StatusCode::NOT_FOUND,
+        "parameter-not-found",
+        "No such parameter",
+        "There is no parameter of this name, or not in this version.",
+    )
 }
 
 fn with_cause(problem: Problem, cause: Option<&Cause>) -> Problem {

@@ -34,34 +34,37 @@ const FORMAT: &str = "v1";
 #[derive(Clone)]
 pub struct Fleet {
     engine: Engine,
+    /// The beginning of all keys.
     prefix: Arc<str>,
     seal: Seal,
 }
 
 impl Fleet {
-    /// Starts to connect to the engine, if the configuration names one. The connection may take
-    /// place later, or never.
+    /// Connects to the engine, if the configuration names one. An engine that does not work delays
+    /// the start by a second at most, and is connected later.
     ///
     /// # Errors
     ///
     /// A certificate or an address that the client library rejects.
-    pub fn start(config: &FleetConfig) -> Result<Option<Self>, ConfigError> {
+    pub async fn start(config: &FleetConfig) -> Result<Option<Self>, ConfigError> {
         let Some(url) = &config.shared_cache_url else { return Ok(None) };
         let connector = Connector::new(url, config)?;
-        let engine = Engine::start(connector, config.shared_cache_timeout);
+        let prefix = format!("{}:{FORMAT}", config.shared_cache_prefix);
+        let probe_key = format!("{prefix}:probe");
+        let engine = Engine::start(connector, probe_key, config.shared_cache_timeout).await;
         let seal = Seal::new(config.shared_cache_key_file.as_ref());
-        Ok(Some(Self { engine, prefix: config.shared_cache_prefix.as_str().into(), seal }))
+        Ok(Some(Self { engine, prefix: prefix.into(), seal }))
     }
 
     /// Returns the shared cache of the replicas with this scope.
     pub fn cache(&self, scope: &Scope<'_>) -> SharedCache {
-        let keys = format!("{}:{FORMAT}:{}:{}", self.prefix, scope.region, scope.digest());
+        let keys = format!("{}:{}:{}", self.prefix, scope.region, scope.digest());
         SharedCache::new(self.engine.clone(), keys, self.seal.clone())
     }
 
     /// Returns the token bucket that all replicas share for a quota of this region.
     pub(crate) fn bucket(&self, region: &str, quota: &str, rate: f64) -> SharedBucket {
-        let key = format!("{}:{FORMAT}:{region}:quota:{{{quota}}}", self.prefix);
+        let key = format!("{}:{region}:quota:{{{quota}}}", self.prefix);
         SharedBucket::new(self.engine.clone(), key, rate)
     }
 

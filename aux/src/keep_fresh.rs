@@ -20,6 +20,7 @@ use tokio::{
 
 use crate::{
     batch::MAX_BATCH,
+    parameter::{PathQuery, SecretForm},
     store::{CachedStore, StoreQuery},
     warm_up::{Item, WarmUp},
 };
@@ -72,8 +73,10 @@ fn groups(warm_up: &WarmUp) -> Vec<Vec<StoreQuery>> {
     let (mut names, mut groups) = (Vec::new(), Vec::new());
     for item in warm_up.items() {
         match item {
-            Item::Name(name) => names.push(StoreQuery::Parameter(name.clone())),
-            Item::Path(path) => groups.push(vec![StoreQuery::Values(path.clone())]),
+            Item::Name(name) => names.push(StoreQuery::Parameter(name.clone(), SecretForm::Value)),
+            Item::Path(path) => {
+                groups.push(vec![StoreQuery::Values(PathQuery::all_below(path.clone()))])
+            }
         }
     }
     groups.extend(names.chunks(MAX_BATCH).map(<[StoreQuery]>::to_vec));

@@ -15,6 +15,7 @@ async fn run() -> anyhow::Result<()> {
     observe::trace::init("aux-service", &config.aux_version, collector)?;
     let exporter = observe::metrics::Exporter::install("aux-service", &config.aux_version)?;
     let fleet = Fleet::start(&config.fleet)
+        .await
         .unwrap_or_else(|reason| config::exit_with_usage_error::<Config>(reason));
     let backend = backend::from_config(&config, fleet.as_ref()).await;
     let app = api::app(&config, backend, fleet, &exporter);

@@ -224,6 +224,11 @@ impl ParameterPath {
         &self.0
     }
 
+    /// The part of a name below this path, without the slash between them.
+    pub fn relative<'a>(&self, name: &'a str) -> &'a str {
+        name.strip_prefix(self.as_str()).unwrap_or(name).trim_start_matches('/')
+    }
+
     /// Whether a parameter lies below this path, at any depth.
     pub fn holds(&self, name: &str) -> bool {
         let root = self.0 == "/";

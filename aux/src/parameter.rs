@@ -3,9 +3,40 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use service::contract::ssm::Timestamp;
 use zeroize::Zeroizing;
 
-use crate::error::Error;
+use crate::{error::Error, name::ParameterPath};
+
+/// The form in which SecureStrings are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SecretForm {
+    /// The value in clear text, if this service may read it.
+    Value,
+    /// AWS's ciphertext, which is no secret without the key.
+    Ciphertext,
+}
+
+/// The parameters that lie below a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PathQuery {
+    pub path: ParameterPath,
+    /// Whether parameters of all levels below the path belong to the result.
+    pub recursive: bool,
+    pub form: SecretForm,
+}
+
+impl PathQuery {
+    /// All parameters below a path, with their values.
+    pub fn all_below(path: ParameterPath) -> Self {
+        Self { path, recursive: true, form: SecretForm::Value }
+    }
+
+    /// Whether a parameter belongs to the result.
+    pub fn holds(&self, name: &str) -> bool {
+        self.path.holds(name) && (self.recursive || !self.path.relative(name).contains('/'))
+    }
+}
 
 /// A parameter with its value. The serialised form is for public parameters alone.
 #[derive(Clone, Serialize, Deserialize)]
@@ -16,6 +47,7 @@ pub struct Parameter {
     /// this is the ciphertext or empty.
     #[serde(rename = "s")]
     pub value: Zeroizing<String>,
+    /// Whether the value is a secret in clear text.
     #[serde(skip)]
     pub secure: bool,
     #[serde(flatten)]
@@ -50,7 +82,7 @@ impl PathValues {
             Err(Error::AwsAccessDenied(_) | Error::AwsRefused(_) | Error::ParameterUnreadable) => {
                 self.unreadable.push(name.to_owned())
             }
-            Err(Error::ParameterNotFound) => (),
+            Err(Error::ParameterNotFound | Error::ParameterVersionNotFound) => (),
             Err(error) => return Err(error),
         }
         Ok(())
@@ -59,22 +91,25 @@ impl PathValues {
 
 /// The facts that SSM stores about a parameter, besides its name and its value. None is secret.
 ///
-/// The serialised names are short, because each cached entry stores them.
+/// The serialised names are those of AWS's protocol, so that cached facts are ready to send.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
 pub struct Details {
+    #[serde(rename = "ARN", default, skip_serializing_if = "Option::is_none")]
+    pub arn: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_type: Option<String>,
+    /// The time of the last change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_modified_date: Option<Timestamp>,
+    /// The version or label by which the parameter was read, with its colon.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selector: Option<String>,
     /// The type: `String`, `StringList` or `SecureString`.
-    #[serde(rename = "t")]
+    #[serde(rename = "Type")]
     pub kind: String,
     /// The version, counted from 1. A reference to a secret has version 0.
-    #[serde(rename = "v")]
     pub version: i64,
-    #[serde(rename = "a")]
-    pub arn: Option<String>,
-    /// The time of the last change, as in RFC 3339.
-    #[serde(rename = "m")]
-    pub last_modified: Option<String>,
-    #[serde(rename = "d")]
-    pub data_type: Option<String>,
 }
 
 impl Details {

@@ -3,7 +3,9 @@
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
-use cache::{Cache, CacheableError, Disposition, LoadContext, Loaded, Mode, Served, Settings};
+use cache::{
+    Cache, CacheableError, CachedBody, Disposition, LoadContext, Loaded, Mode, Served, Settings,
+};
 use service::{
     config::Switch, contract::problem::Problem, observe::context::RequestContext, server::Deadline,
 };
@@ -21,10 +23,14 @@ use crate::{
     config::Config,
     error::Error,
     fleet::{Demand, Fleet},
-    name::{ParameterName, ParameterPath},
+    name::ParameterName,
+    parameter::{PathQuery, SecretForm},
     progress::ListProgress,
     record::Record,
 };
+
+/// The name of this service in `Cache-Status`.
+const HOP: &str = "aux-service";
 
 /// The time before a request's deadline at which it stops waiting for a list.
 const DEADLINE_MARGIN: Duration = Duration::from_millis(20);
@@ -34,12 +40,12 @@ const DEADLINE_MARGIN: Duration = Duration::from_millis(20);
 pub enum StoreQuery {
     /// The names of all buckets.
     Buckets,
-    /// The names of all parameters.
+    /// The names and descriptions of all parameters.
     Parameters,
     /// One parameter.
-    Parameter(ParameterName),
+    Parameter(ParameterName, SecretForm),
     /// The parameters below a path.
-    Values(ParameterPath),
+    Values(PathQuery),
 }
 
 impl StoreQuery {
@@ -47,7 +53,7 @@ impl StoreQuery {
     fn is_list(&self) -> bool {
         match self {
             Self::Buckets | Self::Parameters | Self::Values(_) => true,
-            Self::Parameter(_) => false,
+            Self::Parameter(..) => false,
         }
     }
 
@@ -56,22 +62,30 @@ impl StoreQuery {
         matches!(
             (self, record),
             (Self::Buckets, Record::Buckets(_))
-                | (Self::Parameters, Record::Names(_))
-                | (Self::Parameter(_), Record::Parameter(_))
+                | (Self::Parameters, Record::Parameters(_))
+                | (Self::Parameter(..), Record::Parameter(_))
                 | (Self::Values(_), Record::Values(_))
         )
     }
 
     /// Whether the query names a parameter without its account, which is then that of this service.
     fn has_no_account(&self) -> bool {
-        matches!(self, Self::Parameter(name) if name.account().is_none())
+        matches!(self, Self::Parameter(name, _) if name.account().is_none())
+    }
+
+    /// The form in which the query reads SecureStrings.
+    fn form(&self) -> SecretForm {
+        match self {
+            Self::Parameter(_, form) | Self::Values(PathQuery { form, .. }) => *form,
+            Self::Buckets | Self::Parameters => SecretForm::Value,
+        }
     }
 
     /// The path whose values the query reads; empty for other queries.
     fn path(&self) -> &str {
         match self {
-            Self::Values(path) => path.as_str(),
-            Self::Buckets | Self::Parameters | Self::Parameter(_) => "",
+            Self::Values(query) => query.path.as_str(),
+            Self::Buckets | Self::Parameters | Self::Parameter(..) => "",
         }
     }
 
@@ -81,8 +95,20 @@ impl StoreQuery {
         match self {
             Self::Buckets => "/buckets".to_owned(),
             Self::Parameters => "/params".to_owned(),
-            Self::Parameter(name) => format!("/param{}", name.path()),
-            Self::Values(path) => format!("/values{}", path.as_str()),
+            Self::Parameter(name, SecretForm::Value) => format!("/param{}", name.path()),
+            Self::Parameter(name, SecretForm::Ciphertext) => {
+                format!("/ciphertext{}", name.path())
+            }
+            Self::Values(PathQuery { path, recursive, form }) => {
+                // No route has the other bases.
+                let base = match (form, recursive) {
+                    (SecretForm::Value, true) => "/values",
+                    (SecretForm::Value, false) => "/level",
+                    (SecretForm::Ciphertext, true) => "/ciphertexts",
+                    (SecretForm::Ciphertext, false) => "/level-ciphertexts",
+                };
+                format!("{base}{}", path.as_str())
+            }
         }
     }
 }
@@ -111,6 +137,7 @@ impl CacheableError for LoadError {
             // it would cost as much quota as calls for unknown names, so these errors become
             // negative entries too.
             Error::ParameterNotFound
+            | Error::ParameterVersionNotFound
             | Error::SecureStringNotAllowed
             | Error::ParameterUnreadable => Disposition::Negative { ttl: self.negative_ttl },
             Error::InvalidParameterName(_)
@@ -143,7 +170,7 @@ impl CachedStore {
     pub fn new(config: &Config, backend: Arc<dyn ParameterStore>, fleet: Option<&Fleet>) -> Self {
         let settings = Settings {
             name: "answers",
-            hop: "aux-service",
+            hop: HOP,
             max_bytes: config.common.cache_max_bytes.as_u64(),
         };
         let cache = match config.common.cache {
@@ -207,6 +234,21 @@ impl CachedStore {
                 loader.load(&load, &context).await
             }))
         }
+    }
+
+    /// Looks up the entry of one parameter without waiting and without a call.
+    pub fn lookup_parameter(
+        &self,
+        name: ParameterName,
+        form: SecretForm,
+        now: Instant,
+    ) -> Option<Result<Served, Problem>> {
+        self.lookup(&StoreQuery::Parameter(name, form).key(), now)
+    }
+
+    /// Combines the entries of several parameters into one response; see [`Served::combined`].
+    pub fn combine(parts: &[Served], expires_in: Option<Duration>, body: CachedBody) -> Served {
+        Served::combined(HOP, parts, expires_in, body, Instant::now())
     }
 
     /// Looks up a cache key without waiting and without a call.

@@ -62,7 +62,8 @@ def _has_port(rule: Manifest, port: object) -> bool:
 
 
 def _quota(scenario: Scenario) -> Iterator[str]:
-    """The largest possible number of pods stays within the account's quota, and uses at least 90 % of it."""
+    """The largest possible number of pods stays within the account's quota, and uses at least 90 % of it. Pods that share it may
+    use all of it together."""
     quota = yaml.safe_load((HELM / scenario.chart / "values.yaml").read_text())["aws"]["quota"]
     if scenario.values:
         quota |= yaml.safe_load(scenario.values.read_text()).get("aws", {}).get("quota", {})
@@ -76,3 +77,6 @@ def _quota(scenario: Scenario) -> Iterator[str]:
         together = float(_variables(scenario)[variable]) * most
         if together > quota[key] or together < 0.9 * quota[key]:
             yield f"{most} pods may make {together:g} calls a second together, aws.quota.{key} is {quota[key]}"
+        shared = _variables(scenario).get(f"SHARED_{variable}")
+        if shared and float(shared) != quota[key]:
+            yield f"pods that share the quota may make {shared} calls a second together, aws.quota.{key} is {quota[key]}"

@@ -2,11 +2,12 @@
 
 The programs ignore unknown variables, so a misspelt name would have no effect: the names are compared with `--help`.
 Each program then starts with exactly the rendered variables and with files in the place of the mounted volumes, and the
-script of `helm test` runs against it, with moto as AWS.
+script of `helm test` runs against it, with moto as AWS and redis-server as the engine of the shared cache.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
@@ -38,8 +40,10 @@ OTHER_DEFAULTS = {
 # The host names of the scenarios; in the sandbox each resolves to this machine.
 NAMES = ["aws.internal.example", "aux-service.aux-service", "parameters.shared.svc.cluster.local", "aws.test",
          "aux-service", "main-api", "parameters", "door", "gate",
-         "aux-service-admin", "main-api-admin", "parameters-admin", "door-admin"]  # fmt: skip
-TOKEN = "a-token-of-the-scenario"
+         "aux-service-admin", "main-api-admin", "parameters-admin", "door-admin",
+         "valkey.valkey", "engine.internal.example"]  # fmt: skip
+# The content of every mounted Secret: a bearer token, a password, and a key of at least 32 bytes.
+TOKEN = "a-token-of-the-scenario-with-32-bytes"
 
 
 def binary(service: str) -> Path:
@@ -180,7 +184,18 @@ def _answers(
         return [] if explained else [f"without a source of credentials the response was: {ran.stdout[-300:]}"]
     if ran.returncode:
         return [f"helm test's script failed with status {ran.returncode}: {(ran.stdout + ran.stderr)[-600:]}"]
-    return []
+    return _shares(env, ports.get("admin", ports["http"])) if "SHARED_CACHE_URL" in env else []
+
+
+def _shares(env: dict[str, str], port: int) -> list[str]:
+    """The program has reached the engine with the scenario's password and certificate authority, and uses its prefix there."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5) as answer:
+        state = json.load(answer)["dependencies"].get("shared_cache")
+    if state != "ok":
+        return [f"/readyz reports the shared cache as {state}"]
+    keys = sandbox.engine_keys(env["SHARED_CACHE_URL"], TOKEN)
+    wrong = [key for key in keys if not key.startswith(f"{env['SHARED_CACHE_PREFIX']}:")]
+    return [f"the engine has the keys {keys}, and not all begin with {env['SHARED_CACHE_PREFIX']}"] if wrong or not keys else []
 
 
 def _stops(scenario: Scenario, pod: Manifest, process: subprocess.Popen[bytes]) -> list[str]:
@@ -200,9 +215,11 @@ def main() -> int:
         here = Path(folder)
         sandbox.loopback_up()
         sandbox.host_table(here, NAMES)
-        authority, certificate, key = sandbox.certificate(here, ["aws.internal.example"])
+        authority, certificate, key = sandbox.certificate(here, ["aws.internal.example", "engine.internal.example"])
         stack.enter_context(sandbox.aws(here, 5555))
         stack.enter_context(sandbox.aws(here, 8443, (certificate, key)))
+        stack.enter_context(sandbox.engine(here, 6379, TOKEN))
+        stack.enter_context(sandbox.engine(here, 6380, TOKEN, (certificate, key)))
         sandbox.seed("http://aws.test:5555")
         sandbox.seed("https://aws.internal.example:8443", authority)
         for service in SERVICES:

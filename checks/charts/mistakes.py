@@ -39,4 +39,5 @@ def problems(mistake: dict[str, Any]) -> list[str]:
             # One alternative is enough, because the two majors of Helm word a schema's errors differently.
             if not any(alternative in said for alternative in named.split("|")):
                 found.append(f"{label}: the message does not contain {named!r}: {said}")
+        found += [f"{label}: the message contains {word!r}" for word in mistake.get("hidden", []) if word in said]
     return found

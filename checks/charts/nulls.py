@@ -27,9 +27,10 @@ BASE: dict[str, dict[str, Any]] = {
     }
     for service in ("aux-service", "main-api")
 } | {"ecr-credentials": {"registry": "123456789012.dkr.ecr.eu-west-2.amazonaws.com"}}
+BASE["aux-service"]["sharedCache"] = {"url": "redis://valkey", "passwordSecret": {"name": "valkey"}, "keySecret": {"name": "valkey"}}
 
 # Values that the base needs.
-REQUIRED = {("registry",), ("httpRoute", "parentRefs"), ("resources", "requests"), ("resources", "requests", "cpu"), ("podSecurityContext", "seccompProfile", "type")}
+REQUIRED = {("registry",), ("sharedCache", "url"), ("httpRoute", "parentRefs"), ("resources", "requests"), ("resources", "requests", "cpu"), ("podSecurityContext", "seccompProfile", "type")}
 # Maps in which null removes a key.
 OPEN = {"resources", "podSecurityContext", "containerSecurityContext", "labels", "podLabels"}
 

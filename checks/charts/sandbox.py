@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import boto3
 
@@ -77,6 +78,26 @@ def aws(folder: Path, port: int, tls: tuple[Path, Path] | None = None) -> Iterat
     with running(command, folder / f"moto-{port}.log", env) as process:
         wait_for_port(port, process)
         yield
+
+
+@contextmanager
+def engine(folder: Path, port: int, password: str, tls: tuple[Path, Path] | None = None) -> Iterator[None]:
+    """redis-server on a port, over TLS if `tls` has a certificate and a key."""
+    listen = ["--port", "0", "--tls-port", str(port), "--tls-auth-clients", "no"] if tls else ["--port", str(port)]
+    files = ["--tls-cert-file", tls[0], "--tls-key-file", tls[1], "--tls-ca-cert-file", folder / "ca.crt"] if tls else []
+    command = ["redis-server", *listen, *files, "--requirepass", password, "--save", "", "--dir", folder]
+    with running(command, folder / f"engine-{port}.log") as process:
+        wait_for_port(port, process)
+        yield
+
+
+def engine_keys(url: str, password: str) -> list[str]:
+    """The keys that the engine has at a URL. The certificate's authority is not this function's subject."""
+    address = urlsplit(url)
+    command = ["redis-cli", "-h", str(address.hostname), "-p", str(address.port), *(["--tls", "--insecure"] if "rediss" in url else [])]
+    env = os.environ | {"REDISCLI_AUTH": password}
+    done = subprocess.run([*command, "--scan"], env=env, capture_output=True, text=True, check=True)
+    return done.stdout.split()
 
 
 def seed(endpoint: str, authority: Path | None = None) -> None:

@@ -9,12 +9,14 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import engine
 import monitoring
 import page
 import validation
+import valkey
 from projects import problems as project_problems
 from rendering import HELMS, KUBERNETES, Manifest, Refused
-from scenarios import SCENARIOS, Scenario, applications, bootstrap, brought, installed, project
+from scenarios import SCENARIOS, Scenario, applications, bootstrap, brought, installed, project, remote_charts
 from sources import Unresolved, is_remote, links_outside, render, sources, value_files
 
 DOWNLOAD = sys.argv[1:] == ["--download"]
@@ -60,13 +62,12 @@ def rendered() -> Result:
 def downloaded() -> Result:
     """The charts from chart repositories."""
     problems = []
-    remote = {s["chart"]: (a, s) for a in applications(SCENARIOS[0]) for s in sources(a) if is_remote(s)}
-    for chart, (application, source) in remote.items():
+    for chart, (application, source) in remote_charts().items():
         try:
             render(application, source)
         except Unresolved as unresolved:
             problems.append(f"{chart} {source['targetRevision']}: {unresolved}")
-    return f"{', '.join(remote)} downloaded and rendered", problems
+    return f"{', '.join(remote_charts())} downloaded and rendered", problems
 
 
 def types() -> Result:
@@ -134,6 +135,20 @@ def discovery() -> Result:
     return "Prometheus and Grafana find monitors, rules and dashboards", problems
 
 
+def shared_cache() -> Result:
+    """Keys of helm/valkey/values.yaml, the way between aux-service and the engine, and the engine under that configuration."""
+    problems = valkey.unknown_keys() + valkey.unsafe() + engine.problems()
+    found = 0
+    for scenario in SCENARIOS:
+        of = {named(a): a for a in applications(scenario)}
+        if "valkey" in of:
+            found += 1
+            problems += [f"{scenario}: {p}" for p in valkey.unreachable(of["valkey"], installed(scenario, of["aux-service"]))]
+    if not found:
+        problems.append("no scenario installs the engine of the shared cache")
+    return "aux-service reaches Valkey; a full engine evicts records, and no bucket or lock", problems
+
+
 def _pod_secrets(spec: dict[str, Any]) -> list[tuple[str, str]]:
     """The Secrets that a pod needs to start, each with a key, or "" for the Secret itself."""
     found = [(secret["name"], "") for secret in spec.get("imagePullSecrets", [])]
@@ -148,7 +163,7 @@ def _pod_secrets(spec: dict[str, Any]) -> list[tuple[str, str]]:
 
 def needed_secrets() -> set[tuple[str, str, str]]:
     """Namespace, name and key of all needed Secrets, without those that the CronJob of helm/ecr-credentials makes."""
-    needed = {("monitoring", name, key) for name, key in monitoring.secrets()}
+    needed = {("monitoring", name, key) for name, key in monitoring.secrets()} | {("valkey", *valkey.secret())}
     made = set()
     for scenario in SCENARIOS:
         for manifest in everything(scenario):
@@ -183,7 +198,7 @@ def install_page() -> Result:
     shown = {named(a) for a in applications(SCENARIOS[0])}
     if page.listed_applications() != shown:
         problems.append(f"docs/install.md shows the applications {sorted(page.listed_applications())}, there are {sorted(shown)}")
-    pinned = {s["chart"]: s["targetRevision"] for a in applications(SCENARIOS[0]) for s in sources(a) if is_remote(s)}
+    pinned = {chart: source["targetRevision"] for chart, (_, source) in remote_charts().items()}
     if page.versions() != pinned:
         problems.append(f"docs/install.md installs {page.versions()}, Argo CD {pinned}")
     problems += node_port_problems()
@@ -222,7 +237,7 @@ def tree() -> None:
 def main() -> int:
     checks: list[Callable[[], Result]] = [
         rendered, *([downloaded] if DOWNLOAD else []), types, kubernetes, within_projects, autoscaled,
-        stack_values, discovery, install_page,
+        stack_values, discovery, shared_cache, install_page,
     ]  # fmt: skip
     failed = 0
     for check in checks:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import yaml
 from rendering import HELM, Manifest
-from sources import REPOSITORY, sources, values
+from sources import REPOSITORY, sources, undocumented, values
 
 RUNBOOK = f"{REPOSITORY.removesuffix('.git')}/blob/main/docs/runbook.md#"
 
@@ -25,19 +24,7 @@ def prometheus_spec() -> dict[str, Any]:
 
 
 def unknown_keys() -> list[str]:
-    documented = values(Path(__file__).parent / "kube-prometheus-stack.yaml")
-    return [f"{key}: the chart documents no such key" for key in _unknown(stack(), documented)]
-
-
-def _unknown(given: Any, known: Any, path: str = "") -> Iterator[str]:
-    if known is None or not isinstance(given, dict):
-        return
-    for key, value in given.items():
-        where = f"{path}.{key}" if path else key
-        if key not in known:
-            yield where
-        else:
-            yield from _unknown(value, known[key], where)
+    return undocumented(stack(), "kube-prometheus-stack")
 
 
 def specs() -> list[Manifest]:

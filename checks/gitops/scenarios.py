@@ -12,7 +12,7 @@ ENVIRONMENTS = sorted(path.stem for path in (HELM / "argocd/environments").glob(
 
 # All settings that add an application, a kind or an option.
 EVERYTHING = (
-    "images.renewPullSecret=true",
+    "images.renewPullSecret=true", "valkey.enabled=true",
     *(f"services.{service}.{setting}" for service in ("aux-service", "main-api") for setting in (
         "autoscaling.enabled=true", "networkPolicy.enabled=true", "ingress.enabled=true", "httpRoute.enabled=true",
         "httpRoute.parentRefs[0].name=gateway", "server.adminPort=9090", f"auth.tokensSecret.name={service}-tokens",
@@ -67,6 +67,11 @@ def applications(scenario: Scenario) -> list[Manifest]:
 
     root = [m for m in bootstrap(scenario) if m["kind"] == "Application"]
     return root + sorted((m for m in brought(scenario) if m["kind"] == "Application"), key=wave)
+
+
+def remote_charts() -> dict[str, tuple[Manifest, Manifest]]:
+    """The application and the source of each chart from a chart repository."""
+    return {s["chart"]: (a, s) for scenario in SCENARIOS for a in applications(scenario) for s in sources(a) if is_remote(s)}
 
 
 def project(scenario: Scenario, application: Manifest) -> Manifest:

@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,23 @@ def _helm(application: Manifest, source: dict[str, Any], chart: list[str], helm_
             raise Unresolved(str(refused)) from None
     # Argo CD ignores hooks of `helm test`.
     return [m for m in rendered if m["metadata"].get("annotations", {}).get("helm.sh/hook") != "test"]
+
+
+def undocumented(given: dict[str, Any], chart: str) -> list[str]:
+    """The keys that CHART.yaml, the list of a remote chart's documented keys, does not have."""
+    known = values(Path(__file__).with_name(f"{chart}.yaml"))
+    return [f"{key}: the chart {chart} documents no such key" for key in _undocumented(given, known)]
+
+
+def _undocumented(given: Any, known: Any, path: str = "") -> Iterator[str]:
+    if known is None or not isinstance(given, dict):
+        return
+    for key, value in given.items():
+        where = f"{path}.{key}" if path else key
+        if key not in known:
+            yield where
+        else:
+            yield from _undocumented(value, known[key], where)
 
 
 @functools.cache

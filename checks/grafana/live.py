@@ -1,6 +1,6 @@
 """Runs every expression of every dashboard and rule against a real Prometheus.
 
-Prometheus scrapes both services under load and during faults, with the labels that kube-prometheus-stack attaches.
+Prometheus scrapes both services, which share an engine, under load and during faults, with the labels that kube-prometheus-stack attaches.
 This check has no Kubernetes, so a stand-in serves the metrics of kube-state-metrics about pods and their limits.
 """
 
@@ -11,6 +11,7 @@ import json
 import math
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -31,7 +32,10 @@ from dashboards import ROOT, Query, filled, queries, rules
 SERVICES = {"aux-service": "aux-service-7c9d5f6b8-x2x4v", "main-api": "main-api-5f4d8c7b9-k8s2p"}
 
 # Faults and their length in seconds. A circuit opens within seconds of a cut, and closes within seconds of its end.
-FAULTS = [("calm", 14), ("slow", 8), ("throttled", 10), ("expired credentials", 8), ("calm", 6), ("cut", 12), ("calm", 14)]
+# "engine stopped" is this program's own fault: the engine of the shared cache accepts connections and responds to none.
+ENGINE_STOPPED = "engine stopped"
+FAULTS = [("calm", 14), ("slow", 8), ("throttled", 10), ("expired credentials", 8), ("calm", 6), (ENGINE_STOPPED, 8), ("calm", 4), ("cut", 12),
+          ("calm", 14)]  # fmt: skip
 
 # The window that Grafana uses for a scrape each second.
 WINDOW = "10s"
@@ -71,6 +75,15 @@ EXPECTED: dict[tuple[str, str, str], Expectation] = {
     ("gateway-cache-aws", "Bytes", ""): lambda top: top > 0,
     ("gateway-cache-aws", "Quota used", "reads"): lambda top: 0 < top < 2,
     ("gateway-cache-aws", "Latency of AWS, 99 %", ""): lambda top: 0.5 < top < 30,
+    ("gateway-cache-aws", "Served by level", "memory"): lambda top: top > 0,
+    ("gateway-cache-aws", "Served by level", "AWS"): lambda top: top > 0,
+    ("gateway-cache-aws", "Calls to AWS per load", ""): lambda top: top > 0,
+    ("gateway-cache-aws", "Reads of AWS per entry and minute", ""): lambda top: top > 0,
+    ("gateway-cache-aws", "Commands by outcome", ""): lambda top: top > 0,
+    ("gateway-cache-aws", "Latency of the engine, 99 %", ""): lambda top: 0 < top < 2,
+    ("gateway-cache-aws", "Time without the engine", ""): lambda top: 2 < top < 30,
+    ("gateway-cache-aws", "Quota of the fleet used", "reads"): lambda top: 0 < top < 2,
+    ("gateway-cache-aws", "Calls of each pod against its share", ""): lambda top: 0 < top < 2,
     ("gateway-upstream", "Circuit", ""): lambda top: top == 2,
     ("gateway-upstream", "Transitions", ""): lambda top: top > 0,
     ("gateway-upstream", "Retries", ""): lambda top: top > 0,
@@ -81,13 +94,36 @@ EXPECTED: dict[tuple[str, str, str], Expectation] = {
 }
 
 
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
+
+
+class Engine:
+    """The engine of the shared cache."""
+
+    def __init__(self, stack: ExitStack, output: IO[bytes]) -> None:
+        port = free_port()
+        self.url = f"redis://127.0.0.1:{port}"
+        command = ["redis-server", "--bind", "127.0.0.1", "--port", str(port), "--save", ""]
+        self.process = stack.enter_context(subprocess.Popen(command, stdout=output, stderr=output))
+        # A stopped process would not end at SIGTERM.
+        stack.callback(self.process.kill)
+
+    def stop(self, stopped: bool) -> None:
+        self.process.send_signal(signal.SIGSTOP if stopped else signal.SIGCONT)
+
+
 class Services:
     """Both services under load and faults, run by a program of the end-to-end tests."""
 
-    def __init__(self, stack: ExitStack) -> None:
+    def __init__(self, stack: ExitStack, engine: Engine) -> None:
         binary = Path(os.environ["PROGRAMS"]) / "bad_day"
+        env = os.environ | {"SHARED_CACHE_URL": engine.url}
         # The end of its input ends the program and both services. Leaving the stack closes the input.
-        self.process = stack.enter_context(subprocess.Popen([binary], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
+        self.process = stack.enter_context(subprocess.Popen([binary], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env))
         self.addresses: dict[str, str] = json.loads(self.line())
 
     def cause(self, kind: str) -> None:
@@ -143,9 +179,7 @@ class Prometheus:
         for group in rules_file["groups"]:
             group["interval"] = "1s"
         (folder / "rules.yml").write_text(yaml.safe_dump(rules_file))
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            address = f"127.0.0.1:{free.getsockname()[1]}"
+        address = f"127.0.0.1:{free_port()}"
         command = ["prometheus", f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data", f"--web.listen-address={address}"]
         process = stack.enter_context(subprocess.Popen(command, stdout=output, stderr=output))
         stack.callback(process.terminate)
@@ -258,10 +292,12 @@ def main() -> int:
         output = stack.enter_context(tempfile.TemporaryFile())
         kube_state = stack.enter_context(http.server.ThreadingHTTPServer(("127.0.0.1", 0), KubeState))
         threading.Thread(target=kube_state.serve_forever, daemon=True).start()
-        services = Services(stack)
+        engine = Engine(stack, output)
+        services = Services(stack, engine)
         prometheus = Prometheus(stack, services.addresses, f"127.0.0.1:{kube_state.server_port}", output)
         for kind, seconds in FAULTS:
-            services.cause(kind)
+            engine.stop(kind == ENGINE_STOPPED)
+            services.cause("calm" if kind == ENGINE_STOPPED else kind)
             time.sleep(seconds)
         table: list[str] = []
         problems = run_queries(prometheus, table) + run_rules(prometheus, table)

@@ -174,6 +174,8 @@ def scenarios() -> tuple[float, list[Scenario]]:
         Scenario("HitRatioCollapsed", lookups(aux, "hit", 0) + lookups(aux, "miss", reads)),
         # AWS fails. Each entry is served as long as CACHE_STALE_IF_ERROR permits.
         Scenario("StaleAnswers", lookups(aux, "stale_error", 1, delay=ttl + refreshed, lasts=usable - refreshed)),
+        # The engine stops, and does not return.
+        Scenario("SharedCacheDegraded", [gauge("shared_cache_degraded_since_timestamp_seconds", pod, 0, CALM) for pod in aux.pods]),
         # Other callers in the account use up the quota.
         Scenario("AwsThrottles", calls("DescribeParameters", throttled=lists)),
         # Each pod makes as many calls as its share of the quota permits.

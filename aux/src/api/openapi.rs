@@ -77,6 +77,7 @@ pub fn document(version: &str) -> Json {
         ),
         &values,
     )
+    .aws_protocol()
     .status(&Status {
         common: status::example("aux-service", &dependencies),
         aws: Aws {

@@ -3,8 +3,11 @@
 //! Imports go one way: `values` → `client` → `list` → `call`, `retry` → `credentials` → `errors`,
 //! `metrics`, `panics` → `operation`.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use cache::Priority;
+use service::contract::ssm::ParameterMetadata;
 
 mod operation;
 mod metrics;
@@ -24,26 +27,47 @@ use crate::{
     config::Config,
     error::Error,
     fleet::Fleet,
-    name::{ParameterName, ParameterPath},
-    parameter::{Parameter, PathValues},
+    name::ParameterName,
+    parameter::{Parameter, PathQuery, PathValues, SecretForm},
     progress::ListProgress,
 };
 
 /// AWS as a store of parameters and buckets. Concurrent misses share calls.
 pub(super) struct Aws {
-    batcher: Batcher<AwsClient>,
+    client: Arc<AwsClient>,
+    values: Batcher<Reader>,
+    ciphertexts: Batcher<Reader>,
+}
+
+/// Reads parameters with SecureStrings in one form. A call of AWS has one form for all its names.
+struct Reader {
+    client: Arc<AwsClient>,
+    form: SecretForm,
+}
+
+#[async_trait]
+impl ParameterReader for Reader {
+    async fn get_one(&self, name: &str, priority: Priority) -> Result<Parameter, Error> {
+        self.client.get_parameter(name, self.form, priority).await
+    }
+
+    async fn get_many(
+        &self,
+        names: &[String],
+        priority: Priority,
+    ) -> Result<Vec<Result<Parameter, Error>>, Error> {
+        self.client.get_parameters(names, self.form, priority).await
+    }
 }
 
 impl Aws {
     /// Ends the process with status 2 if AWS's own configuration is incomplete.
     pub(super) async fn from_config(config: &Config, fleet: Option<&Fleet>) -> Self {
-        let client = AwsClient::from_config(config, fleet).await;
+        let client = Arc::new(AwsClient::from_config(config, fleet).await);
         metrics::describe();
-        Self { batcher: Batcher::new(client) }
-    }
-
-    fn client(&self) -> &AwsClient {
-        self.batcher.reader()
+        let batcher = |form| Batcher::new(Reader { client: Arc::clone(&client), form });
+        let (values, ciphertexts) = (batcher(SecretForm::Value), batcher(SecretForm::Ciphertext));
+        Self { client, values, ciphertexts }
     }
 }
 
@@ -54,51 +78,56 @@ impl ParameterStore for Aws {
         priority: Priority,
         progress: &ListProgress,
     ) -> Result<Vec<String>, Error> {
-        self.client().list_buckets(priority, progress).await
+        self.client.list_buckets(priority, progress).await
     }
 
     async fn parameters(
         &self,
         priority: Priority,
         progress: &ListProgress,
-    ) -> Result<Vec<String>, Error> {
-        self.client().describe_parameters(priority, progress).await
+    ) -> Result<Vec<ParameterMetadata>, Error> {
+        self.client.describe_parameters(priority, progress).await
     }
 
     async fn parameter(
         &self,
         name: &ParameterName,
+        form: SecretForm,
         priority: Priority,
     ) -> Result<Parameter, Error> {
+        let batcher = match form {
+            SecretForm::Value => &self.values,
+            SecretForm::Ciphertext => &self.ciphertexts,
+        };
         if name.can_join_batch() {
-            self.batcher.get(name.as_str(), priority).await
+            batcher.get(name.as_str(), priority).await
         } else {
-            self.client().get_one(name.as_str(), priority).await
+            batcher.reader().get_one(name.as_str(), priority).await
         }
     }
 
     async fn values(
         &self,
-        path: &ParameterPath,
+        query: &PathQuery,
         priority: Priority,
         progress: &ListProgress,
     ) -> Result<PathValues, Error> {
-        self.client().get_parameters_by_path(path, priority, progress).await
+        self.client.get_parameters_by_path(query, priority, progress).await
     }
 
     fn region(&self) -> Option<&str> {
-        Some(self.client().region())
+        Some(self.client.region())
     }
 
     fn endpoints(&self) -> &str {
-        self.client().endpoints()
+        self.client.endpoints()
     }
 
     fn health(&self) -> serde_json::Value {
-        self.client().policy().health()
+        self.client.policy().health()
     }
 
     fn quota(&self) -> serde_json::Value {
-        self.client().policy().quota()
+        self.client.policy().quota()
     }
 }

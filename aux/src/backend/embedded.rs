@@ -6,14 +6,15 @@ use anyhow::Context;
 use async_trait::async_trait;
 use cache::Priority;
 use serde::Deserialize;
+use service::contract::ssm::ParameterMetadata;
 use zeroize::Zeroizing;
 
 use super::parameter_store::ParameterStore;
 use crate::{
     config::Config,
     error::Error,
-    name::{ParameterName, ParameterPath},
-    parameter::{Details, Parameter, PathValues},
+    name::ParameterName,
+    parameter::{Details, Parameter, PathQuery, PathValues, SecretForm},
     progress::ListProgress,
 };
 
@@ -29,6 +30,11 @@ const ACCOUNT: &str = "000000000000";
 
 /// The beginning of the ARN of each embedded parameter.
 const ARN: &str = "arn:aws:ssm:embedded:000000000000:parameter";
+
+const DATA_TYPE: &str = "text";
+
+/// The ciphertext of every SecureString. Memory has no key, and this text shows no value.
+const CIPHERTEXT: &str = "embedded-ciphertext";
 
 /// The content of the embedded file.
 #[derive(Clone, Debug, Deserialize)]
@@ -106,18 +112,35 @@ impl Embedded {
 }
 
 impl StoredParameter {
-    fn to_parameter(&self) -> Parameter {
-        Parameter {
+    fn to_parameter(&self, form: SecretForm) -> Parameter {
+        let secure = self.kind == Kind::SecureString;
+        let value = match form {
+            SecretForm::Ciphertext if secure => CIPHERTEXT.to_owned().into(),
+            SecretForm::Value | SecretForm::Ciphertext => self.value.clone(),
+        };
+        Parameter { name: self.name.clone(), value, secure, details: self.details(None) }
+    }
+
+    fn details(&self, selector: Option<&str>) -> Details {
+        Details {
+            arn: Some(format!("{ARN}{}", self.name)),
+            data_type: Some(DATA_TYPE.to_owned()),
+            last_modified_date: None,
+            selector: selector.map(|selector| format!(":{selector}")),
+            kind: format!("{:?}", self.kind),
+            version: 1,
+        }
+    }
+
+    fn metadata(&self) -> ParameterMetadata {
+        let Details { arn, data_type, kind, version, .. } = self.details(None);
+        ParameterMetadata {
+            arn,
+            data_type,
             name: self.name.clone(),
-            value: self.value.clone(),
-            secure: self.kind == Kind::SecureString,
-            details: Details {
-                kind: format!("{:?}", self.kind),
-                version: 1,
-                arn: Some(format!("{ARN}{}", self.name)),
-                last_modified: None,
-                data_type: Some("text".to_owned()),
-            },
+            kind: Some(kind),
+            version: Some(version),
+            ..ParameterMetadata::default()
         }
     }
 }
@@ -128,29 +151,40 @@ impl ParameterStore for Embedded {
         Ok(self.buckets.clone())
     }
 
-    async fn parameters(&self, _: Priority, _: &ListProgress) -> Result<Vec<String>, Error> {
-        Ok(self.parameters.iter().map(|parameter| parameter.name.clone()).collect())
+    async fn parameters(
+        &self,
+        _: Priority,
+        _: &ListProgress,
+    ) -> Result<Vec<ParameterMetadata>, Error> {
+        Ok(self.parameters.iter().map(StoredParameter::metadata).collect())
     }
 
-    async fn parameter(&self, name: &ParameterName, _: Priority) -> Result<Parameter, Error> {
-        // The memory holds no history, so the first version is the only one.
-        let only_version = matches!(name.selector(), None | Some("1"));
+    async fn parameter(
+        &self,
+        name: &ParameterName,
+        form: SecretForm,
+        _: Priority,
+    ) -> Result<Parameter, Error> {
         let own = name.account().is_none_or(|account| account == ACCOUNT);
-        let found = self
-            .parameters
-            .iter()
-            .find(|parameter| parameter.name == name.bare() && own && only_version);
-        found.map(StoredParameter::to_parameter).ok_or(Error::ParameterNotFound)
+        let mut named = self.parameters.iter().filter(|parameter| parameter.name == name.bare());
+        let found = named.next().filter(|_| own).ok_or(Error::ParameterNotFound)?;
+        // The memory holds no history, so the first version is the only one.
+        if !matches!(name.selector(), None | Some("1")) {
+            return Err(Error::ParameterVersionNotFound);
+        }
+        let details = found.details(name.selector());
+        Ok(Parameter { details, ..found.to_parameter(form) })
     }
 
     async fn values(
         &self,
-        path: &ParameterPath,
+        query: &PathQuery,
         _: Priority,
         _: &ListProgress,
     ) -> Result<PathValues, Error> {
-        let below = self.parameters.iter().filter(|parameter| path.holds(&parameter.name));
-        Ok(PathValues::readable(below.map(StoredParameter::to_parameter).collect()))
+        let below = self.parameters.iter().filter(|parameter| query.holds(&parameter.name));
+        let below = below.map(|parameter| parameter.to_parameter(query.form));
+        Ok(PathValues::readable(below.collect()))
     }
 
     fn health(&self) -> serde_json::Value {

@@ -2,11 +2,12 @@
 
 use async_trait::async_trait;
 use cache::Priority;
+use service::contract::ssm::ParameterMetadata;
 
 use crate::{
     error::Error,
-    name::{ParameterName, ParameterPath},
-    parameter::{Parameter, PathValues},
+    name::ParameterName,
+    parameter::{Parameter, PathQuery, PathValues, SecretForm},
     progress::ListProgress,
 };
 
@@ -21,22 +22,25 @@ pub trait ParameterStore: Send + Sync {
         progress: &ListProgress,
     ) -> Result<Vec<String>, Error>;
 
-    /// Returns the names of all parameters, spelled as in the store.
+    /// Returns the descriptions of all parameters, with names spelled as in the store.
     async fn parameters(
         &self,
         priority: Priority,
         progress: &ListProgress,
-    ) -> Result<Vec<String>, Error>;
+    ) -> Result<Vec<ParameterMetadata>, Error>;
 
     /// Returns one parameter.
-    async fn parameter(&self, name: &ParameterName, priority: Priority)
-    -> Result<Parameter, Error>;
+    async fn parameter(
+        &self,
+        name: &ParameterName,
+        form: SecretForm,
+        priority: Priority,
+    ) -> Result<Parameter, Error>;
 
-    /// Returns every parameter below a path, recursively. SecureStrings that cannot be decrypted
-    /// are only named.
+    /// Returns the parameters below a path. SecureStrings that cannot be decrypted are only named.
     async fn values(
         &self,
-        path: &ParameterPath,
+        query: &PathQuery,
         priority: Priority,
         progress: &ListProgress,
     ) -> Result<PathValues, Error>;

@@ -12,8 +12,8 @@ use std::{
 use parking_lot::Mutex;
 use redis::{FromRedisValue, RedisError, Script, ScriptInvocation};
 use tokio::{
-    sync::Notify,
-    time::{Instant, sleep, timeout_at},
+    sync::{Notify, oneshot},
+    time::{Instant, sleep, timeout, timeout_at},
 };
 
 use super::{
@@ -38,8 +38,9 @@ const BACKGROUND_TIMEOUT: Duration = Duration::from_secs(1);
 static PROBE: LazyLock<Script> =
     LazyLock::new(|| Script::new("return redis.call('SET', KEYS[1], '1', 'PX', 10000)"));
 
-/// The key of the probe, which all deployments share.
-const PROBE_KEY: &str = "aux-service:probe";
+/// The time for which the start waits for the first connection. A replica that starts while AWS
+/// fails has nothing to serve without the engine.
+const START_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A handle of the engine. Clones share the connection.
 #[derive(Clone)]
@@ -47,6 +48,8 @@ pub(super) struct Engine(Arc<Inner>);
 
 struct Inner {
     connector: Connector,
+    /// The key that a probe writes.
+    probe_key: String,
     timeout: Duration,
     link: Mutex<Link>,
     /// Wakes the task that connects.
@@ -81,14 +84,18 @@ pub(super) struct Reply<T> {
 }
 
 impl Engine {
-    /// Starts the task that connects.
-    pub(super) fn start(connector: Connector, timeout: Duration) -> Self {
+    /// Connects to the engine, and starts the task that connects again. Returns without a connection
+    /// if the engine does not work or takes long.
+    pub(super) async fn start(connector: Connector, probe_key: String, limit: Duration) -> Self {
         metrics::describe();
         metrics::record_degraded_since(None);
-        let link = Link { connection: None, generation: 0, degraded_since: None };
-        let inner = Inner { connector, timeout, link: Mutex::new(link), lost: Notify::new() };
+        let link = Mutex::new(Link { connection: None, generation: 0, degraded_since: None });
+        let inner = Inner { connector, probe_key, timeout: limit, link, lost: Notify::new() };
         let engine = Self(Arc::new(inner));
-        tokio::spawn(engine.clone().stay_connected());
+        let (sender, first_attempt) = oneshot::channel();
+        tokio::spawn(engine.clone().stay_connected(sender));
+        // A connection that is made later is used from then on.
+        let _ = timeout(START_TIMEOUT, first_attempt).await;
         engine
     }
 
@@ -192,8 +199,8 @@ impl Engine {
     }
 
     /// Connects, watches the connection, and connects again when it is lost.
-    async fn stay_connected(self) {
-        let mut pause = FIRST_PAUSE;
+    async fn stay_connected(self, first_attempt: oneshot::Sender<()>) {
+        let (mut pause, mut first_attempt) = (FIRST_PAUSE, Some(first_attempt));
         loop {
             let generation = {
                 let mut link = self.0.link.lock();
@@ -201,16 +208,15 @@ impl Engine {
                 link.generation
             };
             match self.connect().await {
-                Ok(connection) => {
-                    let connected_at = Instant::now();
-                    self.close_circuit(connection);
-                    self.watch().await;
-                    // An engine that fails again at once is as good as one that never responds.
-                    if connected_at.elapsed() > PROBE_INTERVAL {
-                        pause = FIRST_PAUSE;
-                    }
-                }
+                Ok(connection) => self.close_circuit(connection),
                 Err(failure) => self.open_circuit(generation, &failure),
+            }
+            drop(first_attempt.take());
+            let connected_at = Instant::now();
+            self.watch().await;
+            // An engine that fails at once is no better than one that does not respond.
+            if connected_at.elapsed() > PROBE_INTERVAL {
+                pause = FIRST_PAUSE;
             }
             sleep(pause.mul_f64(0.75 + 0.25 * fastrand::f64())).await;
             pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
@@ -222,22 +228,22 @@ impl Engine {
         let mut connection = self.0.connector.connect().await?;
         // The first run loads the script, which takes another round trip.
         for _ in 0..2 {
-            let probe = PROBE.key(PROBE_KEY);
+            let probe = PROBE.key(&self.0.probe_key);
             let probed = timeout_at(self.deadline(), probe.invoke_async::<()>(&mut connection));
             probed.await.map_err(|_| Failure::Timeout(self.0.timeout))??;
         }
         Ok(connection)
     }
 
-    /// Probes the connection until it is lost.
+    /// Probes the connection until it is lost. Returns at once if there is none.
     async fn watch(&self) {
         while self.0.link.lock().connection.is_some() {
             tokio::select! {
                 () = self.0.lost.notified() => {}
                 () = sleep(PROBE_INTERVAL) => {
-                    let probe = PROBE.key(PROBE_KEY);
-                    self.run::<()>(Operation::Probe, &probe, self.deadline(), |()| Outcome::Stored)
-                        .await;
+                    let probe = PROBE.key(&self.0.probe_key);
+                    let deadline = Instant::now() + BACKGROUND_TIMEOUT.max(self.0.timeout);
+                    self.run::<()>(Operation::Probe, &probe, deadline, |()| Outcome::Stored).await;
                 }
             }
         }

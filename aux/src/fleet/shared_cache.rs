@@ -32,8 +32,9 @@ const FIRST_POLL: Duration = Duration::from_millis(5);
 /// The upper bound of that pause.
 const LONGEST_POLL: Duration = Duration::from_millis(100);
 
-/// The upper bound of a record's body. A larger one would hold up the commands behind it.
-const MAX_BODY_BYTES: usize = 1 << 20;
+/// The upper bound of a record's body: the values of ten thousand parameters. A larger one would hold
+/// up the commands behind it for longer than their timeout.
+const MAX_BODY_BYTES: usize = 4 << 20;
 
 static LOOKUP: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/lookup.lua")));
 static STORE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/store.lua")));
@@ -116,14 +117,19 @@ impl SharedCache {
     ) -> Claim<T> {
         let keys = self.keys_of(key);
         let token = format!("{:032x}", fastrand::u128(..));
-        let (mut demand, mut pause, mut offered) = (demand, FIRST_POLL, false);
-        let mut usable = true;
-        let mut deadline = self.engine.deadline();
-        let alone = |has_stale| Claim::Load { lock: None, has_stale };
+        let (mut usable, mut pause, mut deadline) = (true, FIRST_POLL, self.engine.deadline());
+        let mut has_stale = false;
+        let mut offer_once = |stale: Option<T>| {
+            if let Some(stale) = stale.filter(|_| !has_stale) {
+                has_stale = true;
+                offer(stale);
+            }
+            has_stale
+        };
         loop {
             let lookup = keys.lookup(&token, demand, usable);
             let reply = self.engine.run(Operation::Lookup, &lookup, deadline, Found::outcome).await;
-            let Some(Reply { value: found, round_trip }) = reply else { return alone(offered) };
+            let Some(Reply { value: found, round_trip }) = reply else { break };
             let record = found.record.and_then(|stored| self.open(&keys, stored, round_trip));
             let decoded = record.as_ref().and_then(&decode);
             match (found.state, decoded) {
@@ -134,33 +140,29 @@ impl SharedCache {
                     usable = false;
                     continue;
                 }
-                (State::Fresh, None) => return alone(offered),
-                (State::Taken | State::Locked(_), stale) => {
-                    if let Some(stale) = stale.filter(|_| !offered) {
-                        offered = true;
-                        offer(stale);
-                    }
-                }
-            }
-            let arrived = match found.state {
-                State::Locked(arrived) => arrived,
-                State::Fresh | State::Taken => {
+                (State::Fresh, None) => break,
+                (State::Taken, stale) => {
+                    wait.progress.restart();
                     let lock = Some(Lock::new(self.clone(), keys, token));
-                    return Claim::Load { lock, has_stale: offered };
+                    return Claim::Load { lock, has_stale: offer_once(stale) };
                 }
-            };
-            wait.progress.follow(arrived);
-            let now = Instant::now();
-            if wait.until.is_some_and(|until| until <= now) {
-                return alone(offered);
+                (State::Locked(arrived), stale) => {
+                    wait.progress.follow(arrived);
+                    offer_once(stale);
+                }
             }
-            let left = wait.until.map_or(pause, |until| until - now);
-            sleep(pause.min(left)).await;
+            let left = wait.until.map(|until| until.saturating_duration_since(Instant::now()));
+            if left.is_some_and(|left| left.is_zero()) {
+                break;
+            }
+            sleep(left.map_or(pause, |left| left.min(pause))).await;
             pause = pause.saturating_mul(2).min(LONGEST_POLL);
             // The other replica may have stored a usable record meanwhile.
-            (usable, demand) = (true, demand.after_wait());
+            usable = true;
             deadline = self.engine.deadline();
         }
+        wait.progress.restart();
+        Claim::Load { lock: None, has_stale: offer_once(None) }
     }
 
     fn keys_of(&self, key: &str) -> Keys {
@@ -184,17 +186,6 @@ impl SharedCache {
             bound: Duration::from_millis(total),
             age: Duration::from_millis(total.saturating_sub(remaining)) + round_trip,
         })
-    }
-}
-
-impl Demand {
-    /// The demand of a lookup that follows a wait: the load of the other replica is new enough for
-    /// every demand.
-    fn after_wait(self) -> Self {
-        match self {
-            Self::Fresh | Self::NewLoad => Self::Fresh,
-            Self::Young => Self::Young,
-        }
     }
 }
 

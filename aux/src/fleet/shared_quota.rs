@@ -24,9 +24,9 @@ pub(crate) struct SharedBucket {
     key: Arc<str>,
     /// The rate of all replicas together, in calls a second.
     rate: f64,
-    /// Whether this process has used the bucket. A process that has not finds a bucket that does
-    /// not exist yet full: it belongs to a new fleet. One that has finds it empty: the engine lost
-    /// it.
+    /// Whether this process has used the bucket. If the bucket does not exist, it is full for a
+    /// process that has not used it, because the fleet is new. For any other process it is empty,
+    /// because the engine lost it.
     has_used_it: AtomicBool,
     /// The calls that this replica has made alone, for which the bucket is charged at the return.
     calls_alone: AtomicU32,
@@ -65,26 +65,23 @@ impl SharedBucket {
         reserved: bool,
     ) -> Option<Result<(), Duration>> {
         let initial = if self.has_used_it.load(Relaxed) { 0.0 } else { capacity };
-        let charge = self.calls_alone.swap(0, Relaxed);
+        let charge = Charge::of(self);
         let mut script = TAKE.key(&*self.key);
         script
             .arg(self.rate)
             .arg(capacity)
             .arg(needed)
             .arg(if reserved { "reserved" } else { "normal" })
-            .arg(charge)
+            .arg(charge.calls)
             .arg(initial);
         let outcome = |(granted, _, _): &(bool, u64, u64)| match granted {
             true => Outcome::Hit,
             false => Outcome::Miss,
         };
         let deadline = self.engine.deadline();
-        let Some(Reply { value: (granted, wait, available), .. }) =
-            self.engine.run(Operation::Quota, &script, deadline, outcome).await
-        else {
-            self.calls_alone.fetch_add(charge, Relaxed);
-            return None;
-        };
+        let reply = self.engine.run(Operation::Quota, &script, deadline, outcome).await?;
+        let Reply { value: (granted, wait, available), .. } = reply;
+        charge.settle();
         self.has_used_it.store(true, Relaxed);
         self.available.store(available, Relaxed);
         Some(if granted { Ok(()) } else { Err(Duration::from_millis(wait)) })
@@ -104,5 +101,29 @@ impl SharedBucket {
             script
         };
         self.engine.run_in_background(Operation::Quota, prepare, |_: &bool| Outcome::Stored);
+    }
+}
+
+/// The calls for which the bucket is charged. They are charged again later unless they are settled,
+/// for example if the caller stops waiting.
+struct Charge<'a> {
+    calls_alone: &'a AtomicU32,
+    calls: u32,
+}
+
+impl<'a> Charge<'a> {
+    fn of(bucket: &'a SharedBucket) -> Self {
+        let calls_alone = &bucket.calls_alone;
+        Self { calls_alone, calls: calls_alone.swap(0, Relaxed) }
+    }
+
+    fn settle(mut self) {
+        self.calls = 0;
+    }
+}
+
+impl Drop for Charge<'_> {
+    fn drop(&mut self) {
+        self.calls_alone.fetch_add(self.calls, Relaxed);
     }
 }

@@ -14,7 +14,7 @@ use super::bucket::{Claim, TokenBucket, capacity};
 use crate::fleet::SharedBucket;
 
 /// The time after a switch to the bucket of this process in which calls wait for a token instead of
-/// being refused. That bucket starts empty, and no client caused the switch.
+/// being refused. The bucket starts empty then, and no client caused the switch.
 const AFTER_SWITCH: Duration = Duration::from_secs(2);
 
 /// The quota of one group.

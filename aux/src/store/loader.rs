@@ -16,8 +16,8 @@ use crate::{
     config::Config,
     error::Error,
     fleet::{Claim, Demand, Fleet, Lock, Scope, SharedCache, SharedRecord, Wait},
-    name::{Malformed, ParameterName, ParameterPath, Prefixes},
-    parameter::{Parameter, PathValues},
+    name::{Malformed, ParameterName, Prefixes},
+    parameter::{Parameter, PathQuery, PathValues, SecretForm},
     progress::ListProgress,
     record::Record,
 };
@@ -95,14 +95,18 @@ impl Loader {
         load: &Load<'_>,
         context: &LoadContext,
     ) -> Result<Loaded, LoadError> {
-        let Some(shared) = &self.shared else {
+        // Ciphertexts stay with this replica.
+        let shared = self.shared.as_ref().filter(|_| load.query.form() == SecretForm::Value);
+        let Some(shared) = shared else {
             let record = self.fetch(load, context.priority).await;
             return self.loaded(load, record.as_ref());
         };
         let decode = |record: &SharedRecord| self.decode(load, record);
         let offer =
             |stale: Result<Loaded, LoadError>| drop(stale.map(|found| context.offer(found)));
-        let wait = Wait { until: load.deadline.map(halfway), progress: load.progress };
+        // A list may load for minutes, and a second load of it would cost as much of the quota.
+        let until = load.deadline.filter(|_| !load.query.is_list()).map(halfway);
+        let wait = Wait { until, progress: load.progress };
         let (lock, has_stale) = match shared.claim(load.key, load.demand, wait, decode, offer).await
         {
             Claim::Found(result) => return result,
@@ -132,15 +136,15 @@ impl Loader {
                 self.backend.buckets(priority, progress).await.map(Record::Buckets)
             }
             StoreQuery::Parameters => {
-                let mut names = self.backend.parameters(priority, progress).await?;
-                names.retain(|name| self.prefixes.allow(name));
-                Ok(Record::Names(names))
+                let mut found = self.backend.parameters(priority, progress).await?;
+                found.retain(|metadata| self.prefixes.allow(&metadata.name));
+                Ok(Record::Parameters(found))
             }
-            StoreQuery::Parameter(name) => {
-                self.fetch_parameter(name, priority).await.map(Record::Parameter)
+            StoreQuery::Parameter(name, form) => {
+                self.fetch_parameter(name, *form, priority).await.map(Record::Parameter)
             }
-            StoreQuery::Values(path) => {
-                self.fetch_values(path, priority, progress).await.map(Record::Values)
+            StoreQuery::Values(query) => {
+                self.fetch_values(query, priority, progress).await.map(Record::Values)
             }
         }
     }
@@ -148,6 +152,7 @@ impl Loader {
     async fn fetch_parameter(
         &self,
         name: &ParameterName,
+        form: SecretForm,
         priority: Priority,
     ) -> Result<Parameter, Error> {
         // AWS reads a secret with decryption only, so no call is necessary.
@@ -155,7 +160,8 @@ impl Loader {
             return Err(Error::SecureStringNotAllowed);
         }
         self.check_region(name)?;
-        let parameter = self.backend.parameter(name, priority).await?;
+        let mut parameter = self.backend.parameter(name, form, priority).await?;
+        shown_as(form, &mut parameter);
         if name.account().is_none() {
             self.learn_account(&parameter);
         }
@@ -167,11 +173,12 @@ impl Loader {
 
     async fn fetch_values(
         &self,
-        path: &ParameterPath,
+        query: &PathQuery,
         priority: Priority,
         progress: &ListProgress,
     ) -> Result<PathValues, Error> {
-        let mut found = self.backend.values(path, priority, progress).await?;
+        let mut found = self.backend.values(query, priority, progress).await?;
+        found.readable.iter_mut().for_each(|parameter| shown_as(query.form, parameter));
         if let Some(parameter) = found.readable.first() {
             self.learn_account(parameter);
         }
@@ -256,6 +263,11 @@ impl Loader {
             _ => Ok(()),
         }
     }
+}
+
+/// Notes whether the value of a parameter is a secret. A ciphertext is none.
+fn shown_as(form: SecretForm, parameter: &mut Parameter) {
+    parameter.secure &= form == SecretForm::Value;
 }
 
 /// Stores the result of a load in the shared cache if other replicas may use it, and releases the

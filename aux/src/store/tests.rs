@@ -5,10 +5,14 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use async_trait::async_trait;
 use cache::Priority;
 use clap::Parser;
+use service::contract::ssm::ParameterMetadata;
 use tokio::time::sleep;
 
 use super::*;
-use crate::parameter::{Details, Parameter, PathValues};
+use crate::{
+    name::ParameterPath,
+    parameter::{Details, Parameter, PathValues},
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
@@ -38,17 +42,27 @@ impl ParameterStore for Slow {
         Ok(self.list(progress).await)
     }
 
-    async fn parameters(&self, _: Priority, progress: &ListProgress) -> Result<Vec<String>, Error> {
-        Ok(self.list(progress).await)
+    async fn parameters(
+        &self,
+        _: Priority,
+        progress: &ListProgress,
+    ) -> Result<Vec<ParameterMetadata>, Error> {
+        let metadata = |name| ParameterMetadata { name, ..ParameterMetadata::default() };
+        Ok(self.list(progress).await.into_iter().map(metadata).collect())
     }
 
-    async fn parameter(&self, _: &ParameterName, _: Priority) -> Result<Parameter, Error> {
+    async fn parameter(
+        &self,
+        _: &ParameterName,
+        _: SecretForm,
+        _: Priority,
+    ) -> Result<Parameter, Error> {
         Err(Error::ParameterNotFound)
     }
 
     async fn values(
         &self,
-        _: &ParameterPath,
+        _: &PathQuery,
         _: Priority,
         progress: &ListProgress,
     ) -> Result<PathValues, Error> {
@@ -80,7 +94,7 @@ async fn get(store: &CachedStore, query: StoreQuery) -> Result<Served, Problem> 
 
 fn lists() -> [StoreQuery; 3] {
     let path = ParameterPath::parse("/load").expect("valid");
-    [StoreQuery::Buckets, StoreQuery::Parameters, StoreQuery::Values(path)]
+    [StoreQuery::Buckets, StoreQuery::Parameters, StoreQuery::Values(PathQuery::all_below(path))]
 }
 
 fn body(served: &Served) -> String {

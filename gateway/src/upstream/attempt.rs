@@ -71,7 +71,7 @@ impl Attempt {
         let mut timer = self.ok_metrics.start(call.route);
         let remaining = call.deadline.saturating_duration_since(timer.started);
         let limit = self.timeout.min(remaining);
-        let mut span = Span::client(|| format!("GET {}", call.route.path()));
+        let mut span = Span::client(|| format!("GET {}", call.route.label()));
         let headers = request.headers_mut();
         headers.reserve(HEADERS);
         headers.insert(
@@ -96,7 +96,7 @@ impl Attempt {
             span.fail("");
             // A retry or a stale entry may hide this failure, so no other line reports it.
             let cause = failure.source().map(ToString::to_string);
-            tracing::debug!(route = call.route.path(), %failure, cause, "an attempt failed");
+            tracing::debug!(route = call.route.label(), %failure, cause, "an attempt failed");
         }
         match &result {
             Ok(_) => permit.record(Verdict::Success),

@@ -30,7 +30,7 @@ pub(crate) struct CallPermit {
 impl Circuits {
     /// Starts with closed circuits.
     pub(crate) fn new(settings: &Settings) -> Self {
-        let breaker = |route: RouteId| (route, Breaker::new(route.path(), settings.clone()));
+        let breaker = |route: RouteId| (route, Breaker::new(route.label(), settings.clone()));
         Self { breakers: Arc::new(CALLED_ROUTES.map(breaker)), last_failed: Arc::default() }
     }
 
@@ -48,7 +48,7 @@ impl Circuits {
 
     /// The state of each route's circuit, by the route's path.
     pub(crate) fn states(&self) -> impl Iterator<Item = (&'static str, State)> {
-        self.breakers.iter().map(|(route, breaker)| (route.path(), breaker.state()))
+        self.breakers.iter().map(|(route, breaker)| (route.label(), breaker.state()))
     }
 
     /// The state that is furthest from closed.

@@ -20,11 +20,11 @@ const ABANDONED: &str = "abandoned";
 
 /// The counter of attempts with this outcome.
 pub(crate) fn attempts(route: RouteId, outcome: &'static str) -> Counter {
-    counter!(REQUESTS_TOTAL, "route" => route.path(), "outcome" => outcome)
+    counter!(REQUESTS_TOTAL, "route" => route.label(), "outcome" => outcome)
 }
 
 fn durations(route: RouteId, outcome: &'static str) -> Histogram {
-    histogram!(DURATION, "route" => route.path(), "outcome" => outcome)
+    histogram!(DURATION, "route" => route.label(), "outcome" => outcome)
 }
 
 /// Records an attempt when it ends, even if it is dropped.

@@ -119,7 +119,7 @@ const OUTCOMES: [&str; 3] = ["success", "failure", "budget_exhausted"];
 const RETRIES_TOTAL: &str = "upstream_retries_total";
 
 fn retries(route: RouteId, outcome: &'static str) -> Counter {
-    counter!(RETRIES_TOTAL, "route" => route.path(), "outcome" => outcome)
+    counter!(RETRIES_TOTAL, "route" => route.label(), "outcome" => outcome)
 }
 
 /// Describes the metrics of retries and starts every series at 0, so that a route's first retry

@@ -18,11 +18,15 @@ argocd.runbook: the address of docs/runbook.md in a browser, as GitHub and GitLa
 {{/* argocd.cluster: the cluster that Argo CD runs in. */}}
 {{- define "argocd.cluster" -}}https://kubernetes.default.svc{{- end -}}
 
-{{/* argocd.namespaces: the only namespaces that applications may install into. */}}
+{{/*
+argocd.namespaces: the only namespaces that applications may install into. valkey is one of them also while it is off, or Argo CD
+could not delete what it had installed there.
+*/}}
 {{- define "argocd.namespaces" -}}
 - aux-service
 - main-api
 - monitoring
+- valkey
 {{- if .Values.images.renewPullSecret }}
 - ecr-credentials
 {{- end }}
@@ -99,8 +103,12 @@ spec:
   syncPolicy:
     {{- /* Before the type ServiceMonitor is installed, only the ServiceMonitor fails and is retried; the service runs meanwhile. */}}
     {{- include "argocd.syncPolicy" (concat (list "CreateNamespace=true" "SkipDryRunOnMissingResource=true") (ternary (list "RespectIgnoreDifferences=true") list $scaled)) | nindent 4 }}
-    # The charts' pods comply with this Pod Security Standard; the namespace rejects other pods.
-    managedNamespaceMetadata:
-      labels:
-        pod-security.kubernetes.io/enforce: restricted
+    {{- include "argocd.restrictedNamespace" . | nindent 4 }}
+{{- end -}}
+
+{{- define "argocd.restrictedNamespace" -}}
+# The charts' pods comply with this Pod Security Standard; the namespace rejects other pods.
+managedNamespaceMetadata:
+  labels:
+    pod-security.kubernetes.io/enforce: restricted
 {{- end -}}

@@ -13,6 +13,7 @@
 {{- if and $v.warmUp.names (not $v.cache.enabled) -}}
 {{- fail "warmUp.names: cache.enabled is false, so nothing can be loaded at the start; remove the names or enable the cache" -}}
 {{- end -}}
+{{- include "aux-service.sharedCacheValidate" . -}}
 {{- include "common.shorter" (list "aws.attemptTimeout" $v.aws.attemptTimeout "aws.operationTimeout" $v.aws.operationTimeout) -}}
 {{- include "common.shorter" (list "aws.operationTimeout" $v.aws.operationTimeout "requests.timeout" $v.requests.timeout) -}}
 {{- include "common.shorter" (list "aws.operationTimeout" $v.aws.operationTimeout "aws.listTimeout" $v.aws.listTimeout) -}}
@@ -40,6 +41,7 @@ WARM_UP: {{ join "," . | quote }}
 WARM_UP_TIMEOUT: {{ .Values.warmUp.timeout | quote }}
 AWS_RATE_GET: {{ include "aux-service.share" (list . "aws.quota.get" .Values.aws.quota.get) | quote }}
 AWS_RATE_LIST: {{ include "aux-service.share" (list . "aws.quota.list" .Values.aws.quota.list) | quote }}
+{{- include "aux-service.sharedCacheSettings" . }}
 {{- if eq .Values.backend "aws" }}
 AWS_REGION: {{ .Values.aws.region | quote }}
 {{- with .Values.aws.endpointUrl }}
@@ -79,6 +81,7 @@ The argument is a list of the context, the key and the quota. 0 means no limit, 
     configMap:
       name: {{ include "common.fullname" . }}-embedded
 {{- end }}
+{{- include "aux-service.sharedCacheFiles" . }}
 {{- end -}}
 
 {{- define "aux-service.serviceAccountAnnotations" -}}
@@ -145,6 +148,7 @@ data:
     - port: 80
 {{- end }}
 {{- end }}
+{{- include "aux-service.sharedCacheCallee" . }}
 {{- end -}}
 
 {{- define "aux-service.notes" -}}

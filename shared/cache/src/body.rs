@@ -41,6 +41,13 @@ impl CachedBody {
         Self { bytes, content_type, etag: Some(etag), confidential: false, annotation: None }
     }
 
+    /// Creates a body that any cache on the path may store, without a tag: for a protocol without
+    /// conditional requests.
+    pub fn untagged(content_type: HeaderValue, body: Vec<u8>) -> Self {
+        let bytes = body.into_boxed_slice().into();
+        Self { bytes, content_type, etag: None, confidential: false, annotation: None }
+    }
+
     /// Creates a body that only the client may see. Its response has `no-store` and no `ETag`. Its
     /// memory is wiped when the last clone is dropped.
     pub fn confidential<B>(content_type: HeaderValue, body: Zeroizing<B>) -> Self

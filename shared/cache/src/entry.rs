@@ -52,7 +52,7 @@ impl Entry {
     /// Returns the headers of a response with this body: the entry's own, or another
     /// representation.
     pub(crate) fn head<'a>(&'a self, body: &'a CachedBody) -> ResponseHead<'a> {
-        let shared = self.loaded.storable && !body.is_confidential();
+        let shared = self.is_shareable() && !body.is_confidential();
         ResponseHead {
             content_type: body.content_type(),
             freshness: shared.then_some(self.freshness()),
@@ -75,8 +75,13 @@ impl Entry {
         self.freshness().state(self.age(now))
     }
 
+    /// Whether caches between this one and the client may store the response.
+    pub(crate) fn is_shareable(&self) -> bool {
+        self.loaded.storable
+    }
+
     pub(crate) fn is_storable(&self) -> bool {
-        self.loaded.storable && !self.time_to_live().is_zero()
+        self.is_shareable() && !self.time_to_live().is_zero()
     }
 
     pub(crate) fn as_stored(&self) -> Stored {

@@ -11,6 +11,7 @@ use crate::{
     body::CachedBody,
     entry::Entry,
     http::{Freshness, Handling, ResponseMeta},
+    load::Loaded,
 };
 
 /// A response, and its age at the time of the request.
@@ -35,6 +36,39 @@ impl Served {
     ) -> Self {
         let age = entry.age(now);
         Self { entry, hop, outcome, handling, age, representation: None }
+    }
+
+    /// Returns a response that is made of several responses of one cache. It is as old as the oldest
+    /// of them, and fresh and usable for as long as all of them are. `expires_in` is the shortest
+    /// remaining lifetime of the negative entries that it is made of, too.
+    pub fn combined(
+        hop: &'static str,
+        parts: &[Self],
+        expires_in: Option<Duration>,
+        body: CachedBody,
+        now: Instant,
+    ) -> Self {
+        let age = parts.iter().map(|part| part.age).max().unwrap_or_default();
+        let shortest = |limit: fn(&Freshness) -> Duration| {
+            let left = parts.iter().map(|part| limit(part.freshness()).saturating_sub(part.age));
+            left.chain(expires_in).min().unwrap_or_default()
+        };
+        let fresh = shortest(|freshness| freshness.lifetime);
+        let until = |limit| shortest(limit).saturating_sub(fresh);
+        let freshness = Freshness {
+            lifetime: age.saturating_add(fresh),
+            stale_while_revalidate: until(|freshness| {
+                freshness.lifetime.saturating_add(freshness.stale_while_revalidate)
+            }),
+            stale_if_error: until(Freshness::bound),
+            age_at_load: age,
+        };
+        let storable = parts.iter().all(|part| part.entry.is_shareable());
+        let loaded = Loaded { storable, ..Loaded::new(body, freshness) };
+        let worst = parts.iter().max_by_key(|part| part.handling.severity());
+        let (outcome, handling) =
+            worst.map_or((Outcome::Negative, Handling::Hit), |part| (part.outcome, part.handling));
+        Self::new(Arc::new(Entry::new("".into(), loaded, now)), hop, outcome, handling, now)
     }
 
     /// Builds the HTTP response: 200 with the body, or 304 if the client already has the body.

@@ -2,6 +2,7 @@
 
 pub mod problem;
 pub mod wire;
+pub mod ssm;
 pub mod routes;
 pub mod page;
 pub mod status;

@@ -32,6 +32,7 @@ mod host;
 mod shed;
 mod authenticate;
 mod deadline;
+mod request_body;
 mod dispatch;
 mod stack;
 mod connection;
@@ -39,7 +40,7 @@ mod registry;
 mod listener;
 mod probes;
 
-pub use dispatch::{CachedRoutes, Query, ResponseFuture};
+pub use dispatch::{CachedRoutes, Query, ResponseFuture, SsmQuery};
 pub use listener::listen;
 pub use probes::Dependencies;
 pub use request::{Deadline, EXPECTED_TIMEOUT};

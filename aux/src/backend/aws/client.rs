@@ -2,18 +2,23 @@
 
 use std::collections::HashMap;
 
-use async_trait::async_trait;
-use aws_config::{BehaviorVersion, SdkConfig, identity::IdentityCache, timeout::TimeoutConfig};
+use aws_config::{
+    AppName, BehaviorVersion, SdkConfig, identity::IdentityCache, timeout::TimeoutConfig,
+};
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_s3::operation::list_buckets::ListBucketsError;
 use aws_sdk_ssm::{
     error::SdkError,
     operation::describe_parameters::DescribeParametersError,
-    primitives::{DateTime, DateTimeFormat},
-    types::{Parameter as SsmParameter, ParameterType},
+    primitives::DateTime,
+    types::{
+        Parameter as SsmParameter, ParameterInlinePolicy as InlinePolicy,
+        ParameterMetadata as SsmMetadata, ParameterType,
+    },
 };
 use aws_types::service_config::ServiceConfigKey;
 use cache::Priority;
+use service::contract::ssm::{OWN_APP, ParameterMetadata, Policy, Timestamp};
 use zeroize::Zeroizing;
 
 use super::{
@@ -24,11 +29,10 @@ use super::{
     retry::{NeverRetryThrottling, retry_config},
 };
 use crate::{
-    batch::ParameterReader,
     config::Config,
     error::Error,
     fleet::Fleet,
-    parameter::{Details, Parameter},
+    parameter::{Details, Parameter, SecretForm},
     progress::ListProgress,
 };
 
@@ -44,7 +48,7 @@ pub(super) struct AwsClient {
     pub(super) policy: CallPolicy,
     region: String,
     endpoints: String,
-    pub(super) decrypt: bool,
+    decrypt: bool,
 }
 
 impl AwsClient {
@@ -60,6 +64,8 @@ impl AwsClient {
             .timeout_config(timeouts)
             .retry_config(retry_config())
             .no_credentials()
+            // A service that speaks AWS's protocol recognises its own calls by this name.
+            .app_name(AppName::new(OWN_APP).expect("letters and a dash"))
             .load()
             .await;
         if sdk.region().is_none_or(|region| region.as_ref().trim().is_empty()) {
@@ -132,21 +138,22 @@ impl AwsClient {
         &self,
         priority: Priority,
         progress: &ListProgress,
-    ) -> Result<Vec<String>, Error> {
+    ) -> Result<Vec<ParameterMetadata>, Error> {
         let page = |token| async move {
             let request = self.ssm.describe_parameters().max_results(PARAMETERS_PER_PAGE);
             let page = request.set_next_token(token).send().await?;
-            let names = page.parameters.into_iter().flatten().filter_map(|metadata| metadata.name);
-            Ok::<_, SdkError<DescribeParametersError>>((names.collect(), page.next_token))
+            let found = page.parameters.into_iter().flatten().filter_map(convert_metadata);
+            Ok::<_, SdkError<DescribeParametersError>>((found.collect(), page.next_token))
         };
         self.policy.admit(Operation::DescribeParameters, priority).await?;
         self.policy.list(Operation::DescribeParameters, priority, progress, page).await
     }
 
     /// Calls `GetParameter`, without taking a call from the quota.
-    pub(super) async fn read_one(&self, name: &str) -> Result<Parameter, Error> {
+    pub(super) async fn read_one(&self, name: &str, form: SecretForm) -> Result<Parameter, Error> {
         let operation = Operation::GetParameter;
-        let request = self.ssm.get_parameter().name(name).with_decryption(self.decrypt).send();
+        let request = self.ssm.get_parameter().name(name).with_decryption(self.decrypts(form));
+        let request = request.send();
         let response = self.policy.send(operation, request).await?;
         match response.parameter {
             Some(parameter) if is_binary_secret(&parameter) => Err(Error::ParameterUnreadable),
@@ -158,10 +165,11 @@ impl AwsClient {
     pub(super) async fn read_many(
         &self,
         names: &[String],
+        form: SecretForm,
     ) -> Result<Vec<Result<Parameter, Error>>, Error> {
         let operation = Operation::GetParameters;
         let request = self.ssm.get_parameters().set_names(Some(names.to_vec()));
-        let request = request.with_decryption(self.decrypt).send();
+        let request = request.with_decryption(self.decrypts(form)).send();
         let response = self.policy.send(operation, request).await?;
         let mut parameters: HashMap<_, _> = response
             .parameters
@@ -180,22 +188,30 @@ impl AwsClient {
         };
         Ok(names.iter().map(result).collect())
     }
-}
 
-#[async_trait]
-impl ParameterReader for AwsClient {
-    async fn get_one(&self, name: &str, priority: Priority) -> Result<Parameter, Error> {
+    pub(super) async fn get_parameter(
+        &self,
+        name: &str,
+        form: SecretForm,
+        priority: Priority,
+    ) -> Result<Parameter, Error> {
         self.policy.admit(Operation::GetParameter, priority).await?;
-        self.read_one(name).await
+        self.read_one(name, form).await
     }
 
-    async fn get_many(
+    pub(super) async fn get_parameters(
         &self,
         names: &[String],
+        form: SecretForm,
         priority: Priority,
     ) -> Result<Vec<Result<Parameter, Error>>, Error> {
         self.policy.admit(Operation::GetParameters, priority).await?;
-        self.read_many(names).await
+        self.read_many(names, form).await
+    }
+
+    /// Whether AWS is to decrypt SecureStrings.
+    pub(super) fn decrypts(&self, form: SecretForm) -> bool {
+        self.decrypt && form == SecretForm::Value
     }
 }
 
@@ -228,17 +244,45 @@ pub(super) fn convert(parameter: SsmParameter) -> Option<Parameter> {
         value: Zeroizing::new(parameter.value?),
         secure: parameter.r#type == Some(ParameterType::SecureString),
         details: Details {
+            arn: parameter.arn,
+            data_type: parameter.data_type,
+            last_modified_date: parameter.last_modified_date.and_then(timestamp),
+            selector: parameter.selector,
             kind: parameter
                 .r#type
                 .map_or_else(|| "String".to_owned(), |kind| kind.as_str().to_owned()),
             version: parameter.version,
-            arn: parameter.arn,
-            last_modified: parameter
-                .last_modified_date
-                // AWS sends seconds as a floating-point number, which is exact to milliseconds.
-                .and_then(|date| date.to_millis().ok())
-                .and_then(|ms| DateTime::from_millis(ms).fmt(DateTimeFormat::DateTime).ok()),
-            data_type: parameter.data_type,
         },
     })
+}
+
+/// Converts a description of the SDK. Returns `None` if AWS left out the name.
+fn convert_metadata(metadata: SsmMetadata) -> Option<ParameterMetadata> {
+    let policies = metadata.policies.map(|policies| {
+        let convert = |policy: InlinePolicy| Policy {
+            policy_status: policy.policy_status,
+            policy_text: policy.policy_text,
+            policy_type: policy.policy_type,
+        };
+        policies.into_iter().map(convert).collect()
+    });
+    Some(ParameterMetadata {
+        arn: metadata.arn,
+        allowed_pattern: metadata.allowed_pattern,
+        data_type: metadata.data_type,
+        description: metadata.description,
+        key_id: metadata.key_id,
+        last_modified_date: metadata.last_modified_date.and_then(timestamp),
+        last_modified_user: metadata.last_modified_user,
+        name: metadata.name?,
+        policies,
+        tier: metadata.tier.map(|tier| tier.as_str().to_owned()),
+        kind: metadata.r#type.map(|kind| kind.as_str().to_owned()),
+        version: Some(metadata.version),
+    })
+}
+
+/// AWS sends seconds as a floating-point number, which is exact to milliseconds.
+fn timestamp(date: DateTime) -> Option<Timestamp> {
+    date.to_millis().ok().map(|milliseconds| Timestamp { milliseconds })
 }

@@ -22,8 +22,10 @@ use crate::{
 /// A class of failed calls. Each becomes one variant of [`Error`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ErrorClass {
-    /// The parameter or its version does not exist.
+    /// The parameter does not exist.
     ParameterNotFound,
+    /// The parameter does not have this version or label.
+    ParameterVersionNotFound,
     /// The parameter exists and has no text.
     ParameterUnreadable,
     /// The parameter is a secret, and the call did not ask for its decryption.
@@ -41,8 +43,8 @@ enum ErrorClass {
 }
 
 use ErrorClass::{
-    AccessDenied, Credentials, ParameterNotFound, ParameterUnreadable, Refused,
-    RefusedParameterName, SecureString, Throttled, Unavailable,
+    AccessDenied, Credentials, ParameterNotFound, ParameterUnreadable, ParameterVersionNotFound,
+    Refused, RefusedParameterName, SecureString, Throttled, Unavailable,
 };
 
 /// The operations to which a rule applies.
@@ -92,7 +94,7 @@ static RULES: &[Rule] = &[
     // An error for several names says nothing about one of them, so only the call for one name can
     // report that it does not exist.
     rule(Scope::OneName, "ParameterNotFound", ParameterNotFound),
-    rule(Scope::OneName, "ParameterVersionNotFound", ParameterNotFound),
+    rule(Scope::OneName, "ParameterVersionNotFound", ParameterVersionNotFound),
     // SSM reads references to Secrets Manager with decryption only.
     Rule {
         scope: Scope::OneName,
@@ -223,6 +225,7 @@ where
     };
     match class {
         ParameterNotFound => Error::ParameterNotFound,
+        ParameterVersionNotFound => Error::ParameterVersionNotFound,
         ParameterUnreadable => Error::ParameterUnreadable,
         SecureString => Error::SecureStringNotAllowed,
         RefusedParameterName => Error::RefusedParameterName(cause),

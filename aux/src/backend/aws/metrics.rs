@@ -40,7 +40,7 @@ impl Outcome {
     pub(super) fn of<T>(result: &Result<T, Error>) -> Self {
         match result {
             Ok(_) => Self::Ok,
-            Err(Error::ParameterNotFound) => Self::NotFound,
+            Err(Error::ParameterNotFound | Error::ParameterVersionNotFound) => Self::NotFound,
             Err(Error::AwsAccessDenied(_)) => Self::Denied,
             Err(Error::AwsThrottled { cause: Some(_), .. }) => Self::Throttled,
             Err(Error::AwsThrottled { cause: None, .. }) => Self::Shielded,

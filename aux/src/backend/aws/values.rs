@@ -11,8 +11,7 @@ use super::{
 use crate::{
     batch::MAX_BATCH,
     error::Error,
-    name::ParameterPath,
-    parameter::{Parameter, PathValues},
+    parameter::{Parameter, PathQuery, PathValues, SecretForm},
     progress::ListProgress,
 };
 
@@ -23,23 +22,24 @@ const VALUES_PER_PAGE: i32 = 10;
 const MAX_TRIES: u32 = 5;
 
 impl AwsClient {
-    /// Reads all parameters below a path, recursively.
+    /// Reads the parameters below a path.
     ///
     /// AWS refuses a whole page if one of its SecureStrings cannot be decrypted. The path is then
     /// read without decryption, and its SecureStrings are read by their names.
     pub(super) async fn get_parameters_by_path(
         &self,
-        path: &ParameterPath,
+        query: &PathQuery,
         priority: Priority,
         progress: &ListProgress,
     ) -> Result<PathValues, Error> {
         let operation = Operation::GetParametersByPath;
+        let decrypt = self.decrypts(query.form);
         self.policy.admit(operation, priority).await?;
-        match self.read_path(path, self.decrypt, priority, progress).await {
-            Err(Error::AwsAccessDenied(_) | Error::AwsRefused(_)) if self.decrypt => {
+        match self.read_path(query, decrypt, priority, progress).await {
+            Err(Error::AwsAccessDenied(_) | Error::AwsRefused(_)) if decrypt => {
                 progress.restart();
                 self.policy.wait_for_admission(operation, priority).await?;
-                let parameters = self.read_path(path, false, priority, progress).await?;
+                let parameters = self.read_path(query, false, priority, progress).await?;
                 self.decrypt_by_name(parameters, priority).await
             }
             parameters => parameters.map(PathValues::readable),
@@ -48,7 +48,7 @@ impl AwsClient {
 
     async fn read_path(
         &self,
-        path: &ParameterPath,
+        query: &PathQuery,
         decrypt: bool,
         priority: Priority,
         progress: &ListProgress,
@@ -58,8 +58,8 @@ impl AwsClient {
             let request = self
                 .ssm
                 .get_parameters_by_path()
-                .path(path.as_str())
-                .recursive(true)
+                .path(query.path.as_str())
+                .recursive(query.recursive)
                 .with_decryption(decrypt)
                 .max_results(VALUES_PER_PAGE);
             let page = request.set_next_token(token).send().await?;
@@ -81,7 +81,7 @@ impl AwsClient {
         let mut values = PathValues::readable(readable);
         let names: Vec<_> = secure.into_iter().map(|parameter| parameter.name).collect();
         for names in names.chunks(MAX_BATCH) {
-            match self.within_quota(priority, || self.read_many(names)).await {
+            match self.within_quota(priority, || self.read_many(names, SecretForm::Value)).await {
                 Ok(results) => {
                     for (name, result) in names.iter().zip(results) {
                         values.add(name, result)?;
@@ -89,7 +89,8 @@ impl AwsClient {
                 }
                 Err(Error::AwsAccessDenied(_) | Error::AwsRefused(_)) => {
                     for name in names {
-                        let result = self.within_quota(priority, || self.read_one(name)).await;
+                        let read = || self.read_one(name, SecretForm::Value);
+                        let result = self.within_quota(priority, read).await;
                         values.add(name, result)?;
                     }
                 }

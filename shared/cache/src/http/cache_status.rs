@@ -76,6 +76,18 @@ impl ResponseMeta<'_> {
     }
 }
 
+impl Handling {
+    /// The rank of the handling in a response that is made of several: a fallback tells more than a
+    /// call, and a call more than a hit.
+    pub(crate) fn severity(self) -> u8 {
+        match self {
+            Self::Hit => 0,
+            Self::Forwarded { .. } => 1,
+            Self::Fallback { .. } => 2,
+        }
+    }
+}
+
 impl Forward {
     const fn parameter(self) -> &'static str {
         match self {

@@ -1,10 +1,10 @@
-//! Bearer tokens on the wire (RFC 6750): the verification of a client's token, and the source of
-//! the token for another service.
+//! Tokens on the wire: the verification of a client's token, and the source of the token for another
+//! service. A token is a bearer token (RFC 6750), or the session token of AWS's protocol.
 
 use std::fmt;
 
 use axum::{
-    http::{HeaderMap, HeaderValue, header},
+    http::{HeaderMap, HeaderName, HeaderValue, header},
     response::{IntoResponse, Response},
 };
 use sha2::{Digest, Sha256};
@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use zeroize::Zeroizing;
 
 use super::token_file::TokenFile;
-use crate::contract::problem::Problem;
+use crate::contract::{problem::Problem, ssm::SECURITY_TOKEN};
 
 /// The tokens that clients may send. Clones share the tokens.
 #[derive(Clone)]
@@ -45,24 +45,41 @@ impl TokenVerifier {
         self.verify(headers).map_err(InvalidBearer::into_response)
     }
 
-    fn verify(&self, headers: &HeaderMap) -> Result<(), InvalidBearer> {
-        let mut values = headers.get_all(header::AUTHORIZATION).iter();
-        match (values.next(), values.next()) {
-            (Some(value), None) => self.verify_value(value.as_bytes()),
-            (None, _) => Err(InvalidBearer::Missing),
-            // Another hop may use either of two values, so neither is accepted.
-            (Some(_), Some(_)) => Err(InvalidBearer::Wrong),
-        }
+    /// Checks the session token of a request in AWS's protocol, like [`check`](Self::check).
+    #[allow(clippy::result_large_err)]
+    pub fn check_session_token(&self, headers: &HeaderMap) -> Result<(), Response> {
+        // The error in AWS's form has no challenge.
+        self.verify_session_token(headers).map_err(|_| Problem::wrong_token().into_response())
     }
 
-    fn verify_value(&self, authorization: &[u8]) -> Result<(), InvalidBearer> {
-        let received = fingerprint(bearer(authorization).ok_or(InvalidBearer::Missing)?);
+    fn verify(&self, headers: &HeaderMap) -> Result<(), InvalidBearer> {
+        let value = only_value(headers, &header::AUTHORIZATION)?;
+        self.verify_token(bearer(value).ok_or(InvalidBearer::Missing)?)
+    }
+
+    fn verify_session_token(&self, headers: &HeaderMap) -> Result<(), InvalidBearer> {
+        self.verify_token(only_value(headers, &SECURITY_TOKEN)?)
+    }
+
+    fn verify_token(&self, token: &[u8]) -> Result<(), InvalidBearer> {
+        let received = fingerprint(token);
         // Every token is compared to its end, even after a match, so that the duration reveals
         // nothing.
         let accepted = self.0.borrow();
         let found =
             accepted.iter().fold(Choice::from(0), |found, one| found | one.ct_eq(&received));
         if found.into() { Ok(()) } else { Err(InvalidBearer::Wrong) }
+    }
+}
+
+/// Returns the value of a header that occurs once.
+fn only_value<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<&'a [u8], InvalidBearer> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (Some(value), None) => Ok(value.as_bytes()),
+        (None, _) => Err(InvalidBearer::Missing),
+        // Another hop may use either of two values, so neither is accepted.
+        (Some(_), Some(_)) => Err(InvalidBearer::Wrong),
     }
 }
 
@@ -106,6 +123,15 @@ impl TokenSource {
     /// Returns the value of `Authorization`.
     pub fn header(&self) -> HeaderValue {
         self.0.borrow().clone()
+    }
+
+    /// Returns the value of `X-Amz-Security-Token`, for a call in AWS's protocol.
+    pub fn session_token(&self) -> HeaderValue {
+        let header = self.0.borrow();
+        let token = bearer(header.as_bytes()).expect("the source writes the scheme");
+        let mut value = HeaderValue::from_bytes(token).expect("a part of a header value");
+        value.set_sensitive(true);
+        value
     }
 }
 
@@ -163,6 +189,30 @@ mod tests {
         ] {
             assert_eq!(verifier.verify(&headers(sent)), Err(reason), "{sent:?}");
         }
+    }
+
+    #[test]
+    fn a_session_token_is_the_token_itself_and_occurs_once() {
+        let verifier = verifier(&[OLD, NEW]);
+        let headers = |values: &[&str]| -> HeaderMap {
+            let value = |text: &&str| HeaderValue::from_str(text).expect("a header value");
+            values.iter().map(|text| (SECURITY_TOKEN, value(text))).collect()
+        };
+        assert_eq!(verifier.verify_session_token(&headers(&[NEW])), Ok(()));
+        for (sent, reason) in [
+            (&[][..], InvalidBearer::Missing),
+            (&["Bearer the-old-token-0123456789"], InvalidBearer::Wrong),
+            (&[""], InvalidBearer::Wrong),
+            (&[OLD, OLD], InvalidBearer::Wrong),
+        ] {
+            assert_eq!(verifier.verify_session_token(&headers(sent)), Err(reason), "{sent:?}");
+        }
+        let mut bearer = HeaderMap::new();
+        bearer.insert(
+            header::AUTHORIZATION,
+            HeaderValue::from_static("Bearer the-old-token-0123456789"),
+        );
+        assert_eq!(verifier.verify_session_token(&bearer), Err(InvalidBearer::Missing));
     }
 
     proptest! {

@@ -21,6 +21,7 @@ use super::{
     page::html_page,
     problem::{CONTENT_TYPE, Problem},
     routes::{RouteId, Tag},
+    ssm::{self, Operation},
     wire::ParameterRecord,
 };
 
@@ -99,6 +100,41 @@ impl Docs {
         self
     }
 
+    /// Adds `POST /`, AWS's own protocol. Its bodies are described by AWS.
+    pub fn aws_protocol(mut self) -> Self {
+        let media_type = String::from_utf8_lossy(ssm::CONTENT_TYPE.as_bytes()).into_owned();
+        let example = json!({ "Name": "/challenge/kantox" });
+        let found = json!({ "Parameter": {
+            "ARN": "arn:aws:ssm:eu-west-2:123456789012:parameter/challenge/kantox",
+            "DataType": "text", "LastModifiedDate": 1_769_860_800.123, "Name": "/challenge/kantox",
+            "Type": "String", "Version": 1, "Value": "cloud-engineer",
+        } });
+        let object = |example: &Value| json!({ &media_type: { "schema": { "type": "object" }, "example": example } });
+        let error = |description: &str, code: &str, message: &str| {
+            let example = json!({ "__type": code, "message": message });
+            json!({ "description": description, "content": object(&example) })
+        };
+        self.operation(RouteId::SsmOther, &json!({
+            "200": { "description": "The response of the operation", "content": object(&found) },
+            "400": error("An error of the request, or ThrottlingException", "ParameterNotFound", "Parameter /a not found."),
+            "413": error("The body is longer than 64 KiB", "RequestEntityTooLargeException", "The body of a request has at most 64 KiB."),
+            "500": error("AWS fails; SDKs retry it", "InternalServerError", "AWS cannot be reached, or its response was broken."),
+            "503": error("The service or AWS is busy or slow; SDKs retry it", "ServiceUnavailable", "AWS did not respond in time."),
+            "508": error("The call comes from aux-service itself", "LoopDetectedException", "The endpoint of its SDK leads to this service."),
+        }));
+        let operation = &mut self.paths[RouteId::SsmOther.path()]["post"];
+        operation["externalDocs"] = json!({
+            "url": "https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_GetParameter.html",
+        });
+        operation["security"] = json!([{}, { "session_token": [] }]);
+        operation["parameters"] = json!([{
+            "name": "X-Amz-Target", "in": "header", "required": true, "description": "The operation",
+            "schema": { "type": "string", "enum": Operation::ALL.map(Operation::target) },
+        }]);
+        operation["requestBody"] = json!({ "required": true, "content": object(&example) });
+        self
+    }
+
     /// Adds the operational routes `/status` and `/metrics`.
     pub fn status<T: ToSchema + Serialize>(mut self, example: &T) -> Self {
         let schema = self.schema::<T>();
@@ -139,10 +175,16 @@ impl Docs {
             "paths": self.paths,
             "components": {
                 "schemas": self.schemas,
-                "securitySchemes": { "bearer": {
-                    "type": "http", "scheme": "bearer",
-                    "description": "Required only if `AUTH_TOKEN_FILE` is set.",
-                } },
+                "securitySchemes": {
+                    "bearer": {
+                        "type": "http", "scheme": "bearer",
+                        "description": "Required only if `AUTH_TOKEN_FILE` is set.",
+                    },
+                    "session_token": {
+                        "type": "apiKey", "in": "header", "name": "X-Amz-Security-Token",
+                        "description": "Required only if `AUTH_TOKEN_FILE` is set: the token, as the session token of AWS's protocol.",
+                    },
+                },
             },
         })
     }
@@ -150,7 +192,7 @@ impl Docs {
     fn operation(&mut self, id: RouteId, responses: &Value) {
         let route = id.route();
         let tag = match route.tag {
-            Tag::Api => "API",
+            Tag::Api | Tag::Aws => "API",
             Tag::Operations => "Operations",
             Tag::Probes | Tag::Pages => "Probes",
         };
@@ -158,7 +200,8 @@ impl Docs {
             "operationId": route.operation, "summary": route.summary,
             "description": route.description, "tags": [tag], "responses": responses,
         });
-        self.paths.insert(route.path.to_owned(), json!({ "get": operation }));
+        let method = if route.is_aws() { "post" } else { "get" };
+        self.paths.insert(route.path.to_owned(), json!({ method: operation }));
     }
 
     fn schema<T: ToSchema>(&mut self) -> Value {

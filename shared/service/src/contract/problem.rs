@@ -1,13 +1,12 @@
 //! The format of every error: `application/problem+json` (RFC 9457).
 //!
-//! A handler returns a [`Problem`], and `ensure_problem` renders its body. `ensure_problem` also
-//! converts bare errors (the router's 404 and 405, an extractor's 400, a panic's 500), so that
-//! there is no second error format.
+//! A handler returns a [`Problem`], and layer *problems* renders its body. The layer also converts
+//! bare errors (the router's 404 and 405, an extractor's 400, a panic's 500). On the route of AWS's
+//! protocol the same problems are sent in AWS's form; see [`ssm`](super::ssm).
 
 use std::{borrow::Cow, error::Error as StdError, sync::Arc, time::Duration};
 
 use axum::{
-    body::Body,
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -17,8 +16,6 @@ use cache::{
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-
-use crate::observe::context::request_id;
 
 /// The media type of every error body.
 pub const CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/problem+json");
@@ -48,6 +45,11 @@ pub struct Problem {
     /// The progress of a list that is still loading. Absent in every other problem.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<Progress>,
+    /// The error of AWS's protocol, if the problem alone does not determine it. It is sent only
+    /// from service to service, as the answer to a request in that protocol.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(ignore)]
+    pub aws_error: Option<AwsError>,
     /// One sentence, for earlier clients of this API that read this member.
     pub error: Cow<'static, str>,
 
@@ -73,6 +75,14 @@ pub struct Progress {
     pub pages: usize,
     /// The number of names in these pages, before names outside `PARAMETER_PREFIXES` are left out.
     pub names: usize,
+}
+
+/// An error as AWS's protocol has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AwsError {
+    /// The code on which SDKs act, such as `ParameterVersionNotFound`.
+    pub code: Cow<'static, str>,
+    pub message: Cow<'static, str>,
 }
 
 /// Upper bound for an upstream's `Retry-After`.
@@ -108,6 +118,7 @@ impl Problem {
             request_id: String::new(),
             shielded: false,
             progress: None,
+            aws_error: None,
             retry_after: None,
             max_age: None,
             cache_status: None,
@@ -133,6 +144,13 @@ impl Problem {
     #[must_use]
     pub fn caused_by(mut self, cause: Cause) -> Self {
         self.cause = Some(cause);
+        self
+    }
+
+    /// Sets the error of AWS's protocol.
+    #[must_use]
+    pub fn aws(mut self, code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
+        self.aws_error = Some(AwsError { code: code.into(), message: message.into() });
         self
     }
 
@@ -226,6 +244,12 @@ impl Problem {
     /// Writes the headers of the problem's response and returns its body.
     pub(crate) fn render(&self, headers: &mut HeaderMap) -> Vec<u8> {
         headers.insert(header::CONTENT_TYPE, CONTENT_TYPE);
+        self.render_headers(headers);
+        serde_json::to_vec(self).expect("a problem is strings and numbers")
+    }
+
+    /// Writes the headers that do not depend on the format of the body.
+    pub(super) fn render_headers(&self, headers: &mut HeaderMap) {
         let cache_control = match self.max_age {
             Some(age) => HeaderValue::try_from(format!("max-age={}", age.as_secs()))
                 .expect("digits are a header value"),
@@ -239,7 +263,6 @@ impl Problem {
         if let Some(status) = &self.cache_status {
             headers.insert(header::CACHE_STATUS, status.clone());
         }
-        serde_json::to_vec(self).expect("a problem is strings and numbers")
     }
 }
 
@@ -254,7 +277,7 @@ impl From<StatusCode> for Problem {
                 status,
                 "method-not-allowed",
                 "Method not allowed",
-                "This route accepts GET and HEAD only.",
+                "This route does not accept this method; `Allow` names those that it accepts.",
             ),
             StatusCode::INTERNAL_SERVER_ERROR => Self::new(
                 status,
@@ -286,27 +309,12 @@ impl<E: Into<Self>> From<Failed<E>> for Problem {
 }
 
 impl IntoResponse for Problem {
-    /// Returns a response without a body. `ensure_problem` adds the body to every error response.
+    /// Returns a response without a body. Layer *problems* adds the body to every error response.
     fn into_response(self) -> Response {
         let mut response = self.status().into_response();
         response.extensions_mut().insert(self);
         response
     }
-}
-
-/// Turns an error response into a problem with the ID of the current request. The problem stays in
-/// the response's extensions for the access log, the only place that logs a failure.
-pub(crate) fn ensure_problem(response: &mut Response) {
-    let status = response.status();
-    if !status.is_client_error() && !status.is_server_error() {
-        return;
-    }
-    let (mut parts, _) = std::mem::take(response).into_parts();
-    let problem = parts.extensions.get_or_insert_with(|| Problem::from(status));
-    problem.request_id = request_id();
-    let body = problem.render(&mut parts.headers);
-    parts.headers.remove(header::CONTENT_LENGTH);
-    *response = Response::from_parts(parts, Body::from(body));
 }
 
 #[cfg(test)]

@@ -8,11 +8,18 @@ use std::borrow::Cow;
 
 use axum::{
     Router,
-    routing::{MethodRouter, get},
+    http::{HeaderMap, Method},
+    routing::{MethodRouter, get, post},
 };
 use percent_encoding::percent_decode_str;
 
-use crate::contract::problem::Problem;
+use crate::contract::{
+    problem::Problem,
+    ssm::{Operation, Target},
+};
+
+/// The path of AWS's protocol.
+const AWS_PATH: &str = "/";
 
 /// The label of a path that no route has. A raw path would let one scanner fill Prometheus.
 const UNMATCHED: &str = "unmatched";
@@ -34,6 +41,13 @@ pub enum RouteId {
     Livez,
     Readyz,
     Metrics,
+    /// `POST /`, AWS's own protocol: a route for each operation that reads parameters.
+    SsmGetParameter,
+    SsmGetParameters,
+    SsmGetParametersByPath,
+    SsmDescribeParameters,
+    /// `POST /` with any other operation, or none.
+    SsmOther,
 }
 
 /// One row of the table.
@@ -41,8 +55,11 @@ pub enum RouteId {
 pub struct Route {
     /// The identifier of the row.
     pub id: RouteId,
-    /// The path as OpenAPI, metrics, logs and traces write it. `{…}` takes the rest of the path.
+    /// The path as OpenAPI writes it. `{…}` takes the rest of the path.
     pub path: &'static str,
+    /// The name of the route in metrics, logs and traces: the path, or the operation of AWS's
+    /// protocol.
+    pub label: &'static str,
     /// The operation's id in the OpenAPI document.
     pub operation: &'static str,
     /// The title of the operation in the OpenAPI document.
@@ -67,6 +84,8 @@ pub enum Tag {
     Operations,
     /// Probes of Kubernetes.
     Probes,
+    /// AWS's own protocol: part of the work of the service. Its token is the session token.
+    Aws,
     /// Pages and descriptions. They hold no data, and a browser that opens one has no token to send
     /// yet, so they need none.
     Pages,
@@ -79,7 +98,7 @@ pub struct Parameter {
     pub example: &'static str,
 }
 
-static TABLE: [Route; 14] = [
+static TABLE: [Route; 19] = [
     Route::new(RouteId::Param, "/param/{name}", "param", Tag::Api)
         .describe(
             "The value of one parameter",
@@ -137,12 +156,44 @@ static TABLE: [Route; 14] = [
         "Metrics for Prometheus",
         "The text exposition format, version 0.0.4. With `ADMIN_ADDR`, the admin listener serves it and the probes.",
     ),
+    Route::aws(RouteId::SsmGetParameter, Operation::GetParameter.target()),
+    Route::aws(RouteId::SsmGetParameters, Operation::GetParameters.target()),
+    Route::aws(RouteId::SsmGetParametersByPath, Operation::GetParametersByPath.target()),
+    Route::aws(RouteId::SsmDescribeParameters, Operation::DescribeParameters.target()),
+    Route::aws(RouteId::SsmOther, "AmazonSSM.other"),
 ];
 
 impl Route {
     const fn new(id: RouteId, path: &'static str, operation: &'static str, tag: Tag) -> Self {
         let (summary, description) = ("", "");
-        Self { id, path, operation, summary, description, parameter: None, cacheable: false, tag }
+        Self {
+            id,
+            path,
+            label: path,
+            operation,
+            summary,
+            description,
+            parameter: None,
+            cacheable: false,
+            tag,
+        }
+    }
+
+    /// `POST /` with an operation of AWS's protocol.
+    const fn aws(id: RouteId, label: &'static str) -> Self {
+        let route = Self::new(id, "/", "ssm", Tag::Aws).describe(
+            "AWS's own protocol, read-only",
+            "The operations GetParameter, GetParameters, GetParametersByPath and DescribeParameters of SSM, in AWS JSON 1.1, \
+             for any AWS SDK with `AWS_ENDPOINT_URL_SSM`. The header `X-Amz-Target` names the operation. \
+             Requests, responses and errors are those of AWS: \
+             <https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_Operations.html>.",
+        );
+        Self { label, ..route }
+    }
+
+    /// Whether the route is `POST /`, AWS's own protocol.
+    pub fn is_aws(&self) -> bool {
+        matches!(self.tag, Tag::Aws)
     }
 
     const fn describe(self, summary: &'static str, description: &'static str) -> Self {
@@ -165,9 +216,25 @@ impl RouteId {
         &TABLE[self as usize]
     }
 
-    /// The path as metrics, logs and traces write it.
+    /// The path as OpenAPI writes it.
     pub fn path(self) -> &'static str {
         self.route().path
+    }
+
+    /// The name of the route in metrics, logs and traces.
+    pub fn label(self) -> &'static str {
+        self.route().label
+    }
+
+    /// The route of a request in AWS's protocol.
+    fn of_target(target: Target) -> Self {
+        match target {
+            Target::Read(Operation::GetParameter) => Self::SsmGetParameter,
+            Target::Read(Operation::GetParameters) => Self::SsmGetParameters,
+            Target::Read(Operation::GetParametersByPath) => Self::SsmGetParametersByPath,
+            Target::Read(Operation::DescribeParameters) => Self::SsmDescribeParameters,
+            Target::Write | Target::Unknown => Self::SsmOther,
+        }
     }
 
     /// The path up to its parameter, or the whole path.
@@ -188,7 +255,7 @@ impl RouteId {
     fn matches(self, path: &str) -> bool {
         match self.route().parameter {
             Some(_) => path.starts_with(self.prefix()),
-            None => path == self.path(),
+            None => path == self.path() && !self.route().is_aws(),
         }
     }
 
@@ -225,13 +292,14 @@ impl RouteId {
 
 /// The label of a route in metrics, logs and traces.
 pub(crate) fn label(route: Option<RouteId>) -> &'static str {
-    route.map_or(UNMATCHED, RouteId::path)
+    route.map_or(UNMATCHED, RouteId::label)
 }
 
 /// Whether requests with this label `endpoint` are the work of the service: those of the API, and those
 /// that no route has. Pages, status and metrics are not.
 pub fn is_work(endpoint: &str) -> bool {
-    TABLE.iter().find(|route| route.path == endpoint).is_none_or(|route| route.tag == Tag::Api)
+    let route = TABLE.iter().find(|route| route.label == endpoint);
+    route.is_none_or(|route| matches!(route.tag, Tag::Api | Tag::Aws))
 }
 
 /// The parameter of a path holds bytes that are not UTF-8.
@@ -248,23 +316,41 @@ pub const PROBES: Routes =
     Routes(&[RouteId::Healthz, RouteId::Livez, RouteId::Readyz, RouteId::Metrics]);
 
 impl Routes {
-    /// The route of a path, as axum's Router finds it. A method that the route does not take is for
-    /// the Router to reject, so it does not matter here.
-    pub fn parse(self, path: &str) -> Option<RouteId> {
+    /// The route of a request, as axum's Router finds it. A method that the route does not take is
+    /// for the Router to reject. Only `POST /` depends on its method, and on its headers: they name
+    /// the operation of AWS's protocol.
+    pub fn parse(self, method: &Method, path: &str, headers: &HeaderMap) -> Option<RouteId> {
+        if method == Method::POST && path == AWS_PATH && self.speak_aws() {
+            return Some(RouteId::of_target(Target::of(headers)));
+        }
+        self.parse_path(path)
+    }
+
+    /// The route of a path for every request but `POST /`.
+    pub fn parse_path(self, path: &str) -> Option<RouteId> {
         self.0.iter().copied().find(|route| route.matches(path))
     }
 
-    /// The label `endpoint` of a path.
+    /// Whether the service speaks AWS's protocol.
+    fn speak_aws(self) -> bool {
+        self.0.contains(&RouteId::SsmOther)
+    }
+
+    /// The label `endpoint` of a path for every request but `POST /`.
     pub fn endpoint(self, path: &str) -> &'static str {
-        label(self.parse(path))
+        label(self.parse_path(path))
     }
 
     /// axum's Router for these routes, with a handler for each that is not cacheable.
     ///
-    /// Dispatch serves `GET` and `HEAD` of the cacheable ones before the Router sees them. The
-    /// Router knows them to reject other methods with 405 and `Allow`.
+    /// Dispatch serves `GET` and `HEAD` of the cacheable ones, and `POST /`, before the Router sees
+    /// them. The Router knows them to reject other methods with 405 and `Allow`.
     pub fn router(self, handler: impl Fn(RouteId) -> MethodRouter) -> Router {
-        self.0.iter().fold(Router::new(), |router, &id| {
+        let router = match self.speak_aws() {
+            true => Router::new().route(AWS_PATH, post(not_dispatched)),
+            false => Router::new(),
+        };
+        self.0.iter().filter(|id| !id.route().is_aws()).fold(router, |router, &id| {
             let methods = if id.route().cacheable { get(not_dispatched) } else { handler(id) };
             // A wildcard of axum's never matches an empty parameter.
             let router = match id.route().parameter {
@@ -368,7 +454,7 @@ mod tests {
                 let body = axum::body::to_bytes(response.into_body(), 1000);
                 runtime.block_on(body).expect("a short body")
             });
-            let parsed = ALL.parse(&path);
+            let parsed = ALL.parse(&Method::GET, &path, &HeaderMap::new());
             match matched {
                 None => prop_assert_eq!(parsed, None),
                 Some(pattern) => {

@@ -96,6 +96,11 @@ impl RequestContext {
     }
 }
 
+/// Returns the ID of the current task's request, if there is one.
+pub(crate) fn current_request_id() -> Option<HeaderValue> {
+    CONTEXT.try_with(|context| context.request_id().clone()).ok()
+}
+
 /// Returns the ID of the current task's request, or an empty string outside of a request.
 pub fn request_id() -> String {
     CONTEXT.try_with(|context| text(context.request_id()).to_owned()).unwrap_or_default()

@@ -1,4 +1,5 @@
-//! Authentication: a request without an accepted bearer token gets 401.
+//! Authentication: a request without an accepted token gets 401. The token is a bearer token, and on
+//! AWS's protocol the session token: its `Authorization` holds a signature.
 
 use axum::{
     body::Body,
@@ -7,7 +8,10 @@ use axum::{
 use tower_http::validate_request::ValidateRequest;
 
 use super::request::RequestInfo;
-use crate::{auth::TokenVerifier, contract::routes::Tag};
+use crate::{
+    auth::TokenVerifier,
+    contract::routes::{Route, Tag},
+};
 
 /// The accepted tokens. Without any, every request passes.
 #[derive(Clone)]
@@ -17,15 +21,16 @@ impl<B> ValidateRequest<B> for Authenticate {
     type ResponseBody = Body;
 
     fn validate(&mut self, request: &mut Request<B>) -> Result<(), Response<Body>> {
-        match &self.0 {
-            Some(tokens) if !needs_no_token(request) => tokens.check(request.headers()),
-            _ => Ok(()),
+        let Some(tokens) = &self.0 else { return Ok(()) };
+        let route = request.extensions().get::<RequestInfo>().and_then(|info| info.route);
+        match route.map(|id| id.route()) {
+            Some(Route { tag: Tag::Pages, .. }) if reads(request) => Ok(()),
+            Some(Route { tag: Tag::Aws, .. }) => tokens.check_session_token(request.headers()),
+            _ => tokens.check(request.headers()),
         }
     }
 }
 
-fn needs_no_token<B>(request: &Request<B>) -> bool {
-    let route = request.extensions().get::<RequestInfo>().and_then(|info| info.route);
-    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
-    reads && route.is_some_and(|route| route.route().tag == Tag::Pages)
+fn reads<B>(request: &Request<B>) -> bool {
+    matches!(*request.method(), Method::GET | Method::HEAD)
 }

@@ -53,7 +53,7 @@ pub(super) struct Activity {
     state: AtomicU32,
     /// Whether a whole request has arrived on this connection.
     used: AtomicBool,
-    /// Whether the latest request had a body.
+    /// Whether the latest request had a body that was not read.
     request_body: AtomicBool,
     /// Whether the body of the latest response has ended.
     response_ended: AtomicBool,
@@ -107,8 +107,18 @@ impl Activity {
         self.enter(Phase::Processing);
     }
 
-    /// Whether a response that is sent now must be the last one of the connection. No route reads a
-    /// request's body, and the next request would stand behind that body.
+    /// Whether the latest request has a body that was not read.
+    pub(super) fn has_request_body(&self) -> bool {
+        self.request_body.load(Relaxed)
+    }
+
+    /// The body of the latest request was read to its end.
+    pub(super) fn request_body_read(&self) {
+        self.request_body.store(false, Relaxed);
+    }
+
+    /// Whether a response that is sent now must be the last one of the connection. The next request
+    /// would stand behind a body that was not read.
     pub(super) fn must_close(&self) -> bool {
         self.draining.load(Relaxed)
             || self.request_body.load(Relaxed)

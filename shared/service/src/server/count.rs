@@ -2,7 +2,8 @@
 //!
 //! axum-prometheus counts. It looks its series up by their labels, with a string for each, and that
 //! costs a fifth of what a cached response costs. So `GET` of a cacheable route is counted through
-//! handles that are resolved once, into the same series.
+//! handles that are resolved once, into the same series. So is `POST /`, whose label depends on the
+//! operation, which axum-prometheus does not know.
 
 use std::{
     convert::Infallible,
@@ -37,7 +38,7 @@ pub(crate) struct CountLayer {
 
 impl CountLayer {
     pub(crate) fn new(prometheus: PrometheusMetricLayer<'static>, routes: Routes) -> Self {
-        let cacheable = routes.0.iter().filter(|id| id.route().cacheable);
+        let cacheable = routes.0.iter().filter(|id| id.route().cacheable || id.route().is_aws());
         Self { prometheus, cacheable: cacheable.map(|&id| RouteSeries::new(id)).collect() }
     }
 }
@@ -80,9 +81,10 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let info = request.extensions().get::<RequestInfo>().copied();
-        let position = info.filter(|_| request.method() == Method::GET).and_then(|info| {
-            let index =
-                self.cacheable.iter().position(|series| Some(series.route) == info.route)?;
+        let position = info.and_then(|info| {
+            let index = self.cacheable.iter().position(|series| {
+                Some(series.route) == info.route && series.method == request.method()
+            })?;
             Some((index, info.received_at))
         });
         match position {
@@ -136,30 +138,39 @@ where
     }
 }
 
-/// The series of `GET` of one cacheable route. Each is resolved at its first use, since a series must
+/// The series of one cacheable route, or of an operation of AWS's protocol. Each is resolved at its first use, since a series must
 /// not exist before there is something to count.
 struct RouteSeries {
     route: RouteId,
+    /// `GET`, or `POST` for AWS's protocol.
+    method: Method,
     pending: OnceLock<Gauge>,
     by_status: [OnceLock<RequestSeries>; COMMON_STATUSES.len()],
 }
 
 /// The statuses of nearly all responses.
-const COMMON_STATUSES: [StatusCode; 3] =
-    [StatusCode::OK, StatusCode::NOT_MODIFIED, StatusCode::NOT_FOUND];
+const COMMON_STATUSES: [StatusCode; 4] = [
+    StatusCode::OK,
+    StatusCode::NOT_MODIFIED,
+    StatusCode::NOT_FOUND,
+    // AWS's status for a parameter that does not exist.
+    StatusCode::BAD_REQUEST,
+];
 
 impl RouteSeries {
     fn new(route: RouteId) -> Self {
-        Self { route, pending: OnceLock::new(), by_status: Default::default() }
+        let method = if route.route().is_aws() { Method::POST } else { Method::GET };
+        Self { route, method, pending: OnceLock::new(), by_status: Default::default() }
     }
 
     fn pending(&self) -> &Gauge {
-        self.pending.get_or_init(|| series::pending("GET", self.route.path()))
+        self.pending.get_or_init(|| series::pending(self.method.as_str(), self.route.label()))
     }
 
     /// Calls a function with the series of a status.
     fn with_series(&self, status: StatusCode, count: impl FnOnce(&RequestSeries)) {
-        let resolve = || RequestSeries::new("GET", status.as_str(), self.route.path());
+        let resolve =
+            || RequestSeries::new(self.method.as_str(), status.as_str(), self.route.label());
         match COMMON_STATUSES.iter().position(|common| *common == status) {
             Some(index) => count(self.by_status[index].get_or_init(resolve)),
             None => count(&resolve()),

@@ -1,4 +1,5 @@
-//! The innermost service: cacheable routes are served here, everything else by axum's Router.
+//! The innermost service: cacheable routes and AWS's protocol are served here, everything else by
+//! axum's Router.
 //!
 //! Serving a cacheable route here costs half of what it costs by way of the Router, which boxes
 //! the future of every handler and copies the headers for it.
@@ -24,8 +25,11 @@ use pin_project_lite::pin_project;
 use tokio::time::Instant;
 use tower::{BoxError, Service};
 
-use super::request::{Deadline, RequestInfo, ResponseResult};
-use crate::contract::{problem::Problem, routes::RouteId};
+use super::{
+    request::{BodyRead, Deadline, RequestInfo, ResponseResult},
+    request_body::read_body,
+};
+use crate::contract::{problem::Problem, routes::RouteId, ssm};
 
 /// The cacheable routes of a service.
 pub trait CachedRoutes: Send + Sync + 'static {
@@ -38,6 +42,25 @@ pub trait CachedRoutes: Send + Sync + 'static {
 
     /// Returns the response from the cache, or waits for a load.
     fn respond(&self, query: Query) -> ResponseFuture;
+
+    /// Looks up the response to a request in AWS's protocol, as [`lookup`](Self::lookup) does.
+    fn lookup_ssm(&self, _: &ssm::Request, _: Instant) -> Option<Result<Served, Problem>> {
+        None
+    }
+
+    /// Returns the response to a request in AWS's protocol. Only a service with the routes of this
+    /// protocol gets such requests.
+    fn respond_ssm(&self, _: SsmQuery) -> ResponseFuture {
+        Box::pin(async { Err(Problem::internal()) })
+    }
+}
+
+/// A request in AWS's protocol that [`lookup_ssm`](CachedRoutes::lookup_ssm) did not serve.
+#[derive(Debug)]
+pub struct SsmQuery {
+    pub request: ssm::Request,
+    pub mode: Mode,
+    pub deadline: Deadline,
 }
 
 /// A response, or the problem of the request.
@@ -98,6 +121,45 @@ impl Dispatch {
     }
 }
 
+/// The response to a request in AWS's protocol.
+async fn respond_ssm<B>(inner: Arc<Inner>, received_at: Instant, request: Request<B>) -> Response
+where
+    B: HttpBody<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    let (parts, body) = request.into_parts();
+    if let Some(problem) = ssm::refuse_own_call(&parts.headers) {
+        return problem.into_response();
+    }
+    let body = match read_body(body).await {
+        Ok(body) => body,
+        Err(problem) => return problem.into_response(),
+    };
+    let found = match ssm::Request::parse(&parts.headers, &body) {
+        Ok(request) => {
+            let mode = Mode::of_request(&parts.headers, inner.trusts_clients);
+            let now = if mode == Mode::Normal {
+                inner.cached.lookup_ssm(&request, received_at)
+            } else {
+                None
+            };
+            match now {
+                Some(found) => found,
+                None => {
+                    let deadline =
+                        *parts.extensions.get().expect("the layer above sets the deadline");
+                    inner.cached.respond_ssm(SsmQuery { request, mode, deadline }).await
+                }
+            }
+        }
+        Err(problem) => Err(problem),
+    };
+    // A `POST` has no conditions, so no header of the request matters (RFC 9110, 13.1.2).
+    let mut response = response_of(found, &HeaderMap::new());
+    response.extensions_mut().insert(BodyRead);
+    response
+}
+
 fn response_of(found: Result<Served, Problem>, request: &HeaderMap) -> Response {
     match found {
         Ok(served) => served.response(request).map(Body::from),
@@ -130,6 +192,12 @@ where
         {
             return self.cached(route, received_at, request);
         }
+        if let Some(&RequestInfo { route: Some(route), received_at }) = request.extensions().get()
+            && route.route().is_aws()
+        {
+            let inner = Box::pin(respond_ssm(Arc::clone(&self.0), received_at, request));
+            return DispatchFuture::Ssm { inner };
+        }
         DispatchFuture::Route { inner: Box::pin(self.0.others.clone().call(request)) }
     }
 }
@@ -137,6 +205,8 @@ where
 pin_project! {
     #[project = DispatchProjection]
     pub(crate) enum DispatchFuture {
+        // Boxed, because its type depends on that of the body.
+        Ssm { inner: Pin<Box<dyn Future<Output = Response> + Send>> },
         Ready { response: Option<Response> },
         Wait { inner: ResponseFuture, headers: HeaderMap },
         // Boxed, because it is so large that moving it would slow down the cacheable routes.
@@ -156,6 +226,7 @@ impl Future for DispatchFuture {
                 let found = ready!(inner.as_mut().poll(cx));
                 Poll::Ready(Ok(response_of(found, headers)))
             }
+            DispatchProjection::Ssm { inner } => inner.as_mut().poll(cx).map(Ok),
             DispatchProjection::Route { inner } => inner.as_mut().poll(cx),
         }
     }

@@ -27,7 +27,7 @@ use tokio::{
 use super::{
     connection::{Activity, ActivityIo, TrackedBody},
     registry::{Registry, TICK},
-    request::ResponseResult,
+    request::{BodyRead, ResponseResult},
     stack::PublicApi,
 };
 
@@ -237,6 +237,9 @@ impl<F: Future<Output = ResponseResult>> Future for ConnectionFuture<F> {
         let this = self.project();
         let Ok(mut response) = ready!(this.inner.poll(cx));
         let activity = this.activity.take().expect("a future is not polled after its end");
+        if activity.has_request_body() && response.extensions().get::<BodyRead>().is_some() {
+            activity.request_body_read();
+        }
         if activity.must_close() {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }

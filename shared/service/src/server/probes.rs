@@ -101,7 +101,7 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        match PROBES.parse(request.uri().path()) {
+        match PROBES.parse_path(request.uri().path()) {
             Some(_) => EitherFuture::Probe { inner: self.probes.call(request) },
             None => EitherFuture::Api { inner: self.api.call(request) },
         }

@@ -82,7 +82,7 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let RequestLogLayer { routes, kind } = self.settings;
-        let route = routes.parse(request.uri().path());
+        let route = routes.parse(request.method(), request.uri().path(), request.headers());
         let record =
             RequestRecord::new(kind, method_label(request.method()), route, request.headers());
         request.extensions_mut().insert(RequestInfo { route, received_at: record.received_at });

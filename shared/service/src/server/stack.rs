@@ -18,7 +18,7 @@ use super::{
     deadline::DeadlineLayer,
     dispatch::{CachedRoutes, Dispatch},
     host::ValidHost,
-    problems::problems,
+    problems::ProblemsLayer,
     request_log::{RequestKind, RequestLogLayer},
     shed::ShedLayer,
 };
@@ -84,7 +84,7 @@ pub fn stack(config: StackConfig, common: &Common, exporter: &Exporter) -> impl 
         // Outermost: everything below logs with the request's ids.
         .layer(RequestLogLayer { routes, kind })
         .layer(CountLayer::new(exporter.layer(endpoint), routes))
-        .map_response(problems)
+        .layer(ProblemsLayer)
         .layer(CatchPanicLayer::custom(panicked))
         .layer(ValidateRequestHeaderLayer::custom(ValidHost))
         // Before authentication: a refusal must be cheaper than the work it saves.
@@ -100,7 +100,7 @@ pub(crate) fn probe_stack(probes: Router) -> impl PublicApi {
     let kind = RequestKind { access_log: AccessLog::Errors, traffic: false };
     ServiceBuilder::new()
         .layer(RequestLogLayer { routes: PROBES, kind })
-        .map_response(problems)
+        .layer(ProblemsLayer)
         .layer(CatchPanicLayer::custom(panicked))
         .layer(ValidateRequestHeaderLayer::custom(ValidHost))
         .service(probes)

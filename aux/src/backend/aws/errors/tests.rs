@@ -32,7 +32,7 @@ fn each_failed_call_has_its_class() {
     const DELETED: &str = "An error occurred (InvalidRequestException) when referencing Secrets Manager: You can't perform this operation on the secret because it was marked for deletion.";
     for (operation, status, code, message, class) in [
         (GetParameter, 400, "ParameterNotFound", "", ParameterNotFound),
-        (GetParameter, 400, "ParameterVersionNotFound", "", ParameterNotFound),
+        (GetParameter, 400, "ParameterVersionNotFound", "", ParameterVersionNotFound),
         // Such a response to another operation concerns no name that a client requested.
         (GetParameters, 400, "ParameterNotFound", "", Refused),
         (GetParametersByPath, 400, "ParameterNotFound", "", Refused),

@@ -1,0 +1,211 @@
+//! AWS's own protocol: the four operations of SSM that read parameters, from the same entries as the
+//! plain routes.
+
+use cache::{Mode, Served};
+use futures_util::future::join_all;
+use service::{
+    contract::{
+        problem::Problem,
+        ssm::{
+            DescribeParameters, GetParameter, GetParameters, GetParametersByPath, PageToken,
+            Request, invalid_next_token, not_found, validation,
+        },
+    },
+    server::{Deadline, SsmQuery},
+};
+use tokio::time::Instant;
+
+use super::access::Access;
+use crate::{
+    error::Error,
+    name::ParameterName,
+    parameter::{PathQuery, SecretForm},
+    record::ssm::{description_page, has_omissions, parameter, parameters, path_page},
+    store::{CachedStore, StoreQuery},
+};
+
+/// The operations. Cloning is shallow.
+#[derive(Clone)]
+pub(super) struct SsmApi {
+    access: Access,
+}
+
+/// The conditions of one request.
+#[derive(Clone, Copy)]
+struct Conditions {
+    mode: Mode,
+    deadline: Deadline,
+}
+
+impl SsmApi {
+    pub(super) fn new(access: Access) -> Self {
+        Self { access }
+    }
+
+    /// Looks up the response to a `GetParameter` without waiting and without a call. Other requests
+    /// need a call of [`respond`](Self::respond).
+    pub(super) fn lookup(
+        &self,
+        request: &Request,
+        now: Instant,
+    ) -> Option<Result<Served, Problem>> {
+        let Request::GetParameter(GetParameter { name, with_decryption }) = request else {
+            return None;
+        };
+        // An ARN needs more checks. For other names the cache has no entry outside the prefixes.
+        let parsed = ParameterName::parse(name).ok().filter(|name| name.account().is_none())?;
+        if parsed.is_secret_reference() && !with_decryption {
+            return None;
+        }
+        let store = &self.access.store;
+        let found = store.lookup_parameter(parsed.clone(), SecretForm::Value, now)?;
+        let found = if needs_ciphertext(&found, *with_decryption) {
+            store.lookup_parameter(parsed, SecretForm::Ciphertext, now)?
+        } else {
+            found
+        };
+        Some(found.map(parameter).map_err(|problem| not_found(problem, name)))
+    }
+
+    pub(super) async fn respond(
+        &self,
+        SsmQuery { request, mode, deadline }: SsmQuery,
+    ) -> Result<Served, Problem> {
+        let conditions = Conditions { mode, deadline };
+        match request {
+            Request::GetParameter(request) => self.get_parameter(request, conditions).await,
+            Request::GetParameters(request) => self.get_parameters(request, conditions).await,
+            Request::GetParametersByPath(request) => {
+                self.get_parameters_by_path(request, conditions).await
+            }
+            Request::DescribeParameters(request) => {
+                self.describe_parameters(request, conditions).await
+            }
+        }
+    }
+
+    async fn get_parameter(
+        &self,
+        GetParameter { name, with_decryption }: GetParameter,
+        conditions: Conditions,
+    ) -> Result<Served, Problem> {
+        let parsed = self.parse(&name, with_decryption, conditions).await?;
+        let found = self.read(parsed, with_decryption, conditions).await;
+        found.map(parameter).map_err(|problem| not_found(problem, &name))
+    }
+
+    /// Reads each name from its own entry. Concurrent misses share a call; see
+    /// [`batch`](crate::batch).
+    async fn get_parameters(
+        &self,
+        GetParameters { names, with_decryption }: GetParameters,
+        conditions: Conditions,
+    ) -> Result<Served, Problem> {
+        // One name that may not be read denies the call, before any call of AWS.
+        let mut parsed = Vec::with_capacity(names.len());
+        for name in &names {
+            parsed.push(self.parse(name, with_decryption, conditions).await?);
+        }
+        let reads = parsed.into_iter().map(|name| self.read(name, with_decryption, conditions));
+        let (mut found, mut invalid, mut expires_in) = (Vec::new(), Vec::new(), None);
+        for (name, result) in names.iter().zip(join_all(reads).await) {
+            match result {
+                Ok(served) => found.push(served),
+                Err(problem) if problem.code == NOT_FOUND => {
+                    invalid.push(name.as_str());
+                    let remaining = problem.max_age.unwrap_or_default();
+                    expires_in = Some(expires_in.unwrap_or(remaining).min(remaining));
+                }
+                Err(problem) => return Err(problem),
+            }
+        }
+        let body = parameters(&found, &invalid);
+        Ok(CachedStore::combine(&found, expires_in, body))
+    }
+
+    async fn get_parameters_by_path(
+        &self,
+        request: GetParametersByPath,
+        conditions: Conditions,
+    ) -> Result<Served, Problem> {
+        let path = self.access.path(&request.path)?;
+        let recursive = request.recursive;
+        let query = |form| PathQuery { path: path.clone(), recursive, form };
+        if let Some(PageToken { name, .. }) = &request.next_token
+            && !query(SecretForm::Value).holds(name)
+        {
+            return Err(invalid_next_token());
+        }
+        let read = async |form| {
+            let Conditions { mode, deadline } = conditions;
+            self.access.store.get(StoreQuery::Values(query(form)), mode, deadline).await
+        };
+        let served = read(SecretForm::Value).await?;
+        let omits = has_omissions(&served);
+        let served = match request.with_decryption {
+            // A response without the SecureStrings would make clients delete them.
+            true if omits => return Err(Error::SecureStringNotAllowed.into()),
+            true => served,
+            false if omits || served.body().is_confidential() => {
+                read(SecretForm::Ciphertext).await?
+            }
+            false => served,
+        };
+        path_page(served, &request)
+    }
+
+    async fn describe_parameters(
+        &self,
+        request: DescribeParameters,
+        Conditions { mode, deadline }: Conditions,
+    ) -> Result<Served, Problem> {
+        let served = self.access.store.get(StoreQuery::Parameters, mode, deadline).await?;
+        description_page(served, &request)
+    }
+
+    /// Parses a name and checks that it may be read in this form.
+    async fn parse(
+        &self,
+        name: &str,
+        with_decryption: bool,
+        Conditions { mode, deadline }: Conditions,
+    ) -> Result<ParameterName, Problem> {
+        let parsed = self.access.parameter(name, mode, deadline).await?;
+        if parsed.is_secret_reference() && !with_decryption {
+            return Err(validation(
+                "WithDecryption flag must be True for retrieving a Secret Manager secret.",
+            ));
+        }
+        Ok(parsed)
+    }
+
+    /// Reads a parameter from the entry of the plain routes, and a SecureString that is not to be
+    /// decrypted from an entry of its own.
+    async fn read(
+        &self,
+        name: ParameterName,
+        with_decryption: bool,
+        Conditions { mode, deadline }: Conditions,
+    ) -> Result<Served, Problem> {
+        let store = &self.access.store;
+        let query = |form| StoreQuery::Parameter(name.clone(), form);
+        let found = store.get(query(SecretForm::Value), mode, deadline).await;
+        if needs_ciphertext(&found, with_decryption) {
+            return store.get(query(SecretForm::Ciphertext), mode, deadline).await;
+        }
+        found
+    }
+}
+
+/// The codes of two problems that this module acts on.
+const NOT_FOUND: &str = "parameter-not-found";
+const SECURE_STRING: &str = "secure-string-not-allowed";
+
+/// Whether a parameter is a SecureString that the request does not want to have decrypted.
+fn needs_ciphertext(found: &Result<Served, Problem>, with_decryption: bool) -> bool {
+    !with_decryption
+        && match found {
+            Ok(served) => served.body().is_confidential(),
+            Err(problem) => problem.code == SECURE_STRING,
+        }
+}

@@ -1,0 +1,225 @@
+//! The representations of entries in AWS's own protocol.
+//!
+//! They are made of the body of the plain route and of its annotation. A value keeps its spelling in
+//! JSON, so it is neither parsed nor copied besides the copy in the response.
+
+use std::{borrow::Cow, collections::BTreeMap};
+
+use cache::{CachedBody, Served};
+use serde::{Deserialize, de::IgnoredAny};
+use serde_json::value::RawValue;
+use service::contract::{
+    problem::Problem,
+    ssm::{
+        self, DescribeParameters, Filter, GetParametersByPath, PageToken, invalid_next_token,
+        object_with_value,
+    },
+};
+
+use super::annotation;
+
+/// Converts a response of `/param` to the response of `GetParameter`.
+pub(crate) fn parameter(served: Served) -> Served {
+    let mut parts = Vec::new();
+    push_parameter(served.body(), &mut parts);
+    let body = ssm::parameter(&parts, served.body().is_confidential());
+    served.represented_by(body)
+}
+
+/// Builds the body of `GetParameters` of responses of `/param`.
+pub(crate) fn parameters(found: &[Served], invalid: &[&str]) -> CachedBody {
+    let objects: Vec<_> = found
+        .iter()
+        .map(|served| {
+            let mut parts = Vec::new();
+            push_parameter(served.body(), &mut parts);
+            parts
+        })
+        .collect();
+    let confidential = found.iter().any(|served| served.body().is_confidential());
+    ssm::parameters(&objects, invalid, confidential)
+}
+
+fn push_parameter<'a>(body: &'a CachedBody, parts: &mut Vec<&'a str>) {
+    #[derive(Deserialize)]
+    struct Stored<'a> {
+        #[serde(borrow)]
+        value: &'a RawValue,
+    }
+
+    let stored: Stored<'_> = serde_json::from_slice(body.bytes()).expect("the body of /param");
+    object_with_value(annotation(body), stored.value, parts);
+}
+
+/// The parts of the body of `/values` that AWS's protocol needs.
+#[derive(Deserialize)]
+struct StoredPath<'a> {
+    #[serde(borrow)]
+    values: BTreeMap<Cow<'a, str>, &'a RawValue>,
+    omitted: Vec<IgnoredAny>,
+}
+
+impl<'a> StoredPath<'a> {
+    fn of(body: &'a CachedBody) -> Self {
+        serde_json::from_slice(body.bytes()).expect("the body of /values")
+    }
+}
+
+/// Whether some SecureStrings below a path are left out of a response of `/values`.
+pub(crate) fn has_omissions(served: &Served) -> bool {
+    !StoredPath::of(served.body()).omitted.is_empty()
+}
+
+/// Converts a response of `/values` to a page of `GetParametersByPath`.
+///
+/// # Errors
+///
+/// The token is of another list.
+pub(crate) fn path_page(served: Served, request: &GetParametersByPath) -> Result<Served, Problem> {
+    let body = {
+        let body = served.body();
+        let stored = StoredPath::of(body);
+        // Both are in the order of the names.
+        let lines = annotation(body).lines().zip(stored.values.into_values());
+        let list = List { lines: lines.collect(), filters: &request.parameter_filters };
+        let (page, next) = list.page(request.next_token.as_ref(), request.max_results)?;
+        let objects: Vec<_> = page
+            .into_iter()
+            .map(|(facts, value)| {
+                let mut parts = Vec::new();
+                object_with_value(facts, value, &mut parts);
+                parts
+            })
+            .collect();
+        ssm::page(&objects, next.as_deref(), body.is_confidential())
+    };
+    Ok(served.represented_by(body))
+}
+
+/// Converts a response of `/params` to a page of `DescribeParameters`.
+///
+/// # Errors
+///
+/// The token is of another list.
+pub(crate) fn description_page(
+    served: Served,
+    request: &DescribeParameters,
+) -> Result<Served, Problem> {
+    let body = {
+        let lines = annotation(served.body()).lines().map(|line| (line, ()));
+        let list = List { lines: lines.collect(), filters: &request.parameter_filters };
+        let (page, next) = list.page(request.next_token.as_ref(), request.max_results)?;
+        let objects: Vec<_> = page.into_iter().map(|(facts, ())| vec![facts]).collect();
+        ssm::page(&objects, next.as_deref(), false)
+    };
+    Ok(served.represented_by(body))
+}
+
+/// The members of a line that decide whether it is on a page.
+#[derive(Deserialize)]
+struct Head<'a> {
+    #[serde(rename = "Name", borrow)]
+    name: Cow<'a, str>,
+    #[serde(rename = "Type", borrow, default)]
+    kind: Cow<'a, str>,
+}
+
+impl<'a> Head<'a> {
+    fn of(line: &'a str) -> Self {
+        serde_json::from_str(line).expect("the facts of one parameter")
+    }
+}
+
+/// A list of parameters: the facts of each, and what belongs to it.
+struct List<'a, 'f, T> {
+    lines: Vec<(&'a str, T)>,
+    filters: &'f [Filter],
+}
+
+impl<'a, T: Copy> List<'a, '_, T> {
+    /// Returns a page, and the token of the next one if there is one.
+    fn page(
+        &self,
+        token: Option<&PageToken>,
+        size: usize,
+    ) -> Result<(Vec<(&'a str, T)>, Option<String>), Problem> {
+        let start = token.map_or(Ok(0), |token| self.position_after(token))?;
+        let mut matching = (start..self.lines.len()).filter(|&at| self.passes(self.lines[at].0));
+        let page: Vec<_> = matching.by_ref().take(size).collect();
+        let next = page.last().filter(|_| matching.next().is_some()).map(|&position| {
+            let name = Head::of(self.lines[position].0).name.into_owned();
+            PageToken { position, name }.encode()
+        });
+        Ok((page.into_iter().map(|at| self.lines[at]).collect(), next))
+    }
+
+    fn passes(&self, line: &str) -> bool {
+        if self.filters.is_empty() {
+            return true;
+        }
+        let Head { name, kind } = Head::of(line);
+        self.filters.iter().all(|filter| filter.matches(&name, &kind))
+    }
+
+    /// The position after the parameter that a token names. If it was deleted meanwhile, the one
+    /// after it has taken its place.
+    fn position_after(&self, PageToken { position, name }: &PageToken) -> Result<usize, Problem> {
+        let has_name = |line: &str| Head::of(line).name == *name;
+        if self.lines.get(*position).is_some_and(|(line, _)| has_name(line)) {
+            return Ok(position + 1);
+        }
+        match self.lines.iter().position(|(line, _)| has_name(line)) {
+            Some(found) => Ok(found + 1),
+            None if *position <= self.lines.len() => Ok(*position),
+            None => Err(invalid_next_token()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| format!(r#"{{"Name":"{name}","Type":"String"}}"#)).collect()
+    }
+
+    /// The names of a page of two, and the token of the next one.
+    fn page(
+        lines: &[String],
+        token: Option<&PageToken>,
+    ) -> Result<(Vec<String>, Option<PageToken>), Problem> {
+        let list = List { lines: lines.iter().map(|l| (l.as_str(), ())).collect(), filters: &[] };
+        let (page, next) = list.page(token, 2)?;
+        let names = page.iter().map(|(line, ())| Head::of(line).name.into_owned()).collect();
+        Ok((names, next.map(|token| PageToken::decode(&token).expect("its own token"))))
+    }
+
+    #[test]
+    fn pages_follow_each_other_and_the_last_one_has_no_token() {
+        let list = lines(&["/b", "/a", "/c", "/d"]);
+        let (first, next) = page(&list, None).expect("a page");
+        assert_eq!(first, ["/b", "/a"]);
+        let (second, end) = page(&list, next.as_ref()).expect("a page");
+        assert_eq!((second, end), (vec!["/c".to_owned(), "/d".to_owned()], None));
+        assert_eq!(page(&[], None).expect("a page"), (Vec::new(), None));
+    }
+
+    #[test]
+    fn a_token_continues_after_its_name_in_a_list_that_has_changed() {
+        let token = PageToken { position: 1, name: "/b".to_owned() };
+        for (names, expected) in [
+            (&["/a", "/b", "/c"][..], "/c"),
+            (&["/0", "/a", "/b", "/c"], "/c"),
+            (&["/b", "/c"], "/c"),
+            (&["/a", "/c"], "/c"),
+            (&["/a"], ""),
+        ] {
+            let (found, _) = page(&lines(names), Some(&token)).expect("a page");
+            assert_eq!(found.join(" "), expected, "{names:?}");
+        }
+        let beyond = PageToken { position: 9, name: "/z".to_owned() };
+        let problem = page(&lines(&["/a"]), Some(&beyond)).expect_err("of another list");
+        assert_eq!(problem.aws_error.expect("an error of SSM").code, "InvalidNextToken");
+    }
+}
