@@ -3,6 +3,7 @@
 mod account;
 mod questions;
 mod equality;
+mod lists;
 mod sharing;
 mod failures;
 mod tokens;
@@ -28,6 +29,11 @@ enum Target {
 /// The services that these tests ask. main-api belongs here as soon as it speaks the protocol.
 const TARGETS: [Target; 1] = [Target::Aux];
 
+/// The settings that main-api has too. `ATTEMPT_TIMEOUT` is one of main-api alone, which aux-service
+/// ignores.
+const SHARED: [&str; 5] =
+    ["AUTH_TOKEN_FILE", "REQUEST_TIMEOUT", "ATTEMPT_TIMEOUT", "RUST_LOG", "ACCESS_LOG"];
+
 /// A service, and a proxy before it that counts the requests of the clients.
 struct Front {
     proxy: Proxy,
@@ -36,8 +42,8 @@ struct Front {
 }
 
 impl Front {
-    /// Starts a service whose AWS has this URL. The settings are those of aux-service, and a token
-    /// file applies to both services.
+    /// Starts a service whose AWS has this URL. The settings are those of aux-service, and main-api
+    /// gets those that it has too.
     async fn start(target: Target, aws_url: &str, settings: &[(&str, &str)]) -> Self {
         let aux = service::aux_at(aws_url).with("CACHE", "on");
         let aux = settings.iter().fold(aux, |setup, (name, value)| setup.with(name, value));
@@ -46,9 +52,11 @@ impl Front {
             Target::Aux => None,
             Target::Main => {
                 let mut main = service::main_api(&aux.url).with("CACHE", "on");
-                for (name, value) in settings.iter().filter(|(name, _)| *name == "AUTH_TOKEN_FILE")
-                {
-                    main = main.with(name, value).with("AUX_TOKEN_FILE", value);
+                for (name, value) in settings.iter().filter(|(name, _)| SHARED.contains(name)) {
+                    main = main.with(name, value);
+                    if *name == "AUTH_TOKEN_FILE" {
+                        main = main.with("AUX_TOKEN_FILE", value);
+                    }
                 }
                 Some(main.start().await)
             }

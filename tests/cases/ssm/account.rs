@@ -11,8 +11,8 @@ pub(super) const LISTED: usize = 23;
 
 /// Returns an account with every kind of parameter.
 ///
-/// The emulator lists parameters in the order of their creation, which is not the order of their
-/// names, so that a list in another order than AWS's is found.
+/// The parameters are created in the order of their names. The emulator lists them in the order of
+/// their creation, the services list those below a path by name, and AWS documents no order.
 pub(super) async fn stocked() -> Aws {
     let aws = Aws::start().await;
     let mut parameters = special();
@@ -23,7 +23,7 @@ pub(super) async fn stocked() -> Aws {
     parameters.extend(
         (0..10).map(|number| (format!("/ten/{number}"), "String", format!("{MARK} {number}"))),
     );
-    parameters.reverse();
+    parameters.sort();
     for (name, kind, value) in parameters {
         aws.put_typed(&name, kind, &value).await;
         if name == "/app/key" {

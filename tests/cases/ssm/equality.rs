@@ -48,7 +48,9 @@ async fn gets_the_results_of_aws(kind: Kind) {
         let mut differences = Vec::new();
         for Case { title, question, expected } in &cases {
             let result = client.ask(question).await;
-            check_order(question, &result);
+            if !is_ordered(question, &result) {
+                differences.push(format!("{title}: not in alphabetical order: {result}"));
+            }
             let (result, expected) =
                 (comparable(kind, question, result), emulator.expected(question, expected).await);
             if result != expected {
@@ -132,15 +134,12 @@ fn comparable(kind: Kind, question: &Question, mut result: Value) -> Value {
     result
 }
 
-/// Checks the order that AWS documents (API_GetParameters): "The results for `GetParameters`
-/// requests are listed in alphabetical order in query responses."
-fn check_order(question: &Question, result: &Value) {
-    if question.operation == "GetParameters"
-        && let Some(parameters) = result["output"]["Parameters"].as_array()
-    {
-        let names: Vec<_> = parameters.iter().map(|parameter| parameter["Name"].as_str()).collect();
-        assert!(names.is_sorted(), "{question:?}: {names:?}");
-    }
+/// Whether a result has the order that AWS documents (API_GetParameters): "The results for
+/// `GetParameters` requests are listed in alphabetical order in query responses."
+fn is_ordered(question: &Question, result: &Value) -> bool {
+    let parameters = result["output"]["Parameters"].as_array();
+    question.operation != "GetParameters"
+        || parameters.is_none_or(|all| all.is_sorted_by_key(|parameter| parameter["Name"].as_str()))
 }
 
 #[tokio::test]

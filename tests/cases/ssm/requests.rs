@@ -128,7 +128,8 @@ async fn a_body_over_64_kib_is_rejected_and_one_of_64_kib_is_not() {
         aws.put("/app/key", MARK).await;
         let front = Front::start(target, &aws.proxy.url, &[]).await;
         let url = &front.service().url;
-        let padded = |size: usize| format!("{:size$}", r#"{"Name":"/app/key"}"#);
+        let name = r#"{"Name":"/app/key"}"#;
+        let padded = |size: usize| format!("{name}{}", " ".repeat(size - name.len()));
         let reply = wire::post(url, "GetParameter", &padded(LARGEST), None).await;
         assert_eq!(reply.json()["Parameter"]["Value"], MARK);
         let reply = wire::post(url, "GetParameter", &padded(LARGEST + 1), None).await;
@@ -160,7 +161,13 @@ async fn a_body_in_chunks_is_read() {
 async fn a_slow_body_ends_at_the_deadline() {
     for target in TARGETS {
         let aws = Aws::start().await;
-        let front = Front::start(target, &aws.proxy.url, &[("REQUEST_TIMEOUT", "1s")]).await;
+        let settings = [
+            ("AWS_ATTEMPT_TIMEOUT", "400ms"),
+            ("AWS_OPERATION_TIMEOUT", "500ms"),
+            ("ATTEMPT_TIMEOUT", "900ms"),
+            ("REQUEST_TIMEOUT", "1s"),
+        ];
+        let front = Front::start(target, &aws.proxy.url, &settings).await;
         let start = Instant::now();
         let reply = exchange(&front.service().url, "content-length: 100\r\n\r\n{\"Name\":").await;
         let elapsed = start.elapsed();
