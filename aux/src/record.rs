@@ -2,11 +2,11 @@
 //! value, `/parameter` all of it, and AWS's protocol the same in AWS's form.
 //!
 //! The body of an entry is the one of the plain route. The facts of each parameter are the body's
-//! annotation: an object in AWS's form, one a line. All representations are made of these two.
+//! annotation: an object in AWS's form, one a line, in AWS's order. All representations are made of these two.
 
 use std::{
     borrow::Cow,
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     time::{Duration, UNIX_EPOCH},
 };
 
@@ -76,13 +76,14 @@ impl Record {
                     .annotated(&lines([Facts::of(parameter)].into_iter()))
             }
             Self::Values(PathValues { readable, unreadable }) => {
-                let by_name: BTreeMap<_, _> = readable.iter().map(|p| (&p.name, p)).collect();
-                let values =
-                    by_name.iter().map(|(name, p)| ((*name).clone(), p.value.as_str())).collect();
+                let values: BTreeMap<_, _> =
+                    readable.iter().map(|p| (p.name.clone(), p.value.as_str())).collect();
                 let (path, omitted) = (path.to_owned(), unreadable.clone());
                 let body = Versioned { version, body: Values { path, values, omitted } };
-                json(&body, !self.is_public())
-                    .annotated(&lines(by_name.values().map(|parameter| Facts::of(parameter))))
+                // AWS may repeat a parameter on a later page if the list changes between two pages.
+                let mut names = HashSet::new();
+                let once = readable.iter().filter(|parameter| names.insert(&parameter.name));
+                json(&body, !self.is_public()).annotated(&lines(once.map(Facts::of)))
             }
         }
     }

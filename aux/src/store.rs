@@ -95,10 +95,7 @@ impl StoreQuery {
         match self {
             Self::Buckets => "/buckets".to_owned(),
             Self::Parameters => "/params".to_owned(),
-            Self::Parameter(name, SecretForm::Value) => format!("/param{}", name.path()),
-            Self::Parameter(name, SecretForm::Ciphertext) => {
-                format!("/ciphertext{}", name.path())
-            }
+            Self::Parameter(name, form) => parameter_key(name, *form),
             Self::Values(PathQuery { path, recursive, form }) => {
                 // No route has the other bases.
                 let base = match (form, recursive) {
@@ -111,6 +108,16 @@ impl StoreQuery {
             }
         }
     }
+}
+
+/// The cache key of one parameter.
+fn parameter_key(name: &ParameterName, form: SecretForm) -> String {
+    // No route has the second base.
+    let base = match form {
+        SecretForm::Value => "/param",
+        SecretForm::Ciphertext => "/ciphertext",
+    };
+    [base, &name.path()].concat()
 }
 
 type BoxedLoad = Pin<Box<dyn Future<Output = Result<Loaded, LoadError>> + Send>>;
@@ -239,11 +246,16 @@ impl CachedStore {
     /// Looks up the entry of one parameter without waiting and without a call.
     pub fn lookup_parameter(
         &self,
-        name: ParameterName,
+        name: &ParameterName,
         form: SecretForm,
         now: Instant,
     ) -> Option<Result<Served, Problem>> {
-        self.lookup(&StoreQuery::Parameter(name, form).key(), now)
+        self.lookup(&parameter_key(name, form), now)
+    }
+
+    /// Whether the cache has an entry of one parameter that may still be served.
+    pub fn holds_parameter(&self, name: &ParameterName, form: SecretForm) -> bool {
+        self.cache.holds(&parameter_key(name, form))
     }
 
     /// Combines the entries of several parameters into one response; see [`Served::combined`].

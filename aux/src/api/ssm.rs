@@ -58,12 +58,12 @@ impl SsmApi {
             return None;
         }
         let store = &self.access.store;
-        let found = store.lookup_parameter(parsed.clone(), SecretForm::Value, now)?;
-        let found = if needs_ciphertext(&found, *with_decryption) {
-            store.lookup_parameter(parsed, SecretForm::Ciphertext, now)?
-        } else {
-            found
-        };
+        let mut found = store.lookup_parameter(&parsed, SecretForm::Value, now);
+        let without_value = found.as_ref().is_none_or(needs_ciphertext);
+        if !with_decryption && without_value {
+            found = store.lookup_parameter(&parsed, SecretForm::Ciphertext, now);
+        }
+        let found = found?;
         Some(found.map(parameter).map_err(|problem| not_found(problem, name)))
     }
 
@@ -134,7 +134,7 @@ impl SsmApi {
         if let Some(PageToken { name, .. }) = &request.next_token
             && !query(SecretForm::Value).holds(name)
         {
-            return Err(invalid_next_token());
+            return Err(invalid_next_token().into());
         }
         let read = async |form| {
             let Conditions { mode, deadline } = conditions;
@@ -151,7 +151,7 @@ impl SsmApi {
             }
             false => served,
         };
-        path_page(served, &request)
+        Ok(path_page(served, &request)?)
     }
 
     async fn describe_parameters(
@@ -160,7 +160,7 @@ impl SsmApi {
         Conditions { mode, deadline }: Conditions,
     ) -> Result<Served, Problem> {
         let served = self.access.store.get(StoreQuery::Parameters, mode, deadline).await?;
-        description_page(served, &request)
+        Ok(description_page(served, &request)?)
     }
 
     /// Parses a name and checks that it may be read in this form.
@@ -174,7 +174,8 @@ impl SsmApi {
         if parsed.is_secret_reference() && !with_decryption {
             return Err(validation(
                 "WithDecryption flag must be True for retrieving a Secret Manager secret.",
-            ));
+            )
+            .into());
         }
         Ok(parsed)
     }
@@ -188,10 +189,14 @@ impl SsmApi {
         Conditions { mode, deadline }: Conditions,
     ) -> Result<Served, Problem> {
         let store = &self.access.store;
-        let query = |form| StoreQuery::Parameter(name.clone(), form);
-        let found = store.get(query(SecretForm::Value), mode, deadline).await;
-        if needs_ciphertext(&found, with_decryption) {
-            return store.get(query(SecretForm::Ciphertext), mode, deadline).await;
+        let read = |form| store.get(StoreQuery::Parameter(name.clone(), form), mode, deadline);
+        // A ciphertext that was read before must not depend on another call.
+        if !with_decryption && store.holds_parameter(&name, SecretForm::Ciphertext) {
+            return read(SecretForm::Ciphertext).await;
+        }
+        let found = read(SecretForm::Value).await;
+        if !with_decryption && needs_ciphertext(&found) {
+            return read(SecretForm::Ciphertext).await;
         }
         found
     }
@@ -201,11 +206,13 @@ impl SsmApi {
 const NOT_FOUND: &str = "parameter-not-found";
 const SECURE_STRING: &str = "secure-string-not-allowed";
 
-/// Whether a parameter is a SecureString that the request does not want to have decrypted.
-fn needs_ciphertext(found: &Result<Served, Problem>, with_decryption: bool) -> bool {
-    !with_decryption
-        && match found {
-            Ok(served) => served.body().is_confidential(),
-            Err(problem) => problem.code == SECURE_STRING,
-        }
+/// Whether a parameter is a SecureString, which a request without decryption reads as ciphertext.
+fn needs_ciphertext(found: &Result<Served, Problem>) -> bool {
+    match found {
+        Ok(served) => served.body().is_confidential(),
+        Err(problem) => problem.code == SECURE_STRING,
+    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,7 +9,7 @@ use cache::{CachedBody, Served};
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 use service::contract::{
-    problem::Problem,
+    problem::AwsError,
     ssm::{
         self, DescribeParameters, Filter, GetParametersByPath, PageToken, invalid_next_token,
         object_with_value,
@@ -75,23 +75,23 @@ pub(crate) fn has_omissions(served: &Served) -> bool {
 /// # Errors
 ///
 /// The token is of another list.
-pub(crate) fn path_page(served: Served, request: &GetParametersByPath) -> Result<Served, Problem> {
+pub(crate) fn path_page(served: Served, request: &GetParametersByPath) -> Result<Served, AwsError> {
     let body = {
         let body = served.body();
-        let stored = StoredPath::of(body);
-        // Both are in the order of the names.
-        let lines = annotation(body).lines().zip(stored.values.into_values());
-        let list = List { lines: lines.collect(), filters: &request.parameter_filters };
-        let (page, next) = list.page(request.next_token.as_ref(), request.max_results)?;
+        let values = StoredPath::of(body).values;
+        let list = List::of(body, &request.parameter_filters);
+        let page = list.page(request.next_token.as_ref(), request.max_results)?;
         let objects: Vec<_> = page
+            .lines
             .into_iter()
-            .map(|(facts, value)| {
+            .map(|facts| {
+                let value = values.get(&Head::of(facts).name).expect("each line has a value");
                 let mut parts = Vec::new();
                 object_with_value(facts, value, &mut parts);
                 parts
             })
             .collect();
-        ssm::page(&objects, next.as_deref(), body.is_confidential())
+        ssm::page(&objects, page.next_token.as_deref(), body.is_confidential())
     };
     Ok(served.represented_by(body))
 }
@@ -104,13 +104,12 @@ pub(crate) fn path_page(served: Served, request: &GetParametersByPath) -> Result
 pub(crate) fn description_page(
     served: Served,
     request: &DescribeParameters,
-) -> Result<Served, Problem> {
+) -> Result<Served, AwsError> {
     let body = {
-        let lines = annotation(served.body()).lines().map(|line| (line, ()));
-        let list = List { lines: lines.collect(), filters: &request.parameter_filters };
-        let (page, next) = list.page(request.next_token.as_ref(), request.max_results)?;
-        let objects: Vec<_> = page.into_iter().map(|(facts, ())| vec![facts]).collect();
-        ssm::page(&objects, next.as_deref(), false)
+        let list = List::of(served.body(), &request.parameter_filters);
+        let page = list.page(request.next_token.as_ref(), request.max_results)?;
+        let objects: Vec<_> = page.lines.into_iter().map(|facts| vec![facts]).collect();
+        ssm::page(&objects, page.next_token.as_deref(), false)
     };
     Ok(served.represented_by(body))
 }
@@ -130,27 +129,32 @@ impl<'a> Head<'a> {
     }
 }
 
-/// A list of parameters: the facts of each, and what belongs to it.
-struct List<'a, 'f, T> {
-    lines: Vec<(&'a str, T)>,
+/// A page of a list, and the token of the next one if there is one.
+struct Page<'a> {
+    lines: Vec<&'a str>,
+    next_token: Option<String>,
+}
+
+/// A list of parameters: the facts of each.
+struct List<'a, 'f> {
+    lines: Vec<&'a str>,
     filters: &'f [Filter],
 }
 
-impl<'a, T: Copy> List<'a, '_, T> {
-    /// Returns a page, and the token of the next one if there is one.
-    fn page(
-        &self,
-        token: Option<&PageToken>,
-        size: usize,
-    ) -> Result<(Vec<(&'a str, T)>, Option<String>), Problem> {
+impl<'a, 'f> List<'a, 'f> {
+    fn of(body: &'a CachedBody, filters: &'f [Filter]) -> Self {
+        Self { lines: annotation(body).lines().collect(), filters }
+    }
+
+    fn page(&self, token: Option<&PageToken>, size: usize) -> Result<Page<'a>, AwsError> {
         let start = token.map_or(Ok(0), |token| self.position_after(token))?;
-        let mut matching = (start..self.lines.len()).filter(|&at| self.passes(self.lines[at].0));
+        let mut matching = (start..self.lines.len()).filter(|&at| self.passes(self.lines[at]));
         let page: Vec<_> = matching.by_ref().take(size).collect();
-        let next = page.last().filter(|_| matching.next().is_some()).map(|&position| {
-            let name = Head::of(self.lines[position].0).name.into_owned();
+        let next_token = page.last().filter(|_| matching.next().is_some()).map(|&position| {
+            let name = Head::of(self.lines[position]).name.into_owned();
             PageToken { position, name }.encode()
         });
-        Ok((page.into_iter().map(|at| self.lines[at]).collect(), next))
+        Ok(Page { lines: page.into_iter().map(|at| self.lines[at]).collect(), next_token })
     }
 
     fn passes(&self, line: &str) -> bool {
@@ -163,12 +167,12 @@ impl<'a, T: Copy> List<'a, '_, T> {
 
     /// The position after the parameter that a token names. If it was deleted meanwhile, the one
     /// after it has taken its place.
-    fn position_after(&self, PageToken { position, name }: &PageToken) -> Result<usize, Problem> {
+    fn position_after(&self, PageToken { position, name }: &PageToken) -> Result<usize, AwsError> {
         let has_name = |line: &str| Head::of(line).name == *name;
-        if self.lines.get(*position).is_some_and(|(line, _)| has_name(line)) {
+        if self.lines.get(*position).is_some_and(|line| has_name(line)) {
             return Ok(position + 1);
         }
-        match self.lines.iter().position(|(line, _)| has_name(line)) {
+        match self.lines.iter().position(|line| has_name(line)) {
             Some(found) => Ok(found + 1),
             None if *position <= self.lines.len() => Ok(*position),
             None => Err(invalid_next_token()),
@@ -188,11 +192,11 @@ mod tests {
     fn page(
         lines: &[String],
         token: Option<&PageToken>,
-    ) -> Result<(Vec<String>, Option<PageToken>), Problem> {
-        let list = List { lines: lines.iter().map(|l| (l.as_str(), ())).collect(), filters: &[] };
-        let (page, next) = list.page(token, 2)?;
-        let names = page.iter().map(|(line, ())| Head::of(line).name.into_owned()).collect();
-        Ok((names, next.map(|token| PageToken::decode(&token).expect("its own token"))))
+    ) -> Result<(Vec<String>, Option<PageToken>), AwsError> {
+        let list = List { lines: lines.iter().map(String::as_str).collect(), filters: &[] };
+        let Page { lines, next_token } = list.page(token, 2)?;
+        let names = lines.iter().map(|line| Head::of(line).name.into_owned()).collect();
+        Ok((names, next_token.map(|token| PageToken::decode(&token).expect("its own token"))))
     }
 
     #[test]
@@ -219,7 +223,7 @@ mod tests {
             assert_eq!(found.join(" "), expected, "{names:?}");
         }
         let beyond = PageToken { position: 9, name: "/z".to_owned() };
-        let problem = page(&lines(&["/a"]), Some(&beyond)).expect_err("of another list");
-        assert_eq!(problem.aws_error.expect("an error of SSM").code, "InvalidNextToken");
+        let error = page(&lines(&["/a"]), Some(&beyond)).expect_err("of another list");
+        assert_eq!(error.code, "InvalidNextToken");
     }
 }

@@ -2,11 +2,12 @@
 
 use std::{fs, path::Path};
 
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderName, StatusCode, header};
 use clap::Parser;
 use gungraun::prelude::*;
 use main_api::upstream::Upstream;
 use service::{
+    contract::ssm::TARGET,
     observe::{
         log::{self, LogFormat},
         metrics::Exporter,
@@ -22,6 +23,11 @@ const PATH: &str = "/param/challenge/kantox";
 
 /// A token of 64 hexadecimal digits, the form that the documentation recommends.
 const BEARER: &str = "Bearer 0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+/// A signature of the usual length.
+const SIGNATURE: &str = "AWS4-HMAC-SHA256 Credential=AKIAIOSFODNN7EXAMPLE/20260131/eu-west-2/ssm/aws4_request, \
+     SignedHeaders=amz-sdk-invocation-id;amz-sdk-request;content-type;host;x-amz-date;x-amz-target, \
+     Signature=0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
 /// Returns a flag that names a file with the token of [`BEARER`].
 fn token_flag() -> String {
@@ -41,8 +47,8 @@ fn aux_service(flags: &[String]) -> (Runtime, impl PublicApi + use<>) {
     let exporter = exporter();
     let runtime = runtime();
     let api = runtime.block_on(async {
-        let backend = aux_service::backend::from_config(&config).await;
-        aux_service::api::app(&config, backend, &exporter).api
+        let backend = aux_service::backend::from_config(&config, None).await;
+        aux_service::api::app(&config, backend, None, &exporter).api
     });
     (runtime, api)
 }
@@ -56,8 +62,8 @@ fn main_api(flags: &[String]) -> (Runtime, impl PublicApi + use<>) {
         let listener = server::listen(([127, 0, 0, 1], 0).into()).expect("a port");
         let address = listener.local_addr().expect("its address");
         let aux = aux_config(&[]);
-        let backend = aux_service::backend::from_config(&aux).await;
-        let app = aux_service::api::app(&aux, backend, &exporter);
+        let backend = aux_service::backend::from_config(&aux, None).await;
+        let app = aux_service::api::app(&aux, backend, None, &exporter);
         let exporter_of_aux = exporter.clone();
         tokio::spawn(async move {
             let (_never, stop) = oneshot::channel::<()>();
@@ -108,6 +114,21 @@ fn routed((runtime, api): Service<impl PublicApi>) -> Traffic {
     Traffic::new(runtime, api, "/docs", &[], StatusCode::OK)
 }
 
+/// Requests the same parameter as an SDK does, with the headers of its signature. The contract
+/// allows 1.5 times the cost of [`hit`].
+fn sdk_hit((runtime, api): Service<impl PublicApi>) -> Traffic {
+    let headers = [
+        (header::CONTENT_TYPE, "application/x-amz-json-1.1"),
+        (TARGET, "AmazonSSM.GetParameter"),
+        (header::AUTHORIZATION, SIGNATURE),
+        (HeaderName::from_static("x-amz-date"), "20260131T120000Z"),
+        (HeaderName::from_static("amz-sdk-invocation-id"), "4bf92f35-77b3-4da6-a3ce-929d0e0e4736"),
+        (HeaderName::from_static("amz-sdk-request"), "attempt=1; max=3"),
+    ];
+    let body = r#"{"Name":"/challenge/kantox"}"#;
+    Traffic::posted(runtime, api, "/", &headers, body, StatusCode::OK)
+}
+
 #[library_benchmark]
 #[bench::copied(hit(aux_service(&[])))]
 fn request(traffic: Traffic) -> Traffic {
@@ -118,6 +139,7 @@ fn request(traffic: Traffic) -> Traffic {
 #[bench::hit(hit(aux_service(&[])))]
 #[bench::hit_with_token(hit(aux_service(&[token_flag()])))]
 #[bench::hit_with_token_and_log(hit(aux_service(&[token_flag(), all_logged()])))]
+#[bench::sdk_hit(sdk_hit(aux_service(&[])))]
 #[bench::not_modified(not_modified(aux_service(&[])))]
 #[bench::negative_hit(negative_hit(aux_service(&[])))]
 #[bench::unauthorized(unauthorized(aux_service(&[token_flag()])))]

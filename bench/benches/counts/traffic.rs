@@ -4,7 +4,7 @@ use std::{hint::black_box, rc::Rc};
 
 use axum::{
     body::Body,
-    http::{HeaderName, Request, StatusCode, header, request::Parts},
+    http::{HeaderName, Method, Request, StatusCode, header, request::Parts},
 };
 use service::server::HttpService;
 use tokio::runtime::Runtime;
@@ -15,32 +15,64 @@ use crate::TIMES;
 pub(crate) struct Traffic {
     /// The loop over the requests. It is boxed, because the type of a stack has no name.
     answer: Box<dyn FnMut()>,
-    request: Rc<Parts>,
+    request: Rc<Sent>,
+}
+
+/// A request, and its body.
+struct Sent {
+    parts: Parts,
+    body: &'static str,
 }
 
 impl Traffic {
     /// Builds a request with the headers of an ordinary client and the given ones.
     pub(crate) fn new(
         runtime: Runtime,
-        mut api: impl HttpService<Body> + 'static,
+        api: impl HttpService<Body> + 'static,
         path: &str,
         headers: &[(HeaderName, &str)],
         expected: StatusCode,
     ) -> Self {
-        let mut request = Request::get(path)
+        Self::of(Method::GET, runtime, api, path, headers, "", expected)
+    }
+
+    /// Builds a request with a body, like [`new`](Self::new).
+    pub(crate) fn posted(
+        runtime: Runtime,
+        api: impl HttpService<Body> + 'static,
+        path: &str,
+        headers: &[(HeaderName, &str)],
+        body: &'static str,
+        expected: StatusCode,
+    ) -> Self {
+        Self::of(Method::POST, runtime, api, path, headers, body, expected)
+    }
+
+    fn of(
+        method: Method,
+        runtime: Runtime,
+        mut api: impl HttpService<Body> + 'static,
+        path: &str,
+        headers: &[(HeaderName, &str)],
+        body: &'static str,
+        expected: StatusCode,
+    ) -> Self {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
             .header(header::HOST, "main-api.main-api:6000")
             .header(header::USER_AGENT, "curl/8.14.1")
             .header(header::ACCEPT, "*/*");
         for (name, value) in headers {
             request = request.header(name, *value);
         }
-        let (request, ()) = request.body(()).expect("a request").into_parts();
-        let request = Rc::new(request);
-        let parts = Rc::clone(&request);
+        let (parts, ()) = request.body(()).expect("a request").into_parts();
+        let request = Rc::new(Sent { parts, body });
+        let sent = Rc::clone(&request);
         let answer = Box::new(move || {
             runtime.block_on(async {
                 for _ in 0..TIMES {
-                    let Ok(response) = api.call(copy(&parts)).await;
+                    let Ok(response) = api.call(copy(&sent)).await;
                     assert_eq!(black_box(response).status(), expected);
                 }
             });
@@ -65,8 +97,9 @@ impl Traffic {
     }
 }
 
-fn copy(parts: &Parts) -> Request<Body> {
-    Request::from_parts(black_box(parts).clone(), Body::empty())
+fn copy(Sent { parts, body }: &Sent) -> Request<Body> {
+    let body = if body.is_empty() { Body::empty() } else { Body::from(*body) };
+    Request::from_parts(black_box(parts).clone(), body)
 }
 
 /// Builds a runtime with one thread, so that nothing runs beside the measured code.

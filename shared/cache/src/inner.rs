@@ -208,6 +208,10 @@ impl<E: CacheableError> CacheInner<E> {
         Some(Served::new(entry, self.hop, outcome, handling, now))
     }
 
+    pub(crate) fn holds(&self, key: &str, now: Instant) -> bool {
+        self.entries.get(key).is_some_and(|entry| entry.state(now) != State::Expired)
+    }
+
     pub(crate) fn invalidate(&self, key: &str) {
         let mut in_flight = self.in_flight.lock();
         in_flight.detach(key);

@@ -290,6 +290,12 @@ impl<E: CacheableError> Cache<E> {
         }
     }
 
+    /// Returns whether the cache has an entry under a key that may still be served, if only after an
+    /// error. Nothing is counted.
+    pub fn holds(&self, key: &str) -> bool {
+        self.inner.as_ref().is_some_and(|inner| inner.holds(key, Instant::now()))
+    }
+
     fn failed(&self, cause: Cause<E>) -> Failed<E> {
         let handling =
             Handling::Forwarded { reason: Forward::Request, stored: false, collapsed: false };

@@ -282,7 +282,29 @@ fn convert_metadata(metadata: SsmMetadata) -> Option<ParameterMetadata> {
     })
 }
 
-/// AWS sends seconds as a floating-point number, which is exact to milliseconds.
+/// AWS sends seconds as a floating-point number, which is exact to milliseconds after rounding:
+/// 0.964 s arrives as 963,999,986 ns.
 fn timestamp(date: DateTime) -> Option<Timestamp> {
-    date.to_millis().ok().map(|milliseconds| Timestamp { milliseconds })
+    let rounded = (i64::from(date.subsec_nanos()) + 500_000) / 1_000_000;
+    let milliseconds = date.secs().checked_mul(1000)?.checked_add(rounded)?;
+    Some(Timestamp { milliseconds })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_date_is_rounded_to_milliseconds() {
+        for (seconds, milliseconds) in [
+            (1_769_860_800.964, 1_769_860_800_964),
+            (1_769_860_800.008, 1_769_860_800_008),
+            (1_769_860_800.999_9, 1_769_860_801_000),
+            (1_769_860_800.0, 1_769_860_800_000),
+        ] {
+            let found = timestamp(DateTime::from_secs_f64(seconds));
+            assert_eq!(found, Some(Timestamp { milliseconds }), "{seconds}");
+        }
+        assert_eq!(timestamp(DateTime::from_secs(i64::MAX)), None);
+    }
 }

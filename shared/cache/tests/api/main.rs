@@ -7,6 +7,7 @@ mod coalescing;
 mod deadlines;
 mod invalidation;
 mod offers;
+mod combined;
 mod headers;
 mod bounds;
 mod secrets;

@@ -124,7 +124,7 @@ impl Docs {
         }));
         let operation = &mut self.paths[RouteId::SsmOther.path()]["post"];
         operation["externalDocs"] = json!({
-            "url": "https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_GetParameter.html",
+            "url": "https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_Operations.html",
         });
         operation["security"] = json!([{}, { "session_token": [] }]);
         operation["parameters"] = json!([{

@@ -266,6 +266,19 @@ impl Problem {
     }
 }
 
+/// Converts an error of a request in AWS's protocol. Its own message goes to the client.
+impl From<AwsError> for Problem {
+    fn from(error: AwsError) -> Self {
+        let problem = Self::new(
+            StatusCode::BAD_REQUEST,
+            "bad-request",
+            "Bad Request",
+            "AWS's protocol does not allow this request.",
+        );
+        Self { aws_error: Some(error), ..problem }
+    }
+}
+
 /// Converts a bare error status to a problem.
 impl From<StatusCode> for Problem {
     fn from(status: StatusCode) -> Self {

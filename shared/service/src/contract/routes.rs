@@ -185,8 +185,7 @@ impl Route {
             "AWS's own protocol, read-only",
             "The operations GetParameter, GetParameters, GetParametersByPath and DescribeParameters of SSM, in AWS JSON 1.1, \
              for any AWS SDK with `AWS_ENDPOINT_URL_SSM`. The header `X-Amz-Target` names the operation. \
-             Requests, responses and errors are those of AWS: \
-             <https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_Operations.html>.",
+             Requests, responses and errors are those of AWS.",
         );
         Self { label, ..route }
     }
@@ -372,13 +371,14 @@ mod tests {
     use axum::{
         body::Body,
         extract::{MatchedPath, Request},
-        http::StatusCode,
+        http::{HeaderValue, StatusCode, header},
         response::IntoResponse,
     };
     use proptest::prelude::*;
     use tower::ServiceExt;
 
     use super::*;
+    use crate::contract::ssm;
 
     const ALL: Routes = Routes(&[
         RouteId::Param,
@@ -394,10 +394,10 @@ mod tests {
     ]);
 
     #[test]
-    fn the_table_is_in_the_order_of_the_ids_and_names_no_path_twice() {
+    fn the_table_is_in_the_order_of_the_ids_and_has_no_label_twice() {
         for (index, route) in TABLE.iter().enumerate() {
             assert_eq!(route.id as usize, index, "{}", route.path);
-            assert_eq!(TABLE.iter().filter(|other| other.path == route.path).count(), 1);
+            assert_eq!(TABLE.iter().filter(|other| other.label == route.label).count(), 1);
         }
     }
 
@@ -463,6 +463,47 @@ mod tests {
                     prop_assert!(pattern == id.pattern() || pattern == id.prefix(), "{}", pattern);
                 }
             }
+        }
+    }
+
+    const WITH_AWS: Routes = Routes(&[RouteId::Page, RouteId::SsmOther]);
+
+    #[test]
+    fn the_target_names_the_route_of_a_post_to_the_root_and_of_nothing_else() {
+        let target = |target: &'static str| {
+            let content_type = (header::CONTENT_TYPE, ssm::CONTENT_TYPE);
+            HeaderMap::from_iter([(ssm::TARGET, HeaderValue::from_static(target)), content_type])
+        };
+        let get_parameter = target("AmazonSSM.GetParameter");
+        let parse = |method, path| WITH_AWS.parse(&method, path, &get_parameter);
+        assert_eq!(parse(Method::POST, "/"), Some(RouteId::SsmGetParameter));
+        assert_eq!(parse(Method::GET, "/"), Some(RouteId::Page));
+        assert_eq!(parse(Method::PUT, "/"), Some(RouteId::Page));
+        assert_eq!(parse(Method::POST, "/x"), None);
+        assert_eq!(ALL.parse(&Method::POST, "/", &get_parameter), Some(RouteId::Page));
+        for operation in Operation::ALL {
+            let route = WITH_AWS.parse(&Method::POST, "/", &target(operation.target()));
+            assert_eq!(label(route), operation.target());
+        }
+        for other in ["AmazonSSM.PutParameter", "x"] {
+            let route = WITH_AWS.parse(&Method::POST, "/", &target(other));
+            assert_eq!(label(route), "AmazonSSM.other");
+        }
+        assert_eq!(WITH_AWS.parse(&Method::POST, "/", &HeaderMap::new()), Some(RouteId::SsmOther));
+    }
+
+    #[tokio::test]
+    async fn the_root_allows_post_beside_the_page() {
+        for (routes, allow) in [
+            (WITH_AWS, "POST,GET,HEAD"),
+            (Routes(&[RouteId::SsmOther]), "POST"),
+            (Routes(&[RouteId::Page]), "GET,HEAD"),
+        ] {
+            let request = Request::put("/").body(Body::empty()).expect("a request");
+            let router = routes.router(|_| get(async || ()));
+            let response = router.oneshot(request).await.expect("a Router never fails");
+            assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED);
+            assert_eq!(response.headers()["allow"], allow);
         }
     }
 

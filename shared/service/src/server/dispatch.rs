@@ -152,7 +152,7 @@ where
                 }
             }
         }
-        Err(problem) => Err(problem),
+        Err(error) => Err(error.into()),
     };
     // A `POST` has no conditions, so no header of the request matters (RFC 9110, 13.1.2).
     let mut response = response_of(found, &HeaderMap::new());

@@ -24,9 +24,10 @@ use service::{
     contract::{
         problem::Problem,
         routes::{RouteId, Routes},
+        ssm,
     },
     observe::metrics::Exporter,
-    server::{self, App, CachedRoutes, Query, ResponseFuture, StackConfig, stack},
+    server::{self, App, CachedRoutes, Query, ResponseFuture, SsmQuery, StackConfig, stack},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -51,8 +52,17 @@ const LATENCY: Duration = Duration::from_millis(50);
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-const ROUTES: Routes =
-    Routes(&[RouteId::Param, RouteId::Values, RouteId::Buckets, RouteId::Status]);
+const ROUTES: Routes = Routes(&[
+    RouteId::Param,
+    RouteId::Values,
+    RouteId::Buckets,
+    RouteId::Status,
+    RouteId::SsmGetParameter,
+    RouteId::SsmGetParameters,
+    RouteId::SsmGetParametersByPath,
+    RouteId::SsmDescribeParameters,
+    RouteId::SsmOther,
+]);
 
 #[derive(Parser)]
 pub(crate) struct Flags {
@@ -134,6 +144,24 @@ impl CachedRoutes for Names {
             Ok(found.ok_or(NotFound)??)
         })
     }
+
+    /// `GetParameter` finds the names of `/param/{name}`.
+    fn lookup_ssm(&self, request: &ssm::Request, now: Instant) -> Option<Result<Served, Problem>> {
+        self.lookup(&param_key(request), now)
+    }
+
+    fn respond_ssm(&self, query: SsmQuery) -> ResponseFuture {
+        let SsmQuery { request, mode, deadline } = query;
+        let (route, key) = (RouteId::Param, param_key(&request));
+        self.respond(Query { route, key, mode, deadline })
+    }
+}
+
+fn param_key(request: &ssm::Request) -> String {
+    let ssm::Request::GetParameter(request) = request else {
+        panic!("the tests use one operation")
+    };
+    format!("/param/{}", request.name)
 }
 
 /// The only error of a load.

@@ -14,7 +14,7 @@
 //! `ThrottlingException` are common errors of AWS
 //! (<https://docs.aws.amazon.com/systems-manager/latest/APIReference/CommonErrors.html>).
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde::Serialize;
@@ -98,25 +98,18 @@ fn form(problem: &Problem) -> (StatusCode, &str, &str) {
     }
 }
 
-/// The problem of a request that SSM would refuse.
-pub(super) fn refused(code: &'static str, message: impl Into<String>) -> Problem {
-    let message = message.into();
-    Problem::new(
-        StatusCode::BAD_REQUEST,
-        "bad-request",
-        "Bad Request",
-        "AWS's protocol does not allow this request.",
-    )
-    .aws(code, message)
+/// The error of a request that SSM would refuse.
+pub(super) fn refused(code: &'static str, message: impl Into<Cow<'static, str>>) -> AwsError {
+    AwsError { code: code.into(), message: message.into() }
 }
 
-/// The problem of a request that breaks a rule of its operation.
-pub fn validation(message: impl Into<String>) -> Problem {
+/// The error of a request that breaks a rule of its operation.
+pub fn validation(message: impl Into<Cow<'static, str>>) -> AwsError {
     refused("ValidationException", message)
 }
 
-/// The problem of a page token that this service has not made for such a request.
-pub fn invalid_next_token() -> Problem {
+/// The error of a page token that this service has not made for such a request.
+pub fn invalid_next_token() -> AwsError {
     refused("InvalidNextToken", "The specified token is not valid.")
 }
 
@@ -146,7 +139,7 @@ pub(crate) fn too_large() -> Problem {
 
 /// The problem of a body that ended before its announced length.
 pub(crate) fn incomplete_body() -> Problem {
-    refused("SerializationException", "The body of the request is incomplete.")
+    refused("SerializationException", "The body of the request is incomplete.").into()
 }
 
 /// Returns the problem of a call that aux-service has made itself: the endpoint of its own SDK leads

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::error::{refused, validation};
-use crate::contract::problem::Problem;
+use crate::contract::problem::AwsError;
 
 /// A filter as a client sends it.
 #[derive(Default, Deserialize)]
@@ -56,12 +56,12 @@ pub(super) const INVALID_PATH: &str = "The parameter doesn't meet the parameter 
      specified, must use the forward slash symbol \"/\". Valid example: /get/parameters2-/by1./path0_.";
 
 /// Checks the filters of `DescribeParameters`.
-pub(super) fn of_describe(filters: Vec<RawFilter>) -> Result<Vec<Filter>, Problem> {
+pub(super) fn of_describe(filters: Vec<RawFilter>) -> Result<Vec<Filter>, AwsError> {
     check(filters, &[FilterKey::Path, FilterKey::Name, FilterKey::Type], "[Path, Name, Type]")
 }
 
 /// Checks the filters of `GetParametersByPath`.
-pub(super) fn of_path(filters: Vec<RawFilter>) -> Result<Vec<Filter>, Problem> {
+pub(super) fn of_path(filters: Vec<RawFilter>) -> Result<Vec<Filter>, AwsError> {
     check(filters, &[FilterKey::Type], "[Type]")
 }
 
@@ -69,7 +69,7 @@ fn check(
     filters: Vec<RawFilter>,
     allowed: &[FilterKey],
     names: &str,
-) -> Result<Vec<Filter>, Problem> {
+) -> Result<Vec<Filter>, AwsError> {
     let mut checked: Vec<Filter> = Vec::new();
     for raw in filters {
         let filter = raw.check(allowed, names)?;
@@ -88,7 +88,7 @@ fn check(
 }
 
 impl RawFilter {
-    fn check(self, allowed: &[FilterKey], names: &str) -> Result<Filter, Problem> {
+    fn check(self, allowed: &[FilterKey], names: &str) -> Result<Filter, AwsError> {
         let key = self.key.unwrap_or_default();
         let known = [FilterKey::Name, FilterKey::Path, FilterKey::Type];
         let found = known.into_iter().find(|known| format!("{known:?}") == key);
@@ -133,7 +133,7 @@ impl RawFilter {
 }
 
 impl FilterKey {
-    fn option(self, option: Option<&str>) -> Result<FilterOption, Problem> {
+    fn option(self, option: Option<&str>) -> Result<FilterOption, AwsError> {
         let valid = match (self, option) {
             (Self::Path, None | Some("OneLevel")) => Some(FilterOption::OneLevel),
             (Self::Path, Some("Recursive")) => Some(FilterOption::Recursive),
@@ -154,7 +154,7 @@ impl FilterKey {
         })
     }
 
-    fn check_values(self, values: &[String]) -> Result<(), Problem> {
+    fn check_values(self, values: &[String]) -> Result<(), AwsError> {
         match self {
             Self::Name => Ok(()),
             Self::Type => {

@@ -9,7 +9,7 @@ use super::{
     filter::{self, Filter, RawFilter},
     operation::Operation,
 };
-use crate::contract::problem::Problem;
+use crate::contract::problem::AwsError;
 
 /// A valid request. Equal requests have equal normal forms.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -192,10 +192,10 @@ impl Request {
     ///
     /// # Errors
     ///
-    /// The problem with SSM's own error: `UnknownOperationException`, `AccessDeniedException` for
+    /// SSM's own error: `UnknownOperationException`, `AccessDeniedException` for
     /// operations that write, `SerializationException`, `ValidationException`, `InvalidNextToken`,
     /// or one of the errors of filters.
-    pub fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Self, Problem> {
+    pub fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Self, AwsError> {
         match Target::of(headers) {
             Target::Read(operation) => Self::parse_body(operation, body),
             Target::Write => Err(refused(
@@ -215,7 +215,7 @@ impl Request {
     /// # Errors
     ///
     /// See [`parse`](Self::parse).
-    pub fn parse_body(operation: Operation, body: &[u8]) -> Result<Self, Problem> {
+    pub fn parse_body(operation: Operation, body: &[u8]) -> Result<Self, AwsError> {
         match operation {
             Operation::GetParameter => read(body).and_then(one).map(Self::GetParameter),
             Operation::GetParameters => read(body).and_then(several).map(Self::GetParameters),
@@ -257,20 +257,23 @@ impl Request {
     }
 }
 
-fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, AwsError> {
+    let refusal = "The body is not a JSON object with the members of the operation.";
+    // serde would also accept a list of the members' values.
+    let object = body.trim_ascii_start().starts_with(b"{").then_some(body);
     // The parser's own message would quote the body.
-    serde_json::from_slice(body).map_err(|_| {
-        refused("SerializationException", "The body is not JSON with the members of the operation.")
-    })
+    object
+        .and_then(|body| serde_json::from_slice(body).ok())
+        .ok_or_else(|| refused("SerializationException", refusal))
 }
 
-fn one(RawOne { name, with_decryption }: RawOne) -> Result<GetParameter, Problem> {
+fn one(RawOne { name, with_decryption }: RawOne) -> Result<GetParameter, AwsError> {
     let name = name.ok_or_else(|| missing("name"))?;
     check_length("name", &name)?;
     Ok(GetParameter { name, with_decryption: with_decryption.unwrap_or_default() })
 }
 
-fn several(raw: RawSeveral) -> Result<GetParameters, Problem> {
+fn several(raw: RawSeveral) -> Result<GetParameters, AwsError> {
     let all = raw.names.ok_or_else(|| missing("names"))?;
     if all.is_empty() {
         return Err(constraint("'[]' at 'names'", "have length greater than or equal to 1"));
@@ -289,7 +292,7 @@ fn several(raw: RawSeveral) -> Result<GetParameters, Problem> {
     Ok(GetParameters { names, with_decryption: raw.with_decryption.unwrap_or_default() })
 }
 
-fn by_path(raw: RawPath) -> Result<GetParametersByPath, Problem> {
+fn by_path(raw: RawPath) -> Result<GetParametersByPath, AwsError> {
     let path = raw.path.ok_or_else(|| missing("path"))?;
     check_length("path", &path)?;
     if !path.starts_with('/') {
@@ -301,11 +304,11 @@ fn by_path(raw: RawPath) -> Result<GetParametersByPath, Problem> {
         parameter_filters: filter::of_path(raw.parameter_filters.unwrap_or_default())?,
         with_decryption: raw.with_decryption.unwrap_or_default(),
         max_results: page_size(raw.max_results, MAX_PATH_PAGE)?,
-        next_token: page_token(raw.next_token)?,
+        next_token: page_token(raw.next_token.as_deref())?,
     })
 }
 
-fn describe(raw: RawDescribe) -> Result<DescribeParameters, Problem> {
+fn describe(raw: RawDescribe) -> Result<DescribeParameters, AwsError> {
     let filters = raw.parameter_filters.unwrap_or_default();
     if raw.filters.is_some_and(|old| !old.is_empty()) {
         return Err(if filters.is_empty() {
@@ -320,11 +323,11 @@ fn describe(raw: RawDescribe) -> Result<DescribeParameters, Problem> {
     Ok(DescribeParameters {
         parameter_filters: filter::of_describe(filters)?,
         max_results: page_size(raw.max_results, MAX_DESCRIBE_PAGE)?,
-        next_token: page_token(raw.next_token)?,
+        next_token: page_token(raw.next_token.as_deref())?,
     })
 }
 
-fn page_size(max_results: Option<i64>, most: i64) -> Result<usize, Problem> {
+fn page_size(max_results: Option<i64>, most: i64) -> Result<usize, AwsError> {
     let Some(size) = max_results else { return Ok(DEFAULT_PAGE) };
     let value = format!("'{size}' at 'maxResults'");
     if size > most {
@@ -337,14 +340,14 @@ fn page_size(max_results: Option<i64>, most: i64) -> Result<usize, Problem> {
 }
 
 /// Reads a page token. SDKs send none for the first page, and some send an empty one.
-fn page_token(token: Option<String>) -> Result<Option<PageToken>, Problem> {
-    match token.as_deref() {
+fn page_token(token: Option<&str>) -> Result<Option<PageToken>, AwsError> {
+    match token {
         None | Some("") => Ok(None),
         Some(token) => PageToken::decode(token).map(Some).ok_or_else(invalid_next_token),
     }
 }
 
-fn check_length(member: &str, name: &str) -> Result<(), Problem> {
+fn check_length(member: &str, name: &str) -> Result<(), AwsError> {
     match name.len() {
         0 => {
             let value = format!("'' at '{member}'");
@@ -359,12 +362,12 @@ fn check_length(member: &str, name: &str) -> Result<(), Problem> {
     }
 }
 
-fn missing(member: &str) -> Problem {
+fn missing(member: &str) -> AwsError {
     constraint(&format!("null at '{member}'"), "not be null")
 }
 
-/// The problem of a member that breaks a constraint of AWS's model, in SSM's words.
-fn constraint(value: &str, rule: &str) -> Problem {
+/// The error of a member that breaks a constraint of AWS's model, in SSM's words.
+fn constraint(value: &str, rule: &str) -> AwsError {
     validation(format!(
         "1 validation error detected: Value {value} failed to satisfy constraint: Member must {rule}"
     ))
