@@ -108,7 +108,7 @@ async fn a_token_of_another_list_is_invalid() {
     }
 }
 
-/// The emulator has no selectors, no ARNs in descriptions and no text of policies. AWS has
+/// The emulator has no selectors, no source results, no ARNs in descriptions and no text of policies. AWS has
 /// (API_Parameter, API_ParameterMetadata).
 #[tokio::test]
 async fn every_fact_of_a_parameter_reaches_the_client() {
@@ -156,6 +156,7 @@ fn parameter(selector: Option<String>) -> Value {
         "DataType": "text",
         "LastModifiedDate": 1_530_018_761.888,
         "Name": "/app/key",
+        "SourceResult": "{\"source\":true}",
         "Type": "String",
         "Value": MARK,
         "Version": 4,
