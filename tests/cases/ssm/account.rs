@@ -11,8 +11,8 @@ pub(super) const LISTED: usize = 23;
 
 /// Returns an account with every kind of parameter.
 ///
-/// The parameters are created in the order of their names. The emulator lists them in the order of
-/// their creation, the services list those below a path by name, and AWS documents no order.
+/// The parameters are created, and so listed by the emulator, in the opposite order of their names. A
+/// service that does not keep AWS's order is found.
 pub(super) async fn stocked() -> Aws {
     let aws = Aws::start().await;
     let mut parameters = special();
@@ -24,6 +24,7 @@ pub(super) async fn stocked() -> Aws {
         (0..10).map(|number| (format!("/ten/{number}"), "String", format!("{MARK} {number}"))),
     );
     parameters.sort();
+    parameters.reverse();
     for (name, kind, value) in parameters {
         aws.put_typed(&name, kind, &value).await;
         if name == "/app/key" {

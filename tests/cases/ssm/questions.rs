@@ -35,7 +35,7 @@ use Expected::{Corrected, Emulated, Instead, Refused, Unsupported};
 
 /// API_GetParameters: "If the specified name for a parameter contains spaces between characters,
 /// the request fails with a `ValidationException` error." AWS rejects all characters that no name
-/// may have in the same way (user guide, "Requirements and Constraints for Parameter Names").
+/// may have in the same way (localstack/localstack, issue 7712, shows its response).
 const CHARACTERS: &str = "the emulator looks up names that cannot exist";
 
 /// API_GetParameter: "The service removes any spaces specified for the beginning or end of a
