@@ -11,6 +11,7 @@ run: ## build and start both services on the embedded backend, without AWS; two 
 test: ## all Rust tests, the end-to-end tests with the AWS protocol included
 	@checks/moto.sh
 	@checks/engine.sh
+	@checks/clients.sh
 	cargo build --locked --workspace --bins
 	cargo test --locked --workspace
 

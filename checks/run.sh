@@ -7,7 +7,7 @@ cd "$root"
 
 check=${1:-}
 [ -f "checks/$check.sh" ] ||
-    die "usage: checks/run.sh CHECK [ARGUMENT…]; CHECK is one of: $(ls checks | sed -n 's/\.sh$//p' | grep -vxE 'run|tools|moto|engine' | xargs)"
+    die "usage: checks/run.sh CHECK [ARGUMENT…]; CHECK is one of: $(ls checks | sed -n 's/\.sh$//p' | grep -vxE 'run|tools|moto|engine|clients' | xargs)"
 shift
 
 scratch=$(mktemp -d)

@@ -78,6 +78,8 @@ install_engine() {
     debian openssl openssl
 }
 install_aws_cli() { venv aws-cli awscli==1.46.3; }
+install_boto3() { venv boto3 boto3==1.44.8; }
+install_aws_sdk_for_javascript() { npm_packages aws-sdk-js @aws-sdk/client-ssm@3.1169.0; }
 install_checkov() { venv checkov checkov==3.3.30 && export CHECKOV=$tools/checkov/bin/checkov; }
 install_cargo_deny() { cargo_tool cargo-deny 0.20.2; }
 # The types of all custom resources that the charts render.

@@ -37,3 +37,6 @@ mod tokens;
 mod exits;
 mod signals;
 mod balance;
+
+// Tests of AWS's own protocol.
+mod ssm;

@@ -27,6 +27,15 @@ pub async fn get(url: &str) -> Reply {
 
 /// Sends one request, on a connection of its own, and reads the whole response.
 pub async fn send(method: Method, url: &str, headers: &[(&str, &str)]) -> Reply {
+    send_body(method, url, headers, String::new()).await
+}
+
+/// Sends one request with a body, like [`send`].
+pub async fn post(url: &str, headers: &[(&str, &str)], body: &str) -> Reply {
+    send_body(Method::POST, url, headers, body.to_owned()).await
+}
+
+async fn send_body(method: Method, url: &str, headers: &[(&str, &str)], body: String) -> Reply {
     let client = reqwest::Client::builder()
         .no_proxy()
         .timeout(TIMEOUT)
@@ -35,6 +44,9 @@ pub async fn send(method: Method, url: &str, headers: &[(&str, &str)]) -> Reply 
     let mut request = client.request(method.clone(), url);
     for (name, value) in headers {
         request = request.header(*name, *value);
+    }
+    if !body.is_empty() {
+        request = request.body(body);
     }
     let answer = request.send().await.unwrap_or_else(|error| panic!("{method} {url}: {error:?}"));
     let (status, headers) = (answer.status().as_u16(), answer.headers().clone());

@@ -30,6 +30,7 @@ pub mod balancer;
 pub mod http;
 pub mod client;
 pub mod files;
+pub mod sdk_clients;
 
 /// The mark in all secrets. It may appear only in the responses of routes that serve values.
 pub const MARK: &str = "hush";

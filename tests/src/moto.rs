@@ -65,7 +65,8 @@ impl Aws {
         self.seed("s3", Method::PUT, &format!("/{name}"), &[], body.to_owned()).await;
     }
 
-    async fn ssm(&self, operation: &str, body: Value) {
+    /// Sends a call of SSM directly to moto, like all of the setup.
+    pub async fn ssm(&self, operation: &str, body: Value) {
         let target = format!("AmazonSSM.{operation}");
         let headers = [("x-amz-target", &*target), ("content-type", "application/x-amz-json-1.1")];
         self.seed("ssm", Method::POST, "/", &headers, body.to_string()).await;
