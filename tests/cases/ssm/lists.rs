@@ -156,7 +156,6 @@ fn parameter(selector: Option<String>) -> Value {
         "DataType": "text",
         "LastModifiedDate": 1_530_018_761.888,
         "Name": "/app/key",
-        "SourceResult": "{\"source\":true}",
         "Type": "String",
         "Value": MARK,
         "Version": 4,

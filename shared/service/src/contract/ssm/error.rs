@@ -28,6 +28,9 @@ const ERROR_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");
 /// The pause before a retry in milliseconds.
 const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("x-amz-retry-after");
 
+/// The pause before a retry of a failure that may pass and names no pause.
+const DEFAULT_PAUSE: Duration = Duration::from_secs(1);
+
 /// The wording of SSM for a name that it cannot hold.
 const INVALID_NAME: &str = "Parameter name: can't be prefixed with \"ssm\" (case-insensitive). \
      If formed as a path, it can consist of sub-paths divided by slash symbol; each sub-path can be \
@@ -51,7 +54,9 @@ pub(crate) fn render(problem: &Problem, headers: &mut HeaderMap) -> (StatusCode,
     if let Ok(code) = HeaderValue::try_from(code) {
         headers.insert(ERROR_TYPE, code);
     }
-    if let Some(pause) = problem.retry_after {
+    let passing = (problem.retryable && status.is_server_error()).then_some(DEFAULT_PAUSE);
+    if let Some(pause) = problem.retry_after.or(passing) {
+        headers.entry(header::RETRY_AFTER).or_insert_with(|| pause.as_secs().into());
         headers.insert(RETRY_AFTER_MS, milliseconds(pause));
     }
     (status, serde_json::to_vec(&Body { code, message }).expect("strings are JSON"))
@@ -215,6 +220,13 @@ mod tests {
         let (_, _, headers) = rendered(&problem(503, "aws-throttled").retry_after(pause));
         assert_eq!(headers["retry-after"], "2");
         assert_eq!(headers["x-amz-retry-after"], "1200");
+        let (_, _, headers) = rendered(&problem(504, "aws-timeout").retryable());
+        assert_eq!(
+            (&headers["retry-after"], &headers["x-amz-retry-after"]),
+            (&"1".parse().expect("a value"), &"1000".parse().expect("a value"))
+        );
+        let (_, _, headers) = rendered(&problem(502, "aws-refused"));
+        assert!(!headers.contains_key("retry-after"), "the failure is final");
     }
 
     #[test]

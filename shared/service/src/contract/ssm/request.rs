@@ -35,7 +35,8 @@ pub struct GetParameter {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct GetParameters {
-    /// The names as the client spells them, each once.
+    /// The names as the client spells them, each once, in the order of the response: SSM lists the
+    /// results by name (`Names` in its API reference).
     pub names: Vec<String>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub with_decryption: bool,
@@ -268,7 +269,7 @@ fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, AwsError> {
 }
 
 fn one(RawOne { name, with_decryption }: RawOne) -> Result<GetParameter, AwsError> {
-    let name = name.ok_or_else(|| missing("name"))?;
+    let name = trimmed(&name.ok_or_else(|| missing("name"))?);
     check_length("name", &name)?;
     Ok(GetParameter { name, with_decryption: with_decryption.unwrap_or_default() })
 }
@@ -282,14 +283,18 @@ fn several(raw: RawSeveral) -> Result<GetParameters, AwsError> {
         let value = format!("'[{}]' at 'names'", all.join(", "));
         return Err(constraint(&value, "have length less than or equal to 10"));
     }
-    let mut names: Vec<String> = Vec::with_capacity(all.len());
-    for name in all {
-        check_length("names", &name)?;
-        if !names.contains(&name) {
-            names.push(name);
-        }
+    let mut names: Vec<String> = all.iter().map(|name| trimmed(name)).collect();
+    for name in &names {
+        check_length("names", name)?;
     }
+    names.sort_unstable();
+    names.dedup();
     Ok(GetParameters { names, with_decryption: raw.with_decryption.unwrap_or_default() })
+}
+
+/// Removes the spaces around a name, as SSM does (`Name` of `GetParameter` in its API reference).
+fn trimmed(name: &str) -> String {
+    name.trim_matches(' ').to_owned()
 }
 
 fn by_path(raw: RawPath) -> Result<GetParametersByPath, AwsError> {
