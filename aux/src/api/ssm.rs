@@ -110,7 +110,7 @@ impl SsmApi {
         let (mut found, mut invalid, mut expires_in) = (Vec::new(), Vec::new(), None);
         for (name, result) in names.iter().zip(join_all(reads).await) {
             match result {
-                Ok(served) => found.push(served),
+                Ok(served) => found.push((name, served)),
                 Err(problem) if problem.code == NOT_FOUND => {
                     invalid.push(name.as_str());
                     let remaining = problem.max_age.unwrap_or_default();
@@ -119,6 +119,9 @@ impl SsmApi {
                 Err(problem) => return Err(problem),
             }
         }
+        // SSM lists the results by name (`Names` of `GetParameters` in its API reference).
+        found.sort_by_key(|(name, _)| *name);
+        let found: Vec<_> = found.into_iter().map(|(_, served)| served).collect();
         let body = parameters(&found, &invalid);
         Ok(CachedStore::combine(&found, expires_in, body))
     }

@@ -216,7 +216,7 @@ async fn several_names_are_read_at_once_and_unknown_ones_are_named() {
     let request = json!({ "Names": ["/none", "/other", "/app/a:9", "/app/a", "plain"] });
     let served = api.send(Several, &request).await.expect("a response");
     let found: Value = serde_json::from_slice(served.body().bytes()).expect("JSON");
-    assert_eq!(found["InvalidParameters"], json!(["/app/a:9", "/none"]));
+    assert_eq!(found["InvalidParameters"], json!(["/none", "/app/a:9"]));
     assert_eq!(names(&found), ["/app/a", "/other", "plain"]);
     assert_eq!(served.freshness().lifetime, Duration::from_secs(10), "as for a negative entry");
     assert_eq!(api.calls().len(), 5);

@@ -35,8 +35,7 @@ pub struct GetParameter {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct GetParameters {
-    /// The names as the client spells them, each once, in the order of the response: SSM lists the
-    /// results by name (`Names` in its API reference).
+    /// The names as the client spells them, each once.
     pub names: Vec<String>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub with_decryption: bool,
@@ -283,12 +282,14 @@ fn several(raw: RawSeveral) -> Result<GetParameters, AwsError> {
         let value = format!("'[{}]' at 'names'", all.join(", "));
         return Err(constraint(&value, "have length less than or equal to 10"));
     }
-    let mut names: Vec<String> = all.iter().map(|name| trimmed(name)).collect();
-    for name in &names {
-        check_length("names", name)?;
+    let mut names: Vec<String> = Vec::with_capacity(all.len());
+    for name in all {
+        let name = trimmed(&name);
+        check_length("names", &name)?;
+        if !names.contains(&name) {
+            names.push(name);
+        }
     }
-    names.sort_unstable();
-    names.dedup();
     Ok(GetParameters { names, with_decryption: raw.with_decryption.unwrap_or_default() })
 }
 

@@ -41,7 +41,7 @@ fn equal_requests_have_one_normal_form() {
         (One, r#" {"WithDecryption":false,"Name":"a:3","X":[{}]}"#, r#"{"Name":"a:3"}"#),
         (One, r#"{"WithDecryption":null,"Name":"/a"}"#, r#"{"Name":"/a"}"#),
         (One, r#"{"WithDecryption":true,"Name":"/a"}"#, r#"{"Name":"/a","WithDecryption":true}"#),
-        (Several, r#"{"Names":["b","a "," b"]}"#, r#"{"Names":["a","b"]}"#),
+        (Several, r#"{"Names":["b","a "," b"]}"#, r#"{"Names":["b","a"]}"#),
         (ByPath, r#"{"Path":"/a/"}"#, r#"{"Path":"/a/","MaxResults":10}"#),
         (ByPath, r#"{"Path":"/","NextToken":""}"#, r#"{"Path":"/","MaxResults":10}"#),
         (
