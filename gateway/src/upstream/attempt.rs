@@ -28,7 +28,7 @@ use super::{
 };
 
 /// The initial capacity for the headers of a request, so that the map does not grow.
-const HEADERS: usize = 12;
+const HEADERS: usize = 8;
 
 /// The bounds of the margin between an attempt's timeout and that of aux-service.
 const MIN_MARGIN: Duration = Duration::from_millis(20);
