@@ -22,7 +22,7 @@ def cores() -> tuple[int, int]:
 
 
 def check_programs() -> None:
-    for name in ("wrk", "nginx", "varnishd", "taskset"):
+    for name in ("wrk", "nginx", "varnishd", "redis-server", "taskset"):
         program(name)
     for name in ("aux-service", "main-api", "bare", "open_loop"):
         if not (BINARIES / name).exists():
@@ -41,6 +41,7 @@ def circumstances() -> dict[str, str]:
         "kernel": platform.release(),
         "nginx": version(said("nginx", "-v")),
         "varnish": version(said("varnishd", "-V")),
+        "redis": version(said("redis-server", "--version")),
         "wrk": version(said("wrk", "-v")),
         "load average before": f"{os.getloadavg()[0]:.2f}",
     }

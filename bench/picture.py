@@ -7,6 +7,8 @@ from typing import Any
 
 import matplotlib
 
+from fleet import REPLICAS
+from report import OF_THEIR_OWN
 from results import Result
 from subjects import SUBJECTS
 
@@ -28,14 +30,17 @@ LIMITS = {"nginx-return": ("#b42318", "-"), "hyper": ("#1d4ed8", "--")}
 LEFT_OUT = {("hit", "nginx-pass"), ("pipelined", "hyper")}
 
 
+STYLE = {"font.family": "DejaVu Sans", "font.size": 9, "svg.hashsalt": "bench", "svg.fonttype": "path"}
+
+
 def draw(results: list[Result], file: Path) -> bool:
     """Draws the picture. Returns False if there are no results for it."""
-    shown = [result for result in results if result.scenario not in ("outage", "start")]
+    shown = [result for result in results if result.scenario not in OF_THEIR_OWN]
     # The scenario comes last, because it has another yardstick.
     shown.sort(key=lambda result: result.scenario == "pass")
     if not shown:
         return False
-    plt.rcParams.update({"font.family": "DejaVu Sans", "font.size": 9, "svg.hashsalt": "bench", "svg.fonttype": "path"})
+    plt.rcParams.update(STYLE)
     bars = [[name for name in result.figures if name in COLOURS and (result.scenario, name) not in LEFT_OUT] for result in shown]
     height = sum(len(group) for group in bars) + 1.2 * len(shown)
     figure, axes = plt.subplots(figsize=(9, 0.21 * height + 1.3), layout="constrained")
@@ -75,5 +80,30 @@ def draw(results: list[Result], file: Path) -> bool:
     axes.set_title("Requests a second on one core (1 = nginx's cache)", loc="left", fontsize=11, fontweight="bold")
     axes.spines[["top", "right", "left"]].set_visible(False)
     figure.legend(handles=list(drawn.values()), loc="outside upper left", ncols=4, frameon=False, fontsize=8)
-    figure.savefig(file, metadata={"Date": None} if file.suffix == ".svg" else None, dpi=150, facecolor="white")
+    save(figure, file)
     return True
+
+
+def draw_fleet(results: list[Result], file: Path) -> bool:
+    """Draws the reads of AWS for each name and TTL, by the number of replicas. Returns False if there are no results for it."""
+    shown = [result for result in results if result.scenario == "fleet"]
+    if not shown:
+        return False
+    plt.rcParams.update(STYLE)
+    figure, axes = plt.subplots(figsize=(6, 3.2), layout="constrained")
+    for subject, colour in (("fleet-alone", "#b42318"), ("fleet-shared", "#0b6e4f")):
+        reads = [shown[0].median(subject, f"steady_{replicas}") or 0 for replicas in REPLICAS]
+        axes.plot(REPLICAS, reads, marker="o", color=colour, label=SUBJECTS[subject].title)
+    axes.set_xticks(REPLICAS)
+    axes.set_xlabel("replicas of aux-service")
+    axes.set_ylim(0)
+    axes.grid(axis="y", color="#e5e7eb")
+    axes.set_title("Reads of AWS for each name and TTL", loc="left", fontsize=11, fontweight="bold")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    save(figure, file)
+    return True
+
+
+def save(figure: Any, file: Path) -> None:
+    figure.savefig(file, metadata={"Date": None} if file.suffix == ".svg" else None, dpi=150, facecolor="white")

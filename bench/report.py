@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fleet import REPLICAS
 from results import Result
 from scenarios import SCENARIOS
 from subjects import SUBJECTS
@@ -30,7 +31,9 @@ UNITS: dict[str, tuple[str, float]] = {
     "memory_start_bytes": ("{:.1f} MiB", MIB),
     "memory_cached_bytes": ("{:.1f} MiB", MIB),
     "memory_loaded_bytes": ("{:.1f} MiB", MIB),
-}
+    "p50_shared_us": ("{:,.0f} µs", 1),
+    "p50_hit_us": ("{:,.0f} µs", 1),
+} | {f"{phase}_{replicas}": ("{:.2f}", 1) for phase in ("cold", "steady") for replicas in REPLICAS}
 
 COLUMNS = {
     "rate": "requests/s",
@@ -49,10 +52,16 @@ COLUMNS = {
     "memory_start_bytes": "memory, built-in data",
     "memory_cached_bytes": "10,000 cached, without the source",
     "memory_loaded_bytes": "after load, without the source",
+    "p50_shared_us": "50 %, from the shared cache",
+    "p50_hit_us": "50 %, hit in memory",
 }
+COLUMNS |= {f"cold_{replicas}": f"cold, × {replicas}" for replicas in REPLICAS}
+COLUMNS |= {f"steady_{replicas}": f"a TTL, × {replicas}" for replicas in REPLICAS}
+# The scenarios whose figures are no requests per second have tables of their own.
+OF_THEIR_OWN = ("outage", "start", "fleet")
 
 
-def markdown(results: list[Result], picture: str | None) -> str:
+def markdown(results: list[Result], picture: str | None, fleet_picture: str | None = None) -> str:
     # The scenarios may come from several runs.
     facts = {key: dict.fromkeys(result.circumstances[key] for result in results) for key in results[0].circumstances}
     sections = ["# Side by side\n\nWritten by `make bench`; [README.md](README.md) tells what is compared, and how."]
@@ -64,7 +73,7 @@ def markdown(results: list[Result], picture: str | None) -> str:
         sections.append(told)
     if picture:
         sections.append(f"![Requests a second of each subject, as multiples of nginx's cache]({picture})")
-    if closed := [result for result in results if result.scenario not in ("outage", "start")]:
+    if closed := [result for result in results if result.scenario not in OF_THEIR_OWN]:
         sections.append("## Medians\n\n" + medians(closed))
     for result in results:
         if result.scenario == "outage":
@@ -72,6 +81,11 @@ def markdown(results: list[Result], picture: str | None) -> str:
         if result.scenario == "start":
             columns = COLUMNS | {"memory_bytes": "after load"}
             sections.append(about(result) + figures(result, ["ready_ms", "memory_empty_bytes", "memory_idle_bytes", "memory_bytes", "memory_cached_bytes", "memory_loaded_bytes"], columns))
+        if result.scenario == "fleet":
+            counted = [f"{phase}_{replicas}" for phase in ("cold", "steady") for replicas in REPLICAS]
+            sections.append(about(result) + figures(result, [*counted, "p50_shared_us", "p50_hit_us"]))
+            if fleet_picture:
+                sections.append(f"![Reads of AWS for each name and TTL, by the number of replicas]({fleet_picture})")
     sections.append("## Spread\n\nThe lowest and the highest of all rounds, so that a reader can judge the noise.\n\n" + spread(results))
     return "\n\n".join(sections) + "\n"
 

@@ -3,7 +3,7 @@
 
 Subjects share one core, and the load generator uses another. Each round measures all subjects of a scenario in turn, and the
 report has medians as multiples of one of them. A wrong response ends the run without a report.
-The default run takes about eleven minutes. It needs an idle machine.
+The default run takes about thirteen minutes. It needs an idle machine.
 """
 
 from __future__ import annotations
@@ -66,14 +66,15 @@ def main() -> None:
     if out:
         try:
             # The import comes before the measurement, which takes minutes, and after --help.
-            from picture import draw
+            from picture import draw, draw_fleet
         except ImportError:
             raise Failed("matplotlib is needed for the picture; `make bench` installs it") from None
     results = kept(FIGURES, names) if asked.report else measured([SCENARIOS[name] for name in names], asked)
     if out:
         out.mkdir(parents=True, exist_ok=True)
         picture = "results.svg" if draw(results, out / "results.svg") else None
-        (out / "results.md").write_text(markdown(results, picture))
+        fleet = "fleet.svg" if draw_fleet(results, out / "fleet.svg") else None
+        (out / "results.md").write_text(markdown(results, picture, fleet))
     print(f"\n{markdown(results, None)}")
     if out:
         print(f"Written to {out / 'results.md'}")

@@ -10,6 +10,7 @@ debian taskset util-linux
 debian wrk wrk
 debian nginx nginx-light
 debian varnishd varnish
+debian redis-server redis-server
 venv bench matplotlib==3.10.8
 
 # Two separate builds: in one build, Cargo would add the features that bench needs to the services.

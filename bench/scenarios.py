@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+import fleet
 import outage
 import source
 import start
@@ -104,6 +105,13 @@ SCENARIOS = {
             start.SUBJECTS,
             None,
             start.measure,
+        ),
+        Scenario(
+            "fleet",
+            "several replicas of aux-service: reads of AWS for each name",
+            fleet.SUBJECTS,
+            None,
+            fleet.measure,
         ),
     )
 }

@@ -48,6 +48,9 @@ class Stage:
     ttl: str = "1h"
     stale: str = "1h"
     data: str = "parameters"
+    # The URLs of AWS and of the engine for the replicas of a fleet.
+    aws: str = ""
+    engine: str = ""
     # The body size of the limits' response, which is the size of the source's.
     constant_bytes: int = 0
     servers: dict[str, Server] = field(default_factory=dict)
@@ -98,6 +101,21 @@ def aux_service(stage: Stage, address: str, folder: Path) -> list[str]:
         *("--cache-ttl", stage.ttl, "--cache-negative-ttl", stage.ttl, "--cache-ttl-jitter", "0"),
         *("--cache-stale-while-revalidate", stage.stale, "--cache-stale-if-error", stage.stale),
     ]
+
+
+def fleet_alone(stage: Stage, address: str, folder: Path) -> list[str]:
+    """A replica without a limit of its calls, so that they show its demand."""
+    aws = {"AWS_ENDPOINT_URL": stage.aws, "AWS_REGION": "eu-west-2", "AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "key"}
+    return [
+        *("env", *(f"{name}={value}" for name, value in aws.items())),
+        *service("aux-service", address, folder),
+        *("--aws-rate-get", "0", "--shared-aws-rate-get", "0"),
+        *("--cache-ttl", stage.ttl, "--cache-stale-while-revalidate", stage.stale),
+    ]
+
+
+def fleet_shared(stage: Stage, address: str, folder: Path) -> list[str]:
+    return [*fleet_alone(stage, address, folder), "--shared-cache-url", stage.engine]
 
 
 def main_api(stage: Stage, address: str, folder: Path) -> list[str]:
@@ -162,6 +180,8 @@ SUBJECTS = {
         Subject("aux-service", "aux-service", aux_service, ours=True),
         Subject("main-api", "main-api", main_api, ours=True),
         Subject("main-api-pass", "main-api, CACHE=off", main_api_pass, asks_source=True, ours=True),
+        Subject("fleet-alone", "replicas on their own", fleet_alone, ours=True),
+        Subject("fleet-shared", "replicas with a shared cache", fleet_shared, ours=True),
         Subject("nginx-cache", "nginx cache", nginx_cache),
         Subject("nginx-cache-tuned", "nginx cache, tuned", nginx_cache_tuned),
         Subject("varnish", "Varnish", varnish),

@@ -161,8 +161,14 @@ impl Validate for Config {
             return Err("--warm-up needs the cache, but --cache is off; set --cache on, or remove --warm-up".to_owned());
         }
         self.fleet.check()?;
-        if self.fleet.shared_cache_url.is_some() && self.common.cache == Switch::Off {
+        if self.fleet.url().is_some() && self.common.cache == Switch::Off {
             return Err("--shared-cache-url needs the cache, but --cache is off; set --cache on, or remove the URL".to_owned());
+        }
+        if self.fleet.url().is_some() {
+            ensure_increasing(&[
+                ("--shared-cache-timeout", self.fleet.shared_cache_timeout),
+                ("--aws-operation-timeout", self.aws_operation_timeout),
+            ])?;
         }
         if self.embedded_file.is_some() && self.backend != Backend::Embedded {
             return Err("--embedded-file is given, but --backend is not embedded; set --backend embedded, or remove the file".to_owned());
@@ -297,8 +303,8 @@ mod tests {
                 ["--shared-cache-password-file", "--shared-cache-url"],
             ),
             (
-                &["--shared-cache-url=redis://a", "--shared-cache-ca-file=Cargo.toml"],
-                ["--shared-cache-ca-file", "rediss://"],
+                &["--shared-cache-url=redis://a", "--shared-cache-timeout=3s"],
+                ["--shared-cache-timeout", "--aws-operation-timeout"],
             ),
             (&["--embedded-file=x.yaml"], ["--embedded-file", "--backend"]),
             (&["--admin-addr=0.0.0.0:5000"], ["--admin-addr", "--listen-addr"]),

@@ -9,6 +9,9 @@
 
 use std::sync::Arc;
 
+use cache::hex;
+use sha2::{Digest, Sha256};
+
 mod engine_url;
 mod secret_file;
 pub mod config;
@@ -47,7 +50,7 @@ impl Fleet {
     ///
     /// A certificate or an address that the client library rejects.
     pub async fn start(config: &FleetConfig) -> Result<Option<Self>, ConfigError> {
-        let Some(url) = &config.shared_cache_url else { return Ok(None) };
+        let Some(url) = config.url() else { return Ok(None) };
         let connector = Connector::new(url, config)?;
         let prefix = format!("{}:{FORMAT}", config.shared_cache_prefix);
         let probe_key = format!("{prefix}:probe");
@@ -87,8 +90,8 @@ impl Fleet {
 pub struct Scope<'a> {
     /// The region of AWS, or the name of another backend.
     pub region: &'a str,
-    /// The endpoints of AWS; empty for the usual ones.
-    pub endpoints: &'a str,
+    /// The origin of the data, if it is not AWS itself.
+    pub origin: &'a str,
     /// The allowed prefixes.
     pub prefixes: &'a str,
     pub allow_secure_strings: bool,
@@ -97,13 +100,9 @@ pub struct Scope<'a> {
 impl Scope<'_> {
     /// Returns a digest of the parts that are too long for a key.
     fn digest(&self) -> String {
-        use sha2::{Digest, Sha256};
-
-        let Self { region: _, endpoints, prefixes, allow_secure_strings } = self;
-        let text = format!("{endpoints}\n{prefixes}\n{allow_secure_strings}");
-        let mut digits = Vec::new();
-        cache::hex::write(&Sha256::digest(text)[..8], &mut digits);
-        String::from_utf8(digits).expect("digits are ASCII")
+        let Self { region: _, origin, prefixes, allow_secure_strings } = self;
+        let text = format!("{origin}\n{prefixes}\n{allow_secure_strings}");
+        hex::encode(&Sha256::digest(text)[..8])
     }
 }
 
@@ -113,10 +112,9 @@ mod tests {
 
     #[test]
     fn each_part_of_a_scope_changes_its_digest() {
-        let scope =
-            Scope { region: "a", endpoints: "", prefixes: "/", allow_secure_strings: false };
+        let scope = Scope { region: "a", origin: "", prefixes: "/", allow_secure_strings: false };
         let others = [
-            Scope { endpoints: "http://localhost", ..scope },
+            Scope { origin: "http://localhost", ..scope },
             Scope { prefixes: "/app", ..scope },
             Scope { allow_secure_strings: true, ..scope },
         ];

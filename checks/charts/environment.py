@@ -56,7 +56,7 @@ def documented(service: str) -> dict[str, str]:
     options = re.split(r"\n\s+(?=-{1,2}[a-z])", text)
     found = {}
     for option in options:
-        if variable := re.search(r"\[env: ([A-Z_]+)=", option):
+        if variable := re.search(r"\[env: ([A-Z_]+)[=\]]", option):
             default = re.search(r"^\s*\[default: (.*)\]$", option, re.M)
             found[variable[1]] = default[1] if default else ""
     return found

@@ -121,9 +121,8 @@ class Services:
 
     def __init__(self, stack: ExitStack, engine: Engine) -> None:
         binary = Path(os.environ["PROGRAMS"]) / "bad_day"
-        env = os.environ | {"SHARED_CACHE_URL": engine.url}
         # The end of its input ends the program and both services. Leaving the stack closes the input.
-        self.process = stack.enter_context(subprocess.Popen([binary], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env))
+        self.process = stack.enter_context(subprocess.Popen([binary, engine.url], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
         self.addresses: dict[str, str] = json.loads(self.line())
 
     def cause(self, kind: str) -> None:

@@ -130,6 +130,11 @@ const VALUES: [(&str, &[&str]); 14] = [
             "/status",
             "/docs",
             "/openapi.json",
+            "AmazonSSM.GetParameter",
+            "AmazonSSM.GetParameters",
+            "AmazonSSM.GetParametersByPath",
+            "AmazonSSM.DescribeParameters",
+            "AmazonSSM.other",
             "unmatched",
         ],
     ),
@@ -294,6 +299,8 @@ async fn a_scanner_adds_no_series() {
                 service.send(method.clone(), &format!("/{seed}"), &[]).await;
                 service.send(method, "/buckets", &[("user-agent", seed)]).await;
             }
+            let target = format!("AmazonSSM.{seed}");
+            service.send(Method::POST, "/", &[("x-amz-target", &target)]).await;
         }
     };
     let mut series = Vec::new();

@@ -119,7 +119,7 @@ impl ParameterStore for Aws {
         Some(self.client.region())
     }
 
-    fn endpoints(&self) -> &str {
+    fn origin(&self) -> &str {
         self.client.endpoints()
     }
 

@@ -4,9 +4,10 @@ use std::path::Path;
 
 use anyhow::Context;
 use async_trait::async_trait;
-use cache::Priority;
+use cache::{Priority, hex};
 use serde::Deserialize;
 use service::contract::ssm::ParameterMetadata;
+use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::parameter_store::ParameterStore;
@@ -44,6 +45,9 @@ pub(super) struct Embedded {
     buckets: Vec<String>,
     #[serde(default)]
     parameters: Vec<StoredParameter>,
+    /// A digest of the content.
+    #[serde(skip)]
+    origin: String,
 }
 
 #[derive(Clone, Deserialize)]
@@ -107,6 +111,7 @@ impl Embedded {
         if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
             anyhow::bail!("the parameter '{}' is given twice", twice[0]);
         }
+        embedded.origin = hex::encode(&Sha256::digest(yaml)[..8]);
         Ok(embedded)
     }
 }
@@ -185,6 +190,10 @@ impl ParameterStore for Embedded {
         let below = self.parameters.iter().filter(|parameter| query.holds(&parameter.name));
         let below = below.map(|parameter| parameter.to_parameter(query.form));
         Ok(PathValues::readable(below.collect()))
+    }
+
+    fn origin(&self) -> &str {
+        &self.origin
     }
 
     fn health(&self) -> serde_json::Value {

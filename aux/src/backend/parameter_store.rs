@@ -50,8 +50,9 @@ pub trait ParameterStore: Send + Sync {
         None
     }
 
-    /// Returns the endpoints that differ from those of AWS; empty if there are none.
-    fn endpoints(&self) -> &str {
+    /// Returns the origin of the data, if it is not AWS itself: other endpoints, or a digest of the
+    /// content. Two stores with one region and one origin hold the same data.
+    fn origin(&self) -> &str {
         ""
     }
 

@@ -1,25 +1,25 @@
 //! The flags of the shared cache and the shared quota.
 
-use std::time::Duration;
+use std::{convert::Infallible, time::Duration};
 
 use service::config::positive_duration;
 
-use super::secret_file::key_file;
+use super::secret_file::{certificate_file, key_file, password_file};
 pub use super::{engine_url::EngineUrl, secret_file::SecretFile};
 
 // A doc comment here would replace the description in `--help`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct FleetConfig {
     /// URL of a Valkey or Redis on which all replicas share what they load, and the quota: redis://, rediss:// (TLS), and either with -cluster or -sentinel [default: each replica is on its own]
-    #[arg(long, env = "SHARED_CACHE_URL", value_name = "URL", hide_env_values = true)]
-    pub shared_cache_url: Option<EngineUrl>,
+    #[arg(long, env = "SHARED_CACHE_URL", value_name = "URL", hide_env_values = true, value_parser = url)]
+    pub shared_cache_url: Option<ParsedUrl>,
 
     /// File with the password of the shared cache, read again at each connection
-    #[arg(long, env = "SHARED_CACHE_PASSWORD_FILE", value_name = "FILE")]
+    #[arg(long, env = "SHARED_CACHE_PASSWORD_FILE", value_name = "FILE", value_parser = password_file)]
     pub shared_cache_password_file: Option<SecretFile>,
 
     /// File with the certificates (PEM) of the authorities that sign the shared cache's certificate [default: those of the system]
-    #[arg(long, env = "SHARED_CACHE_CA_FILE", value_name = "FILE")]
+    #[arg(long, env = "SHARED_CACHE_CA_FILE", value_name = "FILE", value_parser = certificate_file)]
     pub shared_cache_ca_file: Option<SecretFile>,
 
     /// File with a key of 32 bytes or more that authenticates records in the shared cache; every replica needs the same one [default: whoever can write to the shared cache can change responses]
@@ -30,15 +30,31 @@ pub struct FleetConfig {
     #[arg(long, env = "SHARED_CACHE_PREFIX", value_name = "PREFIX", default_value = "aux-service", value_parser = prefix)]
     pub shared_cache_prefix: String,
 
-    /// Time that a miss waits for the shared cache before this replica continues alone
+    /// Time that the lookup of a record, and the quota of a call, each wait for the shared cache before this replica continues alone
     #[arg(long, env = "SHARED_CACHE_TIMEOUT", value_name = "DURATION", default_value = "100ms", value_parser = positive_duration)]
     pub shared_cache_timeout: Duration,
 }
 
+/// A URL, or the reason for refusing it. [`FleetConfig::check`] reports the reason: the error of a
+/// value parser would show the value, which may hold a password.
+pub type ParsedUrl = Result<EngineUrl, String>;
+
+fn url(text: &str) -> Result<ParsedUrl, Infallible> {
+    Ok(text.parse())
+}
+
 impl FleetConfig {
-    /// Checks that no flag lacks the URL that gives it a meaning.
+    /// Returns the URL of the engine.
+    pub fn url(&self) -> Option<&EngineUrl> {
+        self.shared_cache_url.as_ref()?.as_ref().ok()
+    }
+
+    /// Checks the URL, and that no flag lacks the URL that gives it a meaning.
     pub(crate) fn check(&self) -> Result<(), String> {
-        let Some(url) = &self.shared_cache_url else {
+        if let Some(Err(reason)) = &self.shared_cache_url {
+            return Err(format!("the value of --shared-cache-url cannot be used: {reason}"));
+        }
+        let Some(url) = self.url() else {
             let companions = [
                 ("--shared-cache-password-file", &self.shared_cache_password_file),
                 ("--shared-cache-ca-file", &self.shared_cache_ca_file),

@@ -11,15 +11,21 @@ use redis::{
     sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType},
 };
 use tokio::time::timeout;
+use zeroize::Zeroizing;
 
 use super::{
     config::{EngineUrl, FleetConfig, SecretFile},
     engine_url::Topology,
+    secret_file::text,
 };
 
 /// The time limit of a connection's establishment, with its TLS handshake and its authentication.
 /// No request waits for it.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The time limit of one node of a Cluster. The library waits for all nodes, so a silent one must not
+/// take the whole time.
+const NODE_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The configuration of the connection is unusable.
 #[derive(Debug, thiserror::Error)]
@@ -143,7 +149,7 @@ impl Connector {
         // A failed command opens the circuit, so the library need not repeat it.
         let mut builder = ClusterClient::builder(nodes)
             .retries(1)
-            .connection_timeout(CONNECT_TIMEOUT)
+            .connection_timeout(NODE_TIMEOUT)
             .response_timeout(CONNECT_TIMEOUT)
             .max_connection_attempts(NonZeroUsize::MIN);
         if self.url.tls {
@@ -193,12 +199,15 @@ impl Connector {
         }
     }
 
-    /// Returns the password as the file has it now, or as it was at the start.
-    fn password(&self) -> Option<zeroize::Zeroizing<String>> {
+    /// Returns the password as the file has it now, or else as it was at the start.
+    fn password(&self) -> Option<Zeroizing<String>> {
         let file = self.password_file.as_ref()?;
-        let content = file.read_again();
-        let content = content.as_deref().map_or_else(|_| file.content(), Vec::as_slice);
-        Some(zeroize::Zeroizing::new(String::from_utf8_lossy(content).into_owned()))
+        let current = file.read_again().and_then(|content| text(&content));
+        let password = current.or_else(|reason| {
+            tracing::warn!(%reason, "the password file of the shared cache cannot be used; the previous password stays in use");
+            text(file.content())
+        });
+        password.ok()
     }
 }
 

@@ -25,7 +25,11 @@ use super::{
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 
 /// The upper bound of the pause. A longer pause would delay the use of an engine that works again.
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// The duration of a connection after which the next pause is a first one again. An engine that fails
+/// for some commands only would otherwise be connected and lost twice a second.
+const GOOD_CONNECTION: Duration = Duration::from_secs(10);
 
 /// The interval between two probes while no command fails, so that a replica without traffic knows
 /// the state of the engine too.
@@ -62,8 +66,10 @@ struct Link {
     connection: Option<Connection>,
     /// The number of connections so far. A command that fails late must not discard the next one.
     generation: u64,
-    /// Absent while the engine works, and before the first attempt to connect.
+    /// Absent while the engine works, and during the first attempt to connect.
     degraded_since: Option<SystemTime>,
+    /// The kind of the last failure that was logged.
+    logged: String,
 }
 
 /// The reason for opening the circuit.
@@ -75,6 +81,44 @@ enum Failure {
     Timeout(Duration),
     #[error("{0}")]
     Command(#[from] RedisError),
+}
+
+impl Failure {
+    /// Returns the kind of the failure. Failures of one kind are logged once.
+    fn kind(&self) -> String {
+        match self {
+            Self::Connect(ConnectError::Timeout) | Self::Timeout(_) => "timeout".to_owned(),
+            Self::Connect(ConnectError::Engine(error)) | Self::Command(error) => {
+                error.code().map_or_else(|| format!("{:?}", error.kind()), str::to_owned)
+            }
+        }
+    }
+}
+
+/// The absence of a result: this replica is alone.
+pub(super) struct NoReply {
+    engine: Engine,
+    /// The connection on which the engine may still run the script.
+    late: Option<Connection>,
+}
+
+impl NoReply {
+    /// Sends a script that reverts the one without a reply, if the engine may run that one late. The
+    /// same connection keeps the order of the two.
+    pub(super) fn revert(self, operation: Operation, script: ScriptInvocation<'static>) {
+        let Some(mut connection) = self.late else { return };
+        let limit = self.engine.background_timeout();
+        tokio::spawn(async move {
+            let started = Instant::now();
+            let reverted = timeout(limit, script.invoke_async::<bool>(&mut connection)).await;
+            let outcome = match reverted {
+                Ok(Ok(_)) => Outcome::Stored,
+                Ok(Err(_)) => Outcome::Error,
+                Err(_) => Outcome::Timeout,
+            };
+            metrics::record(operation, outcome, started.elapsed());
+        });
+    }
 }
 
 /// The result of a script, and the time that it took.
@@ -89,13 +133,19 @@ impl Engine {
     pub(super) async fn start(connector: Connector, probe_key: String, limit: Duration) -> Self {
         metrics::describe();
         metrics::record_degraded_since(None);
-        let link = Mutex::new(Link { connection: None, generation: 0, degraded_since: None });
+        let link = Mutex::new(Link {
+            connection: None,
+            generation: 0,
+            degraded_since: None,
+            logged: String::new(),
+        });
         let inner = Inner { connector, probe_key, timeout: limit, link, lost: Notify::new() };
         let engine = Self(Arc::new(inner));
         let (sender, first_attempt) = oneshot::channel();
         tokio::spawn(engine.clone().stay_connected(sender));
-        // A connection that is made later is used from then on.
-        let _ = timeout(START_TIMEOUT, first_attempt).await;
+        if timeout(START_TIMEOUT, first_attempt).await.is_err() {
+            engine.report_degraded(&Failure::Timeout(START_TIMEOUT));
+        }
         engine
     }
 
@@ -109,42 +159,49 @@ impl Engine {
         Instant::now() + self.0.timeout
     }
 
-    /// Runs a script for a request that waits. Returns `None` if the engine does not work, or does
-    /// not respond before the deadline: this replica is then alone.
+    fn background_timeout(&self) -> Duration {
+        BACKGROUND_TIMEOUT.max(self.0.timeout)
+    }
+
+    /// Runs a script for a request that waits.
+    ///
+    /// # Errors
+    ///
+    /// The engine does not work, or does not respond before the deadline.
     pub(super) async fn run<T: FromRedisValue>(
         &self,
         operation: Operation,
         script: &ScriptInvocation<'_>,
         deadline: Instant,
         outcome: impl FnOnce(&T) -> Outcome,
-    ) -> Option<Reply<T>> {
+    ) -> Result<Reply<T>, NoReply> {
         let (generation, connection) = {
             let link = self.0.link.lock();
             (link.generation, link.connection.clone())
         };
         let Some(mut connection) = connection else {
             metrics::record_skipped(operation);
-            return None;
+            return Err(NoReply { engine: self.clone(), late: None });
         };
         let started = Instant::now();
         let result = timeout_at(deadline, script.invoke_async(&mut connection)).await;
         let round_trip = started.elapsed();
-        let failure = match result {
+        let (failure, late) = match result {
             Ok(Ok(value)) => {
                 metrics::record(operation, outcome(&value), round_trip);
-                return Some(Reply { value, round_trip });
+                return Ok(Reply { value, round_trip });
             }
             Ok(Err(error)) => {
                 metrics::record(operation, Outcome::Error, round_trip);
-                Failure::Command(error)
+                (Failure::Command(error), None)
             }
             Err(_) => {
                 metrics::record(operation, Outcome::Timeout, round_trip);
-                Failure::Timeout(round_trip)
+                (Failure::Timeout(round_trip), Some(connection))
             }
         };
         self.open_circuit(generation, &failure);
-        None
+        Err(NoReply { engine: self.clone(), late })
     }
 
     /// Runs a script in a task of its own, for a request that does not wait.
@@ -158,39 +215,56 @@ impl Engine {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         let engine = self.clone();
         runtime.spawn(async move {
-            let deadline = Instant::now() + BACKGROUND_TIMEOUT.max(engine.0.timeout);
-            engine.run(operation, &prepare(), deadline, outcome).await;
+            let deadline = Instant::now() + engine.background_timeout();
+            // The state of the circuit is the only result.
+            let _ = engine.run(operation, &prepare(), deadline, outcome).await;
         });
     }
 
     fn open_circuit(&self, generation: u64, failure: &Failure) {
-        let since = {
+        {
             let mut link = self.0.link.lock();
             if link.generation != generation {
                 return;
             }
             link.connection = None;
-            if link.degraded_since.is_some() {
+        }
+        self.report_degraded(failure);
+        self.0.lost.notify_one();
+    }
+
+    /// Shows that the engine does not work, unless it works again already.
+    fn report_degraded(&self, failure: &Failure) {
+        let kind = failure.kind();
+        let is_new = {
+            let mut link = self.0.link.lock();
+            if link.connection.is_some() {
                 return;
             }
-            *link.degraded_since.insert(SystemTime::now())
+            let since = *link.degraded_since.get_or_insert_with(SystemTime::now);
+            // The gauge changes under the lock, so that it agrees with the state.
+            metrics::record_degraded_since(Some(since));
+            let is_new = link.logged != kind;
+            link.logged = kind;
+            is_new
         };
-        metrics::record_degraded_since(Some(since));
-        tracing::warn!(
-            engine = self.0.connector.hosts(),
-            reason = %failure,
-            "the shared cache does not work; this replica continues alone"
-        );
-        self.0.lost.notify_one();
+        if is_new {
+            tracing::warn!(
+                engine = self.0.connector.hosts(),
+                reason = %failure,
+                "the shared cache does not work; this replica continues alone"
+            );
+        }
     }
 
     fn close_circuit(&self, connection: Connection) {
         let was_degraded = {
             let mut link = self.0.link.lock();
             link.connection = Some(connection);
+            link.logged.clear();
+            metrics::record_degraded_since(None);
             link.degraded_since.take().is_some()
         };
-        metrics::record_degraded_since(None);
         if was_degraded {
             tracing::info!("the shared cache works again");
         } else {
@@ -214,8 +288,7 @@ impl Engine {
             drop(first_attempt.take());
             let connected_at = Instant::now();
             self.watch().await;
-            // An engine that fails at once is no better than one that does not respond.
-            if connected_at.elapsed() > PROBE_INTERVAL {
+            if connected_at.elapsed() > GOOD_CONNECTION {
                 pause = FIRST_PAUSE;
             }
             sleep(pause.mul_f64(0.75 + 0.25 * fastrand::f64())).await;
@@ -242,8 +315,9 @@ impl Engine {
                 () = self.0.lost.notified() => {}
                 () = sleep(PROBE_INTERVAL) => {
                     let probe = PROBE.key(&self.0.probe_key);
-                    let deadline = Instant::now() + BACKGROUND_TIMEOUT.max(self.0.timeout);
-                    self.run::<()>(Operation::Probe, &probe, deadline, |()| Outcome::Stored).await;
+                    let deadline = Instant::now() + self.background_timeout();
+                    let outcome = |(): &()| Outcome::Stored;
+                    let _ = self.run(Operation::Probe, &probe, deadline, outcome).await;
                 }
             }
         }

@@ -2,6 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
+use percent_encoding::percent_decode_str;
 use url::Url;
 
 /// The address of the engine.
@@ -61,14 +62,18 @@ impl FromStr for EngineUrl {
             }
             hosts.push(node(&value).ok_or("a node is HOST:PORT")?);
         }
-        let path = url.path().trim_matches('/');
+        if url.fragment().is_some() {
+            return Err(format!("nothing may follow `#`; {EXPECTED}"));
+        }
+        let path = decoded(url.path().trim_matches('/'))?;
         let (topology, database) = match variant {
             None if hosts.len() > 1 => {
                 return Err("several nodes need redis-cluster:// or redis-sentinel://".to_owned());
             }
             None if path.is_empty() => (Topology::Single, 0),
             None => {
-                let database = path.parse().ok().filter(|number| (0..1 << 20).contains(number));
+                let database: Option<i64> = path.parse().ok();
+                let database = database.filter(|number| (0..1 << 20).contains(number));
                 (Topology::Single, database.ok_or("its path is no number of a database")?)
             }
             Some("cluster") if path.is_empty() => (Topology::Cluster, 0),
@@ -76,10 +81,10 @@ impl FromStr for EngineUrl {
             Some("sentinel") if path.is_empty() || path.contains('/') => {
                 return Err(format!("its path must be the name of the master; {EXPECTED}"));
             }
-            Some("sentinel") => (Topology::Sentinel { master: path.to_owned() }, 0),
+            Some("sentinel") => (Topology::Sentinel { master: path }, 0),
             Some(_) => return Err(format!("the scheme is none of an engine; {EXPECTED}")),
         };
-        let username = Some(url.username()).filter(|name| !name.is_empty()).map(str::to_owned);
+        let username = Some(decoded(url.username())?).filter(|name| !name.is_empty());
         Ok(Self { topology, tls, hosts, username, database })
     }
 }
@@ -93,6 +98,12 @@ impl fmt::Display for EngineUrl {
         }
         Ok(())
     }
+}
+
+/// Decodes the `%XX` of a part.
+fn decoded(part: &str) -> Result<String, String> {
+    let decoded = percent_decode_str(part).decode_utf8();
+    Ok(decoded.map_err(|_| "a part of it is no UTF-8 text")?.into_owned())
 }
 
 /// Returns a host without the brackets of an IPv6 address.
@@ -125,6 +136,7 @@ mod tests {
             (true, 3, Some("reader"))
         );
         assert_eq!(single.hosts, [("::1".to_owned(), 7000)]);
+        assert_eq!(parse("redis://my%40name@cache").username.as_deref(), Some("my@name"));
         let cluster = parse("rediss-cluster://a:1?node=b:2&node=[::1]:3");
         assert_eq!(cluster.topology, Topology::Cluster);
         assert_eq!(cluster.to_string(), "a:1, b:2, ::1:3");
@@ -150,6 +162,8 @@ mod tests {
             "redis-cluster://hush?node=other",
             "redis-sentinel://hush",
             "redis-hush://cache",
+            "redis://cache#hush",
+            "redis-sentinel://cache/%ff",
         ] {
             let reason = text.parse::<EngineUrl>().expect_err(text);
             assert!(!reason.contains("hush"), "{text}: {reason}");

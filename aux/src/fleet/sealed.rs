@@ -17,8 +17,8 @@ pub(super) struct Seal(Option<Arc<Hmac<Sha256>>>);
 #[derive(Clone, Copy)]
 pub(super) struct Parts<'a> {
     pub(super) key: &'a str,
-    /// The lifetime, the time for background refreshes and the total time.
-    pub(super) times: [u64; 3],
+    /// The lifetime, the time for background refreshes, the total time and the time of the load.
+    pub(super) times: [u64; 4],
     pub(super) body: &'a [u8],
 }
 
@@ -63,13 +63,13 @@ mod tests {
 
     #[test]
     fn a_code_is_valid_for_its_record_and_key_alone() {
-        let parts = Parts { key: "/param/a", times: [1, 2, 3], body: b"value" };
+        let parts = Parts { key: "/param/a", times: [1, 2, 3, 0], body: b"value" };
         let ours = seal(b"0123456789abcdef0123456789abcdef");
         let code = ours.code(parts);
         assert!(ours.verify(parts, &code));
         for changed in [
             Parts { key: "/param/b", ..parts },
-            Parts { times: [1, 2, 4], ..parts },
+            Parts { times: [1, 2, 4, 0], ..parts },
             Parts { body: b"other", ..parts },
             Parts { key: "/param/av", body: b"alue", ..parts },
         ] {
@@ -81,7 +81,7 @@ mod tests {
 
     #[test]
     fn without_a_key_every_record_is_accepted() {
-        let parts = Parts { key: "/param/a", times: [1, 2, 3], body: b"value" };
+        let parts = Parts { key: "/param/a", times: [1, 2, 3, 0], body: b"value" };
         assert!(Seal(None).code(parts).is_empty());
         assert!(Seal(None).verify(parts, b"any"));
     }

@@ -30,6 +30,10 @@ pub enum SecretFileError {
     Empty,
     #[error("it has more than {MAX_BYTES} bytes")]
     TooLarge,
+    #[error("it is no UTF-8 text")]
+    NotText,
+    #[error("it holds no certificate; it must have a line `-----BEGIN CERTIFICATE-----`")]
+    NoCertificate,
     #[error("it has fewer than {0} bytes; `openssl rand -hex 32` makes a good key")]
     TooShort(usize),
 }
@@ -69,6 +73,29 @@ pub(super) fn key_file(path: &str) -> Result<SecretFile, SecretFileError> {
         MIN_BYTES.. => Ok(file),
         _ => Err(SecretFileError::TooShort(MIN_BYTES)),
     }
+}
+
+/// Parses the path of a password file.
+pub(super) fn password_file(path: &str) -> Result<SecretFile, SecretFileError> {
+    let file: SecretFile = path.parse()?;
+    text(file.content())?;
+    Ok(file)
+}
+
+/// Parses the path of a file of certificates. Their content is checked later.
+pub(super) fn certificate_file(path: &str) -> Result<SecretFile, SecretFileError> {
+    let file: SecretFile = path.parse()?;
+    let begins = |line: &[u8]| line.trim_ascii() == b"-----BEGIN CERTIFICATE-----";
+    match file.content().split(|byte| *byte == b'\n').any(begins) {
+        true => Ok(file),
+        false => Err(SecretFileError::NoCertificate),
+    }
+}
+
+/// Returns a content as text.
+pub(super) fn text(content: &[u8]) -> Result<Zeroizing<String>, SecretFileError> {
+    let text = str::from_utf8(content).map_err(|_| SecretFileError::NotText)?;
+    Ok(Zeroizing::new(text.to_owned()))
 }
 
 fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, SecretFileError> {

@@ -32,9 +32,9 @@ const FIRST_POLL: Duration = Duration::from_millis(5);
 /// The upper bound of that pause.
 const LONGEST_POLL: Duration = Duration::from_millis(100);
 
-/// The upper bound of a record's body: the values of ten thousand parameters. A larger one would hold
-/// up the commands behind it for longer than their timeout.
-const MAX_BODY_BYTES: usize = 4 << 20;
+/// The upper bound of a record's body. A larger one would hold up the commands behind it for longer
+/// than their timeout.
+const MAX_BODY_BYTES: usize = 1 << 20;
 
 static LOOKUP: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/lookup.lua")));
 static STORE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/store.lua")));
@@ -61,6 +61,8 @@ pub struct SharedRecord {
     pub stale_while_revalidate: Duration,
     /// The age at which the record expires.
     pub bound: Duration,
+    /// The time that the load took, which lengthened the lifetime.
+    pub load: Duration,
     pub age: Duration,
 }
 
@@ -117,8 +119,13 @@ impl SharedCache {
     ) -> Claim<T> {
         let keys = self.keys_of(key);
         let token = format!("{:032x}", fastrand::u128(..));
-        let (mut usable, mut pause, mut deadline) = (true, FIRST_POLL, self.engine.deadline());
+        let (mut usable, mut pause) = (true, FIRST_POLL);
         let mut has_stale = false;
+        // The deadline of a request may be shorter than the timeout of the engine.
+        let next_deadline = || {
+            let deadline = self.engine.deadline();
+            wait.until.map_or(deadline, |until| deadline.min(until))
+        };
         let mut offer_once = |stale: Option<T>| {
             if let Some(stale) = stale.filter(|_| !has_stale) {
                 has_stale = true;
@@ -126,10 +133,18 @@ impl SharedCache {
             }
             has_stale
         };
+        let mut deadline = next_deadline();
         loop {
             let lookup = keys.lookup(&token, demand, usable);
             let reply = self.engine.run(Operation::Lookup, &lookup, deadline, Found::outcome).await;
-            let Some(Reply { value: found, round_trip }) = reply else { break };
+            let Reply { value: found, round_trip } = match reply {
+                Ok(reply) => reply,
+                // The engine may still give the lock to this replica, which does not use it.
+                Err(no_reply) => {
+                    no_reply.revert(Operation::Release, release(&keys, &token, false));
+                    break;
+                }
+            };
             let record = found.record.and_then(|stored| self.open(&keys, stored, round_trip));
             let decoded = record.as_ref().and_then(&decode);
             match (found.state, decoded) {
@@ -159,7 +174,7 @@ impl SharedCache {
             pause = pause.saturating_mul(2).min(LONGEST_POLL);
             // The other replica may have stored a usable record meanwhile.
             usable = true;
-            deadline = self.engine.deadline();
+            deadline = next_deadline();
         }
         wait.progress.restart();
         Claim::Load { lock: None, has_stale: offer_once(None) }
@@ -174,7 +189,8 @@ impl SharedCache {
     /// Checks a record and computes its age. The age counts the whole round trip, because the
     /// engine may have read the record at its beginning.
     fn open(&self, keys: &Keys, stored: Stored, round_trip: Duration) -> Option<SharedRecord> {
-        let Stored { body, times: times @ [lifetime, revalidate, total], remaining, code } = stored;
+        let Stored { body, times, remaining, code } = stored;
+        let [lifetime, revalidate, total, load] = times;
         let parts = Parts { key: &keys.record, times, body: &body };
         if !self.seal.verify(parts, &code) {
             return None;
@@ -184,6 +200,7 @@ impl SharedCache {
             lifetime: Duration::from_millis(lifetime),
             stale_while_revalidate: Duration::from_millis(revalidate),
             bound: Duration::from_millis(total),
+            load: Duration::from_millis(load),
             age: Duration::from_millis(total.saturating_sub(remaining)) + round_trip,
         })
     }
@@ -205,6 +222,7 @@ impl Keys {
         };
         let mut script = LOOKUP.key(&self.record);
         script.key(&self.lock).arg(token).arg(millis(LOCK_LIFETIME)).arg(word).arg(fraction);
+        script.arg(MAX_BODY_BYTES);
         script
     }
 }
@@ -216,11 +234,13 @@ pub struct Lock {
     /// Absent once the lock is released.
     keys: Option<Keys>,
     token: String,
+    /// The time at which this replica learned that it has the lock.
+    taken_at: Instant,
 }
 
 impl Lock {
     fn new(cache: SharedCache, keys: Keys, token: String) -> Self {
-        Self { cache, keys: Some(keys), token }
+        Self { cache, keys: Some(keys), token, taken_at: Instant::now() }
     }
 
     /// Runs a load, and prolongs the lock while it takes long. Other replicas see its progress.
@@ -254,18 +274,21 @@ impl Lock {
     ) {
         let Some(keys) = self.keys.take() else { return };
         let (cache, token) = (self.cache.clone(), self.token.clone());
+        let until_load = loaded_at.saturating_duration_since(self.taken_at);
         let prepare = move || {
             let record = encode();
-            let times = [record.lifetime, record.stale_while_revalidate, record.bound].map(millis);
-            let age = record.age + loaded_at.elapsed();
-            let remaining = times[2].saturating_sub(millis(age));
-            if record.body.len() > MAX_BODY_BYTES || remaining == 0 {
+            if record.body.len() > MAX_BODY_BYTES {
                 return release(&keys, &token, true);
             }
+            let SharedRecord { lifetime, stale_while_revalidate, bound, load, .. } = record;
+            let times = [lifetime, stale_while_revalidate, bound, load].map(millis);
             let parts = Parts { key: &keys.record, times, body: &record.body };
             let code = cache.seal.code(parts);
+            let age_now = record.age + loaded_at.elapsed();
             let mut script = STORE.key(&keys.record);
-            script.key(&keys.lock).arg(token).arg(record.body).arg(&times).arg(remaining).arg(code);
+            script.key(&keys.lock).arg(token).arg(record.body).arg(&times).arg(code);
+            // Rounding down the time from the lock to the load makes the record older.
+            script.arg(millis(age_now)).arg(millis(record.age)).arg(until_load.as_millis() as u64);
             script
         };
         self.cache.engine.run_in_background(Operation::Store, prepare, written);
@@ -324,10 +347,10 @@ enum State {
 }
 
 /// A record as the script returns it. The times are the lifetime, the time for background
-/// refreshes, and the total time, in milliseconds.
+/// refreshes, the total time and the time of the load, in milliseconds.
 struct Stored {
     body: Vec<u8>,
-    times: [u64; 3],
+    times: [u64; 4],
     remaining: u64,
     code: Vec<u8>,
 }
@@ -345,8 +368,8 @@ impl Found {
 
 impl FromRedisValue for Found {
     fn from_redis_value(value: Value) -> Result<Self, ParsingError> {
-        type Row = (String, Option<Vec<u8>>, u64, u64, u64, i64, Vec<u8>, usize, usize);
-        let (state, body, lifetime, revalidate, total, remaining, code, pages, names) =
+        type Row = (String, Option<Vec<u8>>, u64, u64, u64, u64, i64, Vec<u8>, usize, usize);
+        let (state, body, lifetime, revalidate, total, load, remaining, code, pages, names) =
             Row::from_redis_value(value)?;
         let state = match state.as_str() {
             "fresh" => State::Fresh,
@@ -354,7 +377,7 @@ impl FromRedisValue for Found {
             _ => State::Taken,
         };
         let remaining = u64::try_from(remaining).unwrap_or_default();
-        let times = [lifetime, revalidate, total];
+        let times = [lifetime, revalidate, total, load];
         let record = body.map(|body| Stored { body, times, remaining, code });
         Ok(Self { state, record })
     }

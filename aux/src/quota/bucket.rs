@@ -105,7 +105,7 @@ impl TokenBucket {
     pub(super) fn drain(&self, pause: Duration) {
         let mut level = self.level.lock();
         level.tokens = 0.0;
-        level.at = Instant::now() + pause;
+        level.at = level.at.max(Instant::now() + pause);
     }
 
     /// Returns the whole tokens in the bucket.

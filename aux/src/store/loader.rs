@@ -61,7 +61,7 @@ impl Loader {
         let shared = fleet.map(|fleet| {
             fleet.cache(&Scope {
                 region: backend.region().unwrap_or("embedded"),
-                endpoints: backend.endpoints(),
+                origin: backend.origin(),
                 prefixes: &config.parameter_prefixes.to_string(),
                 allow_secure_strings: config.allow_secure_strings,
             })
@@ -215,16 +215,18 @@ impl Loader {
     /// Builds the entry of a record in the shared cache, or the error of a negative one. Returns
     /// `None` for a record that is expired by this replica's own limits, or that is none.
     fn decode(&self, load: &Load<'_>, shared: &SharedRecord) -> Option<Result<Loaded, LoadError>> {
-        let bound = shared.bound.min(self.freshness?.bound());
-        let lifetime = shared.lifetime.min(bound);
+        // The limits of this replica hold too: other replicas may have longer ones.
+        let own = self.freshness?.loaded_over(shared.load);
+        let bound = shared.bound.min(own.bound());
+        let lifetime = shared.lifetime.min(own.lifetime).min(bound);
         if shared.age >= bound {
             return None;
         }
-        let fresh_for = lifetime.saturating_sub(shared.age);
         let Some(record) = serde_json::from_slice::<Option<Record>>(&shared.body).ok()? else {
             // A stale negative record is of no use.
-            let negative = LoadError { error: Error::ParameterNotFound, negative_ttl: fresh_for };
-            return (!fresh_for.is_zero()).then_some(Err(negative));
+            let left = lifetime.min(self.negative_ttl).saturating_sub(shared.age);
+            let negative = LoadError { error: Error::ParameterNotFound, negative_ttl: left };
+            return (!left.is_zero()).then_some(Err(negative));
         };
         if !load.query.is_answered_by(&record) {
             return None;
@@ -236,7 +238,10 @@ impl Loader {
         }
         let freshness = Freshness {
             lifetime,
-            stale_while_revalidate: shared.stale_while_revalidate.min(bound - lifetime),
+            stale_while_revalidate: shared
+                .stale_while_revalidate
+                .min(own.stale_while_revalidate)
+                .min(bound - lifetime),
             stale_if_error: bound - lifetime,
             age_at_load: shared.age,
         };
@@ -288,6 +293,8 @@ fn share(lock: Lock, record: Result<Record, Error>, loaded: &Result<Loaded, Load
         lifetime: freshness.lifetime,
         stale_while_revalidate: freshness.stale_while_revalidate,
         bound: freshness.bound(),
+        // The load took as long as its first part is old.
+        load: freshness.age_at_load,
         age: freshness.age_at_load,
     });
 }

@@ -3,7 +3,7 @@
 //! A load starts and ends under one lock, which covers both the entries and the loads in progress,
 //! so that no request sees an intermediate state. Lookups read the entries without that lock.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -23,6 +23,9 @@ use crate::{
 /// The divisor of `max_bytes` that bounds negative entries, so that made-up names fill at most an
 /// eighth.
 const NEGATIVE_SHARE: u64 = 8;
+
+/// Two ages that differ by less belong to one response. Its age is measured anew with each offer.
+const SAME_AGE: Duration = Duration::from_secs(1);
 
 pub(crate) struct CacheInner<E> {
     hop: &'static str,
@@ -185,7 +188,7 @@ impl<E: CacheableError> CacheInner<E> {
         let offered = Arc::new(Entry::new(Arc::clone(key), offered, now));
         let in_flight = self.in_flight.lock();
         let is_younger = match self.entries.get(key) {
-            Some(stored) => offered.age(now) < stored.age(now),
+            Some(stored) => offered.age(now) + SAME_AGE < stored.age(now),
             None => true,
         };
         if in_flight.is_current(key, load) && is_younger && offered.is_storable() {

@@ -3,7 +3,7 @@
 //!
 //! The first line of its output holds the addresses. Each line of its input names the fault to
 //! cause, or `calm` for none, and the program prints the line again to confirm it. It ends at the
-//! end of its input. `SHARED_CACHE_URL` in its environment applies to aux-service.
+//! end of its input. Its only argument is the URL of a shared cache for aux-service.
 
 use std::{io::Write, time::Duration};
 
@@ -43,11 +43,13 @@ const IMPATIENCE: Duration = Duration::from_millis(200);
 async fn main() {
     let stack = Stack::with(
         |aux| {
-            let aux = match std::env::var("SHARED_CACHE_URL") {
-                Ok(engine) => aux.with("SHARED_CACHE_URL", &engine),
-                Err(_) => aux,
+            let aux = match std::env::args().nth(1) {
+                Some(engine) => aux.with("SHARED_CACHE_URL", &engine),
+                None => aux,
             };
-            aux.with("CACHE", "on")
+            aux.with("AWS_RATE_GET", "1000")
+                .with("AWS_RATE_LIST", "100")
+                .with("CACHE", "on")
                 .with("CACHE_TTL", "2s")
                 .with("CACHE_STALE_WHILE_REVALIDATE", "2s")
                 .with("CACHE_STALE_IF_ERROR", "1h")

@@ -1,49 +1,57 @@
--- Reads a record, and takes the lock of its load if the record is missing or stale and nobody holds
--- the lock.
+-- Reads a record, and takes the lock of its load if the record is missing or stale and no other
+-- replica holds the lock.
 --
 -- KEYS: the record, the lock.
 -- ARGV: the token of the caller; the lifetime of a lock in ms; the demand: "read" reads the record,
 -- "lock" ignores it, and "seize" ignores it and takes the lock from its holder; the fraction of its
--- lifetime up to which the record counts as fresh.
+-- lifetime up to which the record counts as fresh; the largest size of a body in bytes.
 -- Returns: the state ("fresh", "locked" by another or "taken" by the caller); the body, or false; the
--- record's lifetime, its time for background refreshes, its total time and its remaining time in ms;
--- its authentication code; the pages and the names that the holder of the lock has loaded.
-local token, lock_ms, demand, fraction = ARGV[1], tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
-local body, lifetime, revalidate, total, remaining, mac = false, 0, 0, 0, 0, ''
-local fresh = false
-if demand == 'read' then
-    -- A key of another type is no record.
-    local record = redis.pcall('HMGET', KEYS[1], 'body', 'lifetime', 'revalidate', 'total', 'mac')
-    remaining = redis.call('PTTL', KEYS[1])
-    if not record.err and record[1] then
-        lifetime, revalidate, total = tonumber(record[2]), tonumber(record[3]), tonumber(record[4])
-        -- A record without an expiry, or with more time than it had at first, has no known age. The
-        -- comparisons are false for a number that is none.
-        if lifetime and revalidate and total and remaining > 0 and remaining <= total
-            and total <= 1e13 and lifetime >= 0 and lifetime <= total
-            and revalidate >= 0 and revalidate <= total then
-            body, mac = record[1], record[5] or ''
-            fresh = total - remaining < lifetime * fraction
-        end
+-- record's lifetime, its time for background refreshes, its total time, the time that its load took
+-- and its remaining time in ms; its authentication code; the pages and the names that the holder of
+-- the lock has loaded.
+local token, lock_ms, demand = ARGV[1], tonumber(ARGV[2]), ARGV[3]
+local fraction, largest = tonumber(ARGV[4]), tonumber(ARGV[5])
+
+local function is_hash(key)
+    return redis.call('TYPE', key).ok == 'hash'
+end
+
+local record, fresh = { false, 0, 0, 0, 0, 0, '' }, false
+if demand == 'read' and is_hash(KEYS[1]) then
+    local found = redis.call('HMGET', KEYS[1], 'body', 'lifetime', 'revalidate', 'total', 'load', 'mac')
+    local remaining = redis.call('PTTL', KEYS[1])
+    local lifetime, revalidate = tonumber(found[2]), tonumber(found[3])
+    local total, load = tonumber(found[4]), tonumber(found[5])
+    -- A record without an expiry, or with more time than it had at first, has no known age. The
+    -- comparisons are false for a number that is none.
+    if found[1] and #found[1] <= largest and lifetime and revalidate and total and load
+        and remaining > 0 and remaining <= total and total <= 1e13
+        and lifetime >= 0 and lifetime <= total and revalidate >= 0 and revalidate <= total
+        and load >= 0 and load <= total then
+        record = { found[1], lifetime, revalidate, total, load, remaining, found[6] or '' }
+        fresh = total - remaining < lifetime * fraction
     end
 end
-if not body then
-    lifetime, revalidate, total = 0, 0, 0
-end
+
 local function result(state, pages, names)
-    return { state, body, lifetime, revalidate, total, remaining, mac, pages, names }
+    return { state, record[1], record[2], record[3], record[4], record[5], record[6], record[7], pages, names }
 end
+
 if fresh then
     return result('fresh', 0, 0)
 end
-local lock = redis.pcall('HMGET', KEYS[2], 'token', 'pages', 'names')
-local left = redis.call('PTTL', KEYS[2])
--- A lock that never expires, or that is no lock, would stop all loads.
-local held = not lock.err and lock[1] and left > 0 and left <= lock_ms
-if held and demand ~= 'seize' then
-    return result('locked', tonumber(lock[2]) or 0, tonumber(lock[3]) or 0)
+if is_hash(KEYS[2]) then
+    local left = redis.call('PTTL', KEYS[2])
+    -- A lock that never expires would stop all loads.
+    if demand ~= 'seize' and left > 0 and left <= lock_ms then
+        local progress = redis.call('HMGET', KEYS[2], 'pages', 'names')
+        return result('locked', tonumber(progress[1]) or 0, tonumber(progress[2]) or 0)
+    end
+else
+    redis.call('DEL', KEYS[2])
 end
-redis.call('DEL', KEYS[2])
-redis.call('HSET', KEYS[2], 'token', token)
+local time = redis.call('TIME')
+redis.call('HSET', KEYS[2], 'token', token, 'pages', '0', 'names', '0',
+    'taken', string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000)))
 redis.call('PEXPIRE', KEYS[2], lock_ms)
 return result('taken', 0, 0)

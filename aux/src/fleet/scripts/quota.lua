@@ -3,29 +3,32 @@
 -- KEYS: the bucket.
 -- ARGV: the rate in calls a second; the capacity; the tokens that this call needs in the bucket;
 -- "reserved" if the call has waited so long that others must leave it a token, else "normal"; the
--- calls that the replica made while it did not reach the engine; the tokens of a bucket that does not
--- exist yet.
+-- tokens that the replica has used up while it did not reach the engine.
 -- Returns: 1 if the call may be made; the time in ms after which it may be repeated; the whole tokens
--- that are left.
+-- that are left; the age of the bucket in ms.
 local rate, capacity, needed = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-local reserved, charge, initial = ARGV[4] == 'reserved', tonumber(ARGV[5]), tonumber(ARGV[6])
+local reserved, charge = ARGV[4] == 'reserved', tonumber(ARGV[5])
+-- A bucket that is not used for this time is forgotten.
+local forget_ms = 3600000
+local longest_reservation = (2 * capacity + 1) / rate * 1000 + 2000
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
-local bucket = redis.pcall('HMGET', KEYS[1], 'tokens', 'at', 'reserved_until')
-local tokens, at, reserved_until
-if bucket.err then
+local kind = redis.call('TYPE', KEYS[1]).ok
+local tokens, at, reserved_until, created
+if kind == 'hash' then
+    local bucket = redis.call('HMGET', KEYS[1], 'tokens', 'at', 'reserved_until', 'created')
+    tokens, at = tonumber(bucket[1]), tonumber(bucket[2])
+    reserved_until, created = tonumber(bucket[3]), tonumber(bucket[4])
+elseif kind ~= 'none' then
     redis.call('DEL', KEYS[1])
-else
-    tokens, at, reserved_until = tonumber(bucket[1]), tonumber(bucket[2]), tonumber(bucket[3])
 end
-if not tokens or not at then
-    tokens, at = initial, now
-elseif not (tokens >= 0 and tokens < 1e9 and at <= now + 1000) then
-    -- The clock stepped back, or these are no numbers of ours.
-    tokens, at = 0, now
+-- A new bucket is empty: the engine may have lost the previous one. The same holds if the clock
+-- stepped back, or if these are no numbers of ours.
+if not (tokens and at and created and tokens >= 0 and tokens < 1e9 and at <= now + 1000 and created <= now) then
+    tokens, at, created = 0, now, now
 end
-if not reserved_until or not (reserved_until <= now + 60000) then
+if not (reserved_until and reserved_until <= now + longest_reservation) then
     reserved_until = 0
 end
 -- After a throttled call, `at` lies in the future.
@@ -50,5 +53,6 @@ else
     end
 end
 redis.call('HSET', KEYS[1], 'tokens', string.format('%.9f', tokens), 'at', string.format('%.0f', at),
-    'reserved_until', string.format('%.0f', reserved_until))
-return { granted, wait, math.floor(tokens) }
+    'reserved_until', string.format('%.0f', reserved_until), 'created', string.format('%.0f', created))
+redis.call('PEXPIRE', KEYS[1], forget_ms)
+return { granted, wait, math.floor(tokens), now - created }

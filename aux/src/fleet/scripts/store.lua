@@ -3,13 +3,28 @@
 --
 -- KEYS: the record, the lock.
 -- ARGV: the token of the caller; the body; the lifetime, the time for background refreshes, the total
--- time and the remaining time in ms; the authentication code.
+-- time and the time that the load took, in ms; the authentication code; the age of the record when
+-- the caller sent this, in ms; the same without the time since the load; the time from the lock to
+-- the load, in ms.
 -- Returns: 1 if the record is stored.
-if redis.pcall('HGET', KEYS[2], 'token') ~= ARGV[1] then
+local taken = redis.call('TYPE', KEYS[2]).ok == 'hash' and redis.call('HMGET', KEYS[2], 'token', 'taken')
+if not taken or taken[1] ~= ARGV[1] then
     return 0
 end
--- The record may be a key of another type.
-redis.call('DEL', KEYS[1], KEYS[2])
-redis.call('HSET', KEYS[1], 'body', ARGV[2], 'lifetime', ARGV[3], 'revalidate', ARGV[4], 'total', ARGV[5], 'mac', ARGV[7])
-redis.call('PEXPIRE', KEYS[1], ARGV[6])
+-- The caller's message may have been on its way for long. The engine has measured the time since the
+-- lock was taken, which includes that.
+local time = redis.call('TIME')
+local since_lock = time[1] * 1000 + math.floor(time[2] / 1000) - (tonumber(taken[2]) or 0)
+local age = math.max(tonumber(ARGV[8]), tonumber(ARGV[9]) + since_lock - tonumber(ARGV[10]))
+local remaining = tonumber(ARGV[5]) - age
+local kind = redis.call('TYPE', KEYS[1]).ok
+if remaining < 1 or (kind ~= 'hash' and kind ~= 'none') then
+    redis.call('DEL', KEYS[1])
+end
+if remaining >= 1 then
+    redis.call('HSET', KEYS[1], 'body', ARGV[2], 'lifetime', ARGV[3], 'revalidate', ARGV[4],
+        'total', ARGV[5], 'load', ARGV[6], 'mac', ARGV[7])
+    redis.call('PEXPIRE', KEYS[1], string.format('%.0f', remaining))
+end
+redis.call('DEL', KEYS[2])
 return 1

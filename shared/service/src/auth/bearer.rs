@@ -215,6 +215,16 @@ mod tests {
         assert_eq!(verifier.verify_session_token(&bearer), Err(InvalidBearer::Missing));
     }
 
+    #[test]
+    fn a_source_sends_its_token_in_the_form_of_either_protocol() {
+        let value = HeaderValue::from_static("Bearer the-old-token-0123456789");
+        let source = TokenSource(watch::channel(value.clone()).1);
+        assert_eq!(source.header(), value);
+        let token = source.session_token();
+        assert_eq!(token, OLD);
+        assert!(token.is_sensitive(), "`Debug` does not print it");
+    }
+
     proptest! {
         #[test]
         fn a_changed_token_is_rejected(at in 0..OLD.len(), to in "[ -~]") {
