@@ -20,11 +20,14 @@ use service::{
         page::html_page,
         problem::Problem,
         routes::{RouteId, Routes},
+        ssm,
         status::Reporter,
         wire::{Aggregated, Buckets, Inventory, Parameters},
     },
     observe::{context, metrics::Exporter},
-    server::{App, CachedRoutes, Deadline, PublicApi, Query, ResponseFuture, StackConfig, stack},
+    server::{
+        App, CachedRoutes, Deadline, PublicApi, Query, ResponseFuture, SsmQuery, StackConfig, stack,
+    },
 };
 use tokio::time::{Instant, timeout_at};
 
@@ -55,6 +58,11 @@ pub const ROUTES: Routes = Routes(&[
     RouteId::Params,
     RouteId::Buckets,
     RouteId::Inventory,
+    RouteId::SsmGetParameter,
+    RouteId::SsmGetParameters,
+    RouteId::SsmGetParametersByPath,
+    RouteId::SsmDescribeParameters,
+    RouteId::SsmOther,
     RouteId::Status,
     RouteId::Page,
     RouteId::Docs,
@@ -117,6 +125,15 @@ impl CachedRoutes for Upstream {
     fn respond(&self, query: Query) -> ResponseFuture {
         let upstream = self.clone();
         Box::pin(async move { upstream.get(query).await })
+    }
+
+    fn lookup_ssm(&self, request: &ssm::Request, now: Instant) -> Option<Result<Served, Problem>> {
+        Upstream::lookup(self, &request.key(), now)
+    }
+
+    fn respond_ssm(&self, query: SsmQuery) -> ResponseFuture {
+        let upstream = self.clone();
+        Box::pin(async move { upstream.get_ssm(query).await })
     }
 }
 

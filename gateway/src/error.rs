@@ -97,8 +97,9 @@ impl CacheableError for Error {
 
     fn heap_bytes(&self) -> usize {
         let Self::Problem(problem) = self else { return 0 };
-        let Problem { kind, title, detail, code, error, request_id, .. } = &**problem;
+        let Problem { kind, title, detail, code, error, request_id, aws_error, .. } = &**problem;
         let texts = [kind, title, detail, code, error].map(|text| text.len());
-        size_of::<Problem>() + request_id.capacity() + texts.iter().sum::<usize>()
+        let of_aws = aws_error.as_ref().map_or(0, |aws| aws.code.len() + aws.message.len());
+        size_of::<Problem>() + request_id.capacity() + texts.iter().sum::<usize>() + of_aws
     }
 }

@@ -8,33 +8,33 @@ use cache::{
     Cache, CachedBody, LoadContext, Loaded, Mode, Served, Stored,
     http::{EntityTag, Freshness},
 };
-use http::{Extensions, HeaderMap, HeaderValue, Method, StatusCode, header};
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use reqwest::Request;
+use http::{Extensions, HeaderMap, HeaderValue, StatusCode, header};
 use reqwest_middleware::{ClientBuilder, ClientWithMiddleware, Error as ClientError};
 use serde_json::Value as JsonValue;
 use service::{
     auth::TokenSource,
     config::Switch,
-    contract::{problem::Problem, routes::RouteId},
+    contract::{problem::Problem, routes::RouteId, ssm},
     observe::{context::RequestContext, metrics::REVISION},
-    server::{Deadline, Query},
+    server::{Deadline, Query, SsmQuery},
 };
 use tokio::time::Instant;
 use url::Url;
 
 use self::{
     attempt::Attempt,
+    aux_request::AuxRequest,
     call::{CALLED_ROUTES, Call},
     circuits::Circuits,
     connections::Connections,
-    envelope::transform_of,
+    envelope::{content_type_of, transform_of},
     failure::Failure,
     metrics::OkMetrics,
     retry::Retry,
 };
 use crate::{config::Config, error::Error};
 
+mod aux_request;
 mod retry;
 pub mod budget;
 mod attempt;
@@ -56,11 +56,6 @@ const SLOW_CALL_DIVISOR: u32 = 4;
 /// request timeout.
 const STATUS_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The initial capacity for a path below the base's, in bytes. Nearly every path fits.
-const USUAL_PATH: usize = 128;
-
-const NO_CACHE: HeaderValue = HeaderValue::from_static("no-cache");
-
 /// The client of aux-service. Cloning it shares the connections, the circuits and the cache.
 #[derive(Clone)]
 pub struct Upstream(Arc<Inner>);
@@ -75,16 +70,6 @@ struct Inner {
     /// The time that a load may take. While the cache is off, a load belongs to one caller and ends
     /// at its deadline, so there is none.
     load_timeout: Option<Duration>,
-}
-
-/// A request to aux-service.
-#[derive(Clone, Copy)]
-struct AuxRequest<'a> {
-    route: RouteId,
-    /// The parameter of the path, with its leading slash.
-    name: Option<&'a str>,
-    /// Whether aux-service must not respond from its cache.
-    revalidate: bool,
 }
 
 impl Upstream {
@@ -152,20 +137,38 @@ impl Upstream {
     ///
     /// The problem for the client, if the call failed and the cache holds no usable entry.
     pub async fn get(&self, query: Query) -> Result<Served, Problem> {
-        let Query { route, mode, deadline: Deadline(deadline), .. } = query;
-        let (upstream, name) = (self.clone(), query.parameter().map(str::to_owned));
+        let request = AuxRequest::of(&query);
+        self.read(&query.key, request, query.mode, query.deadline).await
+    }
+
+    /// Returns our response for a query in AWS's protocol, like [`get`](Self::get).
+    ///
+    /// # Errors
+    ///
+    /// See [`get`](Self::get).
+    pub async fn get_ssm(&self, query: SsmQuery) -> Result<Served, Problem> {
+        let request = AuxRequest::of_ssm(&query);
+        self.read(&query.request.key(), request, query.mode, query.deadline).await
+    }
+
+    async fn read(
+        &self,
+        key: &str,
+        request: AuxRequest,
+        mode: Mode,
+        Deadline(deadline): Deadline,
+    ) -> Result<Served, Problem> {
+        let upstream = self.clone();
         let request_context = RequestContext::current();
         let load = move |context: LoadContext| {
             // The load runs in a task of its own, as part of the request that started it.
             RequestContext::restore(request_context, async move {
                 let deadline =
                     upstream.0.load_timeout.map_or(deadline, |timeout| Instant::now() + timeout);
-                let revalidate = mode == Mode::Revalidate;
-                let request = AuxRequest { route, name: name.as_deref(), revalidate };
-                upstream.load(request, context.stored, deadline).await
+                upstream.load(&request, context.stored, deadline).await
             })
         };
-        Ok(self.0.cache.get(&query.key, mode, load).await?)
+        Ok(self.0.cache.get(key, mode, load).await?)
     }
 
     /// Looks up a cache key without waiting and without a call.
@@ -179,9 +182,9 @@ impl Upstream {
     ///
     /// aux-service does not respond, or the circuit is open.
     pub async fn status(&self, Deadline(deadline): Deadline) -> Result<JsonValue, Error> {
-        let request = AuxRequest { route: RouteId::Status, name: None, revalidate: false };
+        let request = AuxRequest::get(RouteId::Status);
         let deadline = deadline.min(Instant::now() + STATUS_TIMEOUT);
-        let (_, body) = self.fetch(request, None, deadline).await?;
+        let (_, body) = self.fetch(&request, None, deadline).await?;
         let body = body.expect("a request without a validator has no 304");
         Ok(serde_json::from_slice(&body).expect("the attempt has parsed the body"))
     }
@@ -189,7 +192,7 @@ impl Upstream {
     /// Loads one entry of the cache from aux-service.
     async fn load(
         &self,
-        request: AuxRequest<'_>,
+        request: &AuxRequest,
         stored: Option<Stored>,
         deadline: Instant,
     ) -> Result<Loaded, Error> {
@@ -200,8 +203,8 @@ impl Upstream {
         let storable = freshness.is_some();
         let body = match (body, stored) {
             (None, stored) => stored.expect("only its validator has a 304").body,
-            (Some(body), _) if storable => self.cacheable_body(&headers, &body),
-            (Some(body), _) => CachedBody::confidential_bytes(CachedBody::JSON, body),
+            (Some(body), _) if storable => self.cacheable_body(request.route, &headers, &body),
+            (Some(body), _) => CachedBody::confidential_bytes(content_type_of(request.route), body),
         };
         Ok(Loaded {
             body,
@@ -215,8 +218,12 @@ impl Upstream {
     }
 
     /// Copies a body for the cache into memory of its exact size. Its tag is derived from the
-    /// upstream's strong tag and our build, since our body depends on nothing else.
-    fn cacheable_body(&self, headers: &HeaderMap, body: &[u8]) -> CachedBody {
+    /// upstream's strong tag and our build, since our body depends on nothing else. A body in AWS's
+    /// protocol has no tag, because that protocol has no conditional requests.
+    fn cacheable_body(&self, route: RouteId, headers: &HeaderMap, body: &[u8]) -> CachedBody {
+        if route.route().is_aws() {
+            return CachedBody::untagged(ssm::CONTENT_TYPE, body.to_vec());
+        }
         match headers.get(header::ETAG).map(HeaderValue::as_bytes) {
             Some(upstream) if upstream.starts_with(b"\"") => {
                 let tag = EntityTag::derived_from(&[upstream, self.0.build.as_bytes()]);
@@ -230,22 +237,16 @@ impl Upstream {
     /// 304 to the `validator`. The body is wiped from memory when it is dropped.
     async fn fetch(
         &self,
-        AuxRequest { route, name, revalidate }: AuxRequest<'_>,
+        request: &AuxRequest,
         validator: Option<Box<[u8]>>,
         deadline: Instant,
     ) -> Result<(HeaderMap, Option<Bytes>), Error> {
+        let route = request.route;
         let mut extensions = Extensions::new();
         extensions.insert(Call { route, deadline, transform: transform_of(route) });
-        let mut request = Request::new(Method::GET, self.url(route, name));
-        if let Some(validator) = validator.and_then(|tag| HeaderValue::from_bytes(&tag).ok()) {
-            request.headers_mut().insert(header::IF_NONE_MATCH, validator);
-        }
-        if revalidate {
-            // Without this header, aux-service would respond from its cache.
-            request.headers_mut().insert(header::CACHE_CONTROL, NO_CACHE);
-        }
+        let message = request.message(&self.0.base, validator);
         // The layers end every attempt, and every pause before one, at the deadline of its call.
-        let response = self.0.client.execute_with_extensions(request, &mut extensions).await;
+        let response = self.0.client.execute_with_extensions(message, &mut extensions).await;
         let mut response = response.map_err(Failure::from)?;
         let headers = std::mem::take(response.headers_mut());
         if response.status() == StatusCode::NOT_MODIFIED {
@@ -271,7 +272,7 @@ impl Upstream {
         self.0.circuits.worst_state().as_str()
     }
 
-    /// The state of each route's circuit, by the route's path.
+    /// The state of each route's circuit, by the route's label.
     pub fn circuit_states(&self) -> BTreeMap<&'static str, &'static str> {
         self.0.circuits.states().map(|(route, state)| (route, state.as_str())).collect()
     }
@@ -282,33 +283,4 @@ impl Upstream {
         self.0.circuits.publish();
         self.0.cache.sync();
     }
-
-    /// The URL of a request. No name can lead out of its route: a name with a character or a
-    /// segment that has a meaning in URLs becomes one encoded segment.
-    fn url(&self, route: RouteId, name: Option<&str>) -> Url {
-        // `Url::path_segments_mut` would drop tabs and line ends, and so change the name.
-        let base = self.0.base.path().trim_end_matches('/');
-        let mut path = String::with_capacity(base.len() + USUAL_PATH);
-        path.extend([base, route.base()]);
-        match name {
-            // A plain name is its own cache key in aux-service, which needs no decoding there.
-            Some(name) if is_plain(name) => path.push_str(name),
-            Some(name) => {
-                path.push('/');
-                path.extend(utf8_percent_encode(name, NON_ALPHANUMERIC));
-            }
-            None => {}
-        }
-        let mut url = self.0.base.clone();
-        url.set_path(&path);
-        url
-    }
-}
-
-/// Whether a name consists of segments of harmless characters, each with a slash before it.
-fn is_plain(name: &str) -> bool {
-    let harmless = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.".contains(byte);
-    let plain = |part: &[u8]| !matches!(part, b"" | b"." | b"..") && part.iter().all(harmless);
-    name.strip_prefix('/')
-        .is_some_and(|name| name.as_bytes().split(|&byte| byte == b'/').all(plain))
 }

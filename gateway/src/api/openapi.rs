@@ -113,11 +113,12 @@ pub fn document(version: &str) -> Json {
         ),
         &list,
     )
+    .aws_protocol()
     .status(&Status {
         common: status::example("main-api", &dependencies),
         circuit_breaker: "closed".to_owned(),
         circuits: CALLED_ROUTES
-            .map(RouteId::path)
+            .map(RouteId::label)
             .map(|route| (route.to_owned(), "closed".to_owned()))
             .into(),
         upstream: Attempts {

@@ -24,7 +24,7 @@ pub struct Status {
     /// (one probe may pass) or `open` (calls are refused).
     #[schema(example = "closed")]
     pub circuit_breaker: String,
-    /// The state of each route's circuit, by the path of the route.
+    /// The state of each route's circuit, by the label of the route.
     #[schema(example = json!({ "/buckets": "closed", "/param/{name}": "closed" }))]
     pub circuits: BTreeMap<String, String>,
     pub upstream: Attempts,

@@ -8,6 +8,7 @@ use reqwest::{Request, Response, ResponseBuilderExt};
 use reqwest_middleware::{Error, Middleware, Next};
 use service::{
     auth::TokenSource,
+    contract::ssm::SECURITY_TOKEN,
     observe::{context::RequestContext, trace::Span},
     server::EXPECTED_TIMEOUT,
 };
@@ -20,6 +21,7 @@ use super::{
     call::Call,
     circuits::Circuits,
     connections::Connections,
+    envelope::content_type_of,
     failure::Failure,
     metrics::{self, OK, OkMetrics},
     validate::{Received, validate_response},
@@ -40,7 +42,7 @@ pub(crate) struct Attempt {
     pub(crate) connections: Connections,
     /// The longest time of an attempt. A call's deadline may shorten it.
     pub(crate) timeout: Duration,
-    /// The bearer token for aux-service.
+    /// The token for aux-service.
     pub(crate) token: Option<TokenSource>,
     /// Our version, which each of our bodies contains.
     pub(crate) version: String,
@@ -71,7 +73,7 @@ impl Attempt {
         let mut timer = self.ok_metrics.start(call.route);
         let remaining = call.deadline.saturating_duration_since(timer.started);
         let limit = self.timeout.min(remaining);
-        let mut span = Span::client(|| format!("GET {}", call.route.label()));
+        let mut span = Span::client(|| format!("{} {}", request.method(), call.route.label()));
         let headers = request.headers_mut();
         headers.reserve(HEADERS);
         headers.insert(
@@ -79,7 +81,12 @@ impl Attempt {
             HeaderValue::from(expected_timeout(limit).as_millis() as u64),
         );
         if let Some(token) = &self.token {
-            headers.insert(header::AUTHORIZATION, token.header());
+            // aux-service accepts the token in the header that a client of the route would use.
+            if call.route.route().is_aws() {
+                headers.insert(SECURITY_TOKEN, token.session_token());
+            } else {
+                headers.insert(header::AUTHORIZATION, token.header());
+            }
         }
         if let Some(context) = RequestContext::current() {
             span.context(context).inject(headers);
@@ -122,8 +129,13 @@ impl Attempt {
             .await
             .map_err(|error| Failure::Unreachable(error.without_url().into()))?;
         let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
-        let received =
-            Received { conditional, status, headers: &headers, body: received.as_deref() };
+        let received = Received {
+            conditional,
+            status,
+            headers: &headers,
+            content_type: content_type_of(call.route),
+            body: received.as_deref(),
+        };
         let body = validate_response(received, |body| (call.transform)(body, &self.version))?;
         Ok(response_of(url, status, headers, body))
     }

@@ -7,12 +7,16 @@ use tokio::time::Instant;
 use super::envelope::BodyTransform;
 
 /// The routes of aux-service that main-api calls.
-pub(crate) const CALLED_ROUTES: [RouteId; 6] = [
+pub(crate) const CALLED_ROUTES: [RouteId; 10] = [
     RouteId::Buckets,
     RouteId::Params,
     RouteId::Param,
     RouteId::Parameter,
     RouteId::Values,
+    RouteId::SsmGetParameter,
+    RouteId::SsmGetParameters,
+    RouteId::SsmGetParametersByPath,
+    RouteId::SsmDescribeParameters,
     RouteId::Status,
 ];
 

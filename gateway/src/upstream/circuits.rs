@@ -46,7 +46,7 @@ impl Circuits {
         Ok(CallPermit { permit: breaker.acquire()?, last_failed })
     }
 
-    /// The state of each route's circuit, by the route's path.
+    /// The state of each route's circuit, by the route's label.
     pub(crate) fn states(&self) -> impl Iterator<Item = (&'static str, State)> {
         self.breakers.iter().map(|(route, breaker)| (route.label(), breaker.state()))
     }

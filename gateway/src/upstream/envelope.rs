@@ -1,12 +1,15 @@
 //! The body of our response, made of the body of aux-service's response: the same members, and the
-//! versions of both services.
+//! versions of both services. A body in AWS's protocol has no version and stays as it is.
 
 use std::collections::BTreeMap;
 
+use cache::CachedBody;
+use http::HeaderValue;
 use serde::{Deserialize, Deserializer, Serialize, de::Error};
 use serde_json::value::RawValue;
 use service::contract::{
     routes::RouteId,
+    ssm,
     wire::{Aggregated, Buckets, ParameterRecord, Parameters, Record, Value, Values},
 };
 use zeroize::Zeroizing;
@@ -17,6 +20,11 @@ pub type Body = Zeroizing<Vec<u8>>;
 /// Makes our body out of the upstream's body and our version. Returns `None` if the upstream's body
 /// is not one of its route.
 pub type BodyTransform = fn(&[u8], &str) -> Option<Body>;
+
+/// The content type of the bodies of a route: the upstream's, and ours.
+pub(crate) fn content_type_of(route: RouteId) -> HeaderValue {
+    if route.route().is_aws() { ssm::CONTENT_TYPE } else { CachedBody::JSON }
+}
 
 /// The transform of a route. A route that main-api does not call has no valid body.
 pub fn transform_of(route: RouteId) -> BodyTransform {
@@ -49,8 +57,24 @@ pub fn transform_of(route: RouteId) -> BodyTransform {
             let status: serde_json::Value = serde_json::from_slice(upstream).ok()?;
             status.is_object().then(|| upstream.to_vec().into())
         },
+        RouteId::SsmGetParameter => |upstream, _| unchanged::<SsmParameter<'_>>(upstream),
+        RouteId::SsmGetParameters | RouteId::SsmGetParametersByPath => {
+            |upstream, _| unchanged::<SsmList<NameAndValue<'_>>>(upstream)
+        }
+        RouteId::SsmDescribeParameters => |upstream, _| unchanged::<SsmList<Name<'_>>>(upstream),
         _ => |_, _| None,
     }
+}
+
+/// Passes on a body in AWS's protocol as it is, if it has the members of its operation. Clients and
+/// AWS know more members than this service, so none is left out.
+fn unchanged<'a, T: Deserialize<'a>>(upstream: &'a [u8]) -> Option<Body> {
+    if !upstream.trim_ascii_start().starts_with(b"{") {
+        return None;
+    }
+    // The parser's message may quote a value, so it is dropped.
+    serde_json::from_slice::<T>(upstream).ok()?;
+    Some(upstream.to_vec().into())
 }
 
 /// A string in the upstream's spelling, quotes and escapes included. It is not decoded, so the only
@@ -110,6 +134,41 @@ struct UpstreamValues<'a> {
     #[serde(borrow)]
     values: BTreeMap<String, RawText<'a>>,
     omitted: Vec<String>,
+}
+
+// The members of AWS's protocol without which a response is none of its operation.
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+#[expect(dead_code, reason = "the parser checks the members, and the body is passed on as it is")]
+struct SsmParameter<'a> {
+    #[serde(borrow)]
+    parameter: NameAndValue<'a>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+#[expect(dead_code, reason = "the parser checks the members, and the body is passed on as it is")]
+struct SsmList<T> {
+    parameters: Vec<T>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+#[expect(dead_code, reason = "the parser checks the members, and the body is passed on as it is")]
+struct NameAndValue<'a> {
+    #[serde(borrow)]
+    name: RawText<'a>,
+    #[serde(borrow)]
+    value: RawText<'a>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+#[expect(dead_code, reason = "the parser checks the members, and the body is passed on as it is")]
+struct Name<'a> {
+    #[serde(borrow)]
+    name: RawText<'a>,
 }
 
 /// The number of bytes that our envelope has and the upstream's lacks, without our version.
@@ -199,6 +258,28 @@ mod tests {
         assert_eq!(wrapped(RouteId::Values, values), None);
         for status in ["{", "[]", "null", r#"{"x":1e999}"#, r#"{"x":"\ud800"}"#] {
             assert_eq!(wrapped(RouteId::Status, status), None, "{status}");
+        }
+    }
+
+    #[test]
+    fn a_body_of_aws_protocol_is_passed_on_if_it_has_the_members_of_its_operation() {
+        let one = r#" {"New": 1.0, "Parameter":{"Value":"\u00e9\/","Name":"/a","Version":1}}"#;
+        let list = r#"{"Parameters":[{"Name":"/a","Value":"1"}],"NextToken":"x"}"#;
+        let described = r#"{"Parameters":[{"Name":"/a","Version":2}]}"#;
+        let empty = r#"{"Parameters":[]}"#;
+        let none = "{}";
+        let text_missing = r#"{"Parameter":{"Name":"/a","Value":"\ud800"}}"#;
+        for (route, valid) in [
+            (RouteId::SsmGetParameter, &[one][..]),
+            (RouteId::SsmGetParameters, &[list, empty]),
+            (RouteId::SsmGetParametersByPath, &[list, empty]),
+            (RouteId::SsmDescribeParameters, &[list, described, empty]),
+        ] {
+            for upstream in [one, list, described, empty, none, text_missing, "[]", "", "[[]]"] {
+                let expected = valid.contains(&upstream).then_some(upstream.as_bytes());
+                let passed = transform_of(route)(upstream.as_bytes(), "2");
+                assert_eq!(passed.as_ref().map(|body| &***body), expected, "{route:?}: {upstream}");
+            }
         }
     }
 

@@ -64,11 +64,13 @@ impl Retry {
 #[async_trait::async_trait]
 impl Middleware for Retry {
     async fn handle(&self, req: Request, ext: &mut Extensions, next: Next<'_>) -> Result<Response> {
-        if req.method() != Method::GET {
+        let call = *Call::of(ext);
+        // The operations of AWS's protocol only read, so their `POST` is as safe as a `GET`.
+        if req.method() != Method::GET && !call.route.route().is_aws() {
             return next.run(req, ext).await;
         }
         let state = Arc::new(CallState {
-            call: *Call::of(ext),
+            call,
             backoff: self.backoff,
             budget: Arc::clone(&self.budget),
             counted: AtomicBool::new(false),
@@ -98,6 +100,13 @@ struct CallState {
 }
 
 impl CallState {
+    /// Whether another attempt is worth its cost. An SDK waits and repeats a throttled request
+    /// itself, so a retry here would multiply the calls that AWS throttles.
+    fn is_retryable(&self, failure: &Failure) -> bool {
+        let left_to_sdk = self.call.route.route().is_aws() && failure.is_throttled();
+        failure.is_retryable() && !left_to_sdk
+    }
+
     fn count(&self, outcome: &'static str) {
         retries(self.call.route, outcome).increment(1);
     }
@@ -144,7 +153,8 @@ impl RetryableStrategy for Strategy {
         if !refused && !self.0.counted.swap(true, Relaxed) {
             self.0.budget.record_call();
         }
-        let retryable = failure.map(|failure| failure.is_some_and(Failure::is_retryable));
+        let retryable =
+            failure.map(|failure| failure.is_some_and(|failure| self.0.is_retryable(failure)));
         if self.0.retrying.swap(false, Relaxed) {
             let succeeded =
                 failure.is_none_or(|failure| failure.is_some_and(Failure::is_client_error));

@@ -1,7 +1,7 @@
 //! Decides whether a response is one that aux-service sends, and makes our body out of it.
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use service::contract::problem::{self, Problem};
 
 use super::{envelope::Body, failure::Failure};
@@ -12,6 +12,8 @@ pub(crate) struct Received<'a> {
     pub(crate) conditional: bool,
     pub(crate) status: StatusCode,
     pub(crate) headers: &'a HeaderMap,
+    /// The content type of a 200 of the route.
+    pub(crate) content_type: HeaderValue,
     /// The body, unless it is larger than the client reads.
     pub(crate) body: Option<&'a [u8]>,
 }
@@ -23,7 +25,7 @@ pub(crate) struct Received<'a> {
 /// [`Failure::Problem`] if aux-service responded with one, [`Failure::TooLarge`] for a body that was
 /// not read, [`Failure::Busy`] if a proxy demands a wait, else [`Failure::InvalidResponse`].
 pub(crate) fn validate_response(
-    Received { conditional, status, headers, body }: Received<'_>,
+    Received { conditional, status, headers, content_type, body }: Received<'_>,
     transform: impl Fn(&[u8]) -> Option<Body>,
 ) -> Result<Bytes, Failure> {
     let invalid = |reason| Failure::InvalidResponse { status, reason };
@@ -31,15 +33,17 @@ pub(crate) fn validate_response(
         return Ok(Bytes::new());
     }
     let Some(body) = body else { return Err(Failure::TooLarge) };
-    let is_of_type = |expected| media_type(headers).eq_ignore_ascii_case(expected);
+    let is_of_type = |expected: HeaderValue| {
+        media_type(headers).as_bytes().eq_ignore_ascii_case(expected.as_bytes())
+    };
     if status == StatusCode::OK {
-        if !is_of_type("application/json") {
+        if !is_of_type(content_type) {
             return Err(invalid("no JSON"));
         }
         let body = transform(body).ok_or_else(|| invalid("JSON of another route"))?;
         return Ok(Bytes::from_owner(body));
     }
-    if !is_of_type("application/problem+json") {
+    if !is_of_type(problem::CONTENT_TYPE) {
         return Err(busy(status, headers).unwrap_or_else(|| invalid("no problem body")));
     }
     if !status.is_client_error() && !status.is_server_error() {

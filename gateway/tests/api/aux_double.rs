@@ -22,8 +22,10 @@ use tokio::{
 /// A request as it arrived.
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
+    pub(crate) method: String,
     pub(crate) path: String,
     pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: String,
     pub(crate) at: Instant,
     /// The number of its connection, from 0, in the order of acceptance.
     pub(crate) connection: usize,
@@ -32,7 +34,14 @@ pub(crate) struct Seen {
 impl Seen {
     /// Builds a request that was never sent.
     pub(crate) fn of(path: &str) -> Self {
-        Self { path: path.to_owned(), headers: Vec::new(), at: Instant::now(), connection: 0 }
+        Self {
+            method: "GET".to_owned(),
+            path: path.to_owned(),
+            headers: Vec::new(),
+            body: String::new(),
+            at: Instant::now(),
+            connection: 0,
+        }
     }
 
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
@@ -184,7 +193,7 @@ async fn converse(mut stream: TcpStream, connection: usize, shared: &Shared) {
     }
 }
 
-/// Reads the head of a GET. Returns `None` at the end of the connection.
+/// Reads a request. Returns `None` at the end of the connection.
 async fn read_request(stream: &mut TcpStream) -> Option<Seen> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -192,12 +201,17 @@ async fn read_request(stream: &mut TcpStream) -> Option<Seen> {
     }
     let head = String::from_utf8(head).expect("a head is text");
     let mut lines = head.lines();
-    let path = lines.next()?.split(' ').nth(1)?;
+    let mut line = lines.next()?.split(' ');
+    let (method, path) = (line.next()?, line.next()?);
     let headers = lines
         .filter_map(|line| line.split_once(": "))
         .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
         .collect();
-    Some(Seen { headers, ..Seen::of(path) })
+    let seen = Seen { method: method.to_owned(), headers, ..Seen::of(path) };
+    let length = seen.header("content-length").map_or(0, |length| length.parse().expect("bytes"));
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).await.ok()?;
+    Some(Seen { body: String::from_utf8(body).expect("a body is text"), ..seen })
 }
 
 /// Builds a whole response.
@@ -238,8 +252,19 @@ pub(crate) fn body(path: &str) -> &'static str {
 
 /// Builds a problem in the format of aux-service.
 pub(crate) fn problem(status: u16, code: &str, retryable: bool, headers: &[(&str, &str)]) -> Reply {
+    problem_with("", status, code, retryable, headers)
+}
+
+/// Builds a problem with further members: each ends with a comma.
+pub(crate) fn problem_with(
+    members: &str,
+    status: u16,
+    code: &str,
+    retryable: bool,
+    headers: &[(&str, &str)],
+) -> Reply {
     let body = format!(
-        r#"{{"type":"urn:problem:{code}","title":"T","status":{status},"detail":"D","code":"{code}","retryable":{retryable},"request_id":"upstream","error":"E"}}"#
+        r#"{{"type":"urn:problem:{code}","title":"T","status":{status},"detail":"D",{members}"code":"{code}","retryable":{retryable},"request_id":"upstream","error":"E"}}"#
     );
     let mut all = vec![("content-type", "application/problem+json")];
     all.extend_from_slice(headers);

@@ -24,12 +24,24 @@ pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Value,
+    /// The body as it arrived.
+    pub(crate) text: String,
     pub(crate) elapsed: Duration,
 }
 
 impl Answer {
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(|value| value.to_str().expect("text"))
+    }
+
+    /// Checks that the response is a complete error of AWS's protocol.
+    #[track_caller]
+    pub(crate) fn assert_aws_error(&self, status: u16, code: &str) {
+        assert_eq!((self.status, self.body["__type"].as_str()), (status, Some(code)), "{self:?}");
+        assert_eq!(self.header("x-amzn-errortype"), Some(code));
+        assert_eq!(self.header("content-type"), Some("application/x-amz-json-1.1"));
+        assert_eq!(self.header("x-amzn-requestid"), self.header("x-request-id"));
+        assert!(self.body["message"].is_string(), "{self:?}");
     }
 
     /// Checks that the response is a complete and consistent problem.
@@ -80,13 +92,26 @@ impl Gateway {
     }
 
     pub(crate) async fn get_with(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
+        answer(Instant::now(), self.send(path, headers).await).await
+    }
+
+    /// Sends a request in AWS's protocol.
+    pub(crate) async fn ssm(&self, operation: &str, body: &str) -> Answer {
+        self.ssm_with(operation, body, &[]).await
+    }
+
+    pub(crate) async fn ssm_with(
+        &self,
+        operation: &str,
+        body: &str,
+        headers: &[(&str, &str)],
+    ) -> Answer {
         let started = Instant::now();
-        let response = self.send(path, headers).await;
-        let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        let body = response.bytes().await.expect("main-api's answers are whole");
-        let elapsed = started.elapsed();
-        let body = serde_json::from_slice(&body).expect("main-api answers JSON");
-        Answer { status, headers, body, elapsed }
+        let mut request = ssm_request(&self.client, &self.url, operation, body);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        answer(started, request.send().await.expect("main-api always answers")).await
     }
 
     /// Returns the status alone, for responses without a body.
@@ -102,10 +127,39 @@ impl Gateway {
         request.send().await.expect("main-api always answers")
     }
 
+    /// Sends a request with another method, or for a page. Returns the response's head.
+    pub(crate) async fn head_of(&self, method: &str, path: &str) -> reqwest::Response {
+        let method = method.parse().expect("a method");
+        let request = self.client.request(method, format!("{}{path}", self.url));
+        request.send().await.expect("main-api always answers")
+    }
+
     /// Returns the state of the circuit from `/readyz`.
     pub(crate) async fn circuit(&self) -> String {
         let ready = self.get("/readyz").await;
         assert_eq!(ready.status, 200, "an outage of aux-service takes no traffic away");
         ready.body["dependencies"]["circuit_breaker"].as_str().expect("a state").to_owned()
     }
+}
+
+/// Builds a request in AWS's protocol.
+pub(crate) fn ssm_request(
+    client: &reqwest::Client,
+    url: &str,
+    operation: &str,
+    body: &str,
+) -> reqwest::RequestBuilder {
+    client
+        .post(url)
+        .header("x-amz-target", format!("AmazonSSM.{operation}"))
+        .header("content-type", "application/x-amz-json-1.1")
+        .body(body.to_owned())
+}
+
+async fn answer(started: Instant, response: reqwest::Response) -> Answer {
+    let (status, headers) = (response.status().as_u16(), response.headers().clone());
+    let text = response.text().await.expect("main-api's answers are whole text");
+    let elapsed = started.elapsed();
+    let body = serde_json::from_str(&text).expect("main-api answers JSON");
+    Answer { status, headers, body, text, elapsed }
 }

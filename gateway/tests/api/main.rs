@@ -10,4 +10,5 @@ mod propagation;
 mod outage;
 mod inventory;
 mod cache;
+mod ssm;
 mod metrics;

@@ -30,8 +30,15 @@ async fn every_series_of_the_circuit_of_retries_and_of_connections_exists_from_t
         let labels = [("route", "/values/{path}"), ("from", from), ("to", to)];
         assert_eq!(metrics.value("circuit_breaker_transitions_total", &labels), Some(0.0));
     }
-    assert_eq!(metrics.series("circuit_breaker_transitions_total").len(), 4 * 6);
-    for route in ["/buckets", "/params", "/param/{name}", "/values/{path}", "/status"] {
+    assert_eq!(metrics.series("circuit_breaker_transitions_total").len(), 4 * 10);
+    for route in [
+        "/buckets",
+        "/params",
+        "/param/{name}",
+        "/values/{path}",
+        "/status",
+        "AmazonSSM.GetParameter",
+    ] {
         for outcome in ["success", "failure", "budget_exhausted"] {
             let labels = [("route", route), ("outcome", outcome)];
             assert_eq!(metrics.value("upstream_retries_total", &labels), Some(0.0), "{labels:?}");

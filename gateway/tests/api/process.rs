@@ -7,6 +7,8 @@ use tokio::{
     process::{Child, Command},
 };
 
+use crate::gateway::ssm_request;
+
 pub(crate) struct Process {
     url: String,
     client: reqwest::Client,
@@ -45,6 +47,12 @@ impl Process {
         (response.status().as_u16(), response.text().await.expect("a whole answer"))
     }
 
+    /// Sends a request in AWS's protocol. Returns the status.
+    pub(crate) async fn ssm(&self, operation: &str, body: &str) -> u16 {
+        let response = ssm_request(&self.client, &self.url, operation, body).send().await;
+        response.expect("main-api always answers").status().as_u16()
+    }
+
     pub(crate) async fn scrape(&self) -> Metrics {
         Metrics(self.get("/metrics").await.1)
     }
@@ -61,6 +69,11 @@ impl Metrics {
                 && labels.iter().all(|(k, v)| found.contains(&(k.to_string(), v.to_string())));
             same.then_some(value)
         })
+    }
+
+    /// Whether a text occurs anywhere.
+    pub(crate) fn contain(&self, text: &str) -> bool {
+        self.0.contains(text)
     }
 
     /// Returns every series of a metric.

@@ -55,14 +55,14 @@ fn client(
 }
 
 impl Client {
-    async fn send(&self, method: Method) -> Result<Response> {
+    async fn send(&self, route: RouteId, method: Method) -> Result<Response> {
         let deadline = Instant::now() + DEADLINE;
-        let call = Call { route: ROUTE, deadline, transform: |_, _| None };
+        let call = Call { route, deadline, transform: |_, _| None };
         self.http.request(method, "http://aux-service/").with_extension(call).send().await
     }
 
     async fn get(&self) -> Result<Response> {
-        self.send(Method::GET).await
+        self.send(ROUTE, Method::GET).await
     }
 
     fn attempts(&self) -> usize {
@@ -122,10 +122,10 @@ async fn a_failure_that_is_final_is_not_retried() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_get_is_retried() {
+async fn only_get_is_retried_on_the_plain_routes() {
     for method in [Method::POST, Method::PUT, Method::DELETE, Method::HEAD] {
         let client = client(&settings(), |_| Err(timed_out()));
-        assert!(client.send(method).await.is_err());
+        assert!(client.send(ROUTE, method).await.is_err());
         assert_eq!(client.attempts(), 1);
     }
 }
@@ -282,4 +282,15 @@ async fn a_retry_whose_caller_leaves_counts_as_failed() {
     let cut_off = tokio::time::timeout(Duration::from_secs(1), client.get()).await;
     assert!(cut_off.is_err());
     assert_eq!(OUTCOMES.map(|outcome| count(&scrape, outcome)), [0, 1, 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_operation_that_reads_is_retried_unless_aws_throttles() {
+    let unavailable =
+        || Problem { code: "aws-unavailable".into(), ..problem(StatusCode::BAD_GATEWAY) };
+    for (problem, attempts) in [(unavailable(), 3), (problem(StatusCode::SERVICE_UNAVAILABLE), 1)] {
+        let client = client(&settings(), move |_| Err(responded(problem.clone().retryable())));
+        assert!(client.send(RouteId::SsmGetParameter, Method::POST).await.is_err());
+        assert_eq!(client.attempts(), attempts);
+    }
 }

@@ -228,10 +228,7 @@ impl RouteId {
     /// The route of a request in AWS's protocol.
     fn of_target(target: Target) -> Self {
         match target {
-            Target::Read(Operation::GetParameter) => Self::SsmGetParameter,
-            Target::Read(Operation::GetParameters) => Self::SsmGetParameters,
-            Target::Read(Operation::GetParametersByPath) => Self::SsmGetParametersByPath,
-            Target::Read(Operation::DescribeParameters) => Self::SsmDescribeParameters,
+            Target::Read(operation) => operation.into(),
             Target::Write | Target::Unknown => Self::SsmOther,
         }
     }
@@ -286,6 +283,17 @@ impl RouteId {
     /// The path before the slash of its parameter: `/param`.
     pub fn base(self) -> &'static str {
         self.prefix().trim_end_matches('/')
+    }
+}
+
+impl From<Operation> for RouteId {
+    fn from(operation: Operation) -> Self {
+        match operation {
+            Operation::GetParameter => Self::SsmGetParameter,
+            Operation::GetParameters => Self::SsmGetParameters,
+            Operation::GetParametersByPath => Self::SsmGetParametersByPath,
+            Operation::DescribeParameters => Self::SsmDescribeParameters,
+        }
     }
 }
 

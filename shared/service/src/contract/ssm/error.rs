@@ -28,7 +28,7 @@ const ERROR_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");
 /// The pause before a retry in milliseconds.
 const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("x-amz-retry-after");
 
-/// The pause before a retry of a failure that may pass and names no pause.
+/// The pause in an error that SDKs retry, if the problem has none: a timeout or an outage.
 const DEFAULT_PAUSE: Duration = Duration::from_secs(1);
 
 /// The wording of SSM for a name that it cannot hold.
@@ -54,12 +54,18 @@ pub(crate) fn render(problem: &Problem, headers: &mut HeaderMap) -> (StatusCode,
     if let Ok(code) = HeaderValue::try_from(code) {
         headers.insert(ERROR_TYPE, code);
     }
-    let passing = (problem.retryable && status.is_server_error()).then_some(DEFAULT_PAUSE);
-    if let Some(pause) = problem.retry_after.or(passing) {
-        headers.entry(header::RETRY_AFTER).or_insert_with(|| pause.as_secs().into());
+    if let Some(pause) = problem.retry_after {
         headers.insert(RETRY_AFTER_MS, milliseconds(pause));
+    } else if is_retried(status) {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(DEFAULT_PAUSE.as_secs()));
+        headers.insert(RETRY_AFTER_MS, milliseconds(DEFAULT_PAUSE));
     }
     (status, serde_json::to_vec(&Body { code, message }).expect("strings are JSON"))
+}
+
+/// Whether SDKs repeat a request that gets this status, whatever the code.
+fn is_retried(status: StatusCode) -> bool {
+    matches!(status, StatusCode::INTERNAL_SERVER_ERROR | StatusCode::SERVICE_UNAVAILABLE)
 }
 
 fn milliseconds(pause: Duration) -> HeaderValue {
@@ -220,13 +226,20 @@ mod tests {
         let (_, _, headers) = rendered(&problem(503, "aws-throttled").retry_after(pause));
         assert_eq!(headers["retry-after"], "2");
         assert_eq!(headers["x-amz-retry-after"], "1200");
-        let (_, _, headers) = rendered(&problem(504, "aws-timeout").retryable());
-        assert_eq!(
-            (&headers["retry-after"], &headers["x-amz-retry-after"]),
-            (&"1".parse().expect("a value"), &"1000".parse().expect("a value"))
-        );
-        let (_, _, headers) = rendered(&problem(502, "aws-refused"));
-        assert!(!headers.contains_key("retry-after"), "the failure is final");
+    }
+
+    #[test]
+    fn an_error_that_sdks_retry_always_has_a_pause_and_another_one_has_none() {
+        for code in ["upstream-timeout", "upstream-unavailable", "aws-credentials", "internal"] {
+            let (_, _, headers) = rendered(&problem(502, code));
+            assert_eq!(headers["retry-after"], "1", "{code}");
+            assert_eq!(headers["x-amz-retry-after"], "1000", "{code}");
+        }
+        for (status, code) in [(404, "parameter-not-found"), (403, "parameter-not-allowed")] {
+            let (_, _, headers) = rendered(&problem(status, code));
+            assert!(!headers.contains_key("retry-after"), "{code}");
+            assert!(!headers.contains_key("x-amz-retry-after"), "{code}");
+        }
     }
 
     #[test]
