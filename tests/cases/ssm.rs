@@ -22,12 +22,11 @@ use e2e::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Target {
     Aux,
-    #[expect(dead_code, reason = "main-api does not speak the protocol yet")]
     Main,
 }
 
-/// The services that these tests ask. main-api belongs here as soon as it speaks the protocol.
-const TARGETS: [Target; 1] = [Target::Aux];
+/// The services that these tests ask.
+const TARGETS: [Target; 2] = [Target::Aux, Target::Main];
 
 /// The settings that main-api has too. `ATTEMPT_TIMEOUT` is one of main-api alone, which aux-service
 /// ignores.
