@@ -19,6 +19,8 @@ class Questions:
     # The expected status. For 304 the requests have If-None-Match.
     status: int = 200
     headers: tuple[tuple[str, str], ...] = ()
+    # The body of a POST; empty for a GET. The script sends it too.
+    body: str = ""
     script: str = "done.lua"
     arguments: tuple[str, ...] = ()
     # The data of the source.
@@ -31,7 +33,8 @@ class Questions:
 
 def measure(questions: Questions, options: Options, stage: Stage, result: Result) -> None:
     stage.data = questions.data
-    truth = ask(stage.start(SUBJECTS["aux-service"]).address, questions.path, AUTHORIZATION)
+    headers = AUTHORIZATION | dict(questions.headers)
+    truth = ask(stage.start(SUBJECTS["aux-service"]).address, questions.path, headers, questions.body)
     stage.constant_bytes = len(truth.body)
     servers = [stage.start(SUBJECTS[subject]) for subject in result.figures]
     for server in servers:
@@ -78,8 +81,8 @@ def asked_with(questions: Questions, server: Server) -> Headers:
 def right_answer(questions: Questions, server: Server, headers: Headers, truth: Answer) -> Answer:
     """Sends the scenario's request and returns the response. Raises if it differs from the source's."""
     # The first request may be a miss.
-    ask(server.address, questions.path, headers)
-    answer = ask(server.address, questions.path, headers)
+    ask(server.address, questions.path, headers, questions.body)
+    answer = ask(server.address, questions.path, headers, questions.body)
     if questions.status == 304:
         right = not answer.body
     elif SUBJECTS[server.subject].limit:

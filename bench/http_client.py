@@ -28,20 +28,21 @@ class Answer:
         return {key: value for key, value in told.items() if key not in OF_THE_ANSWERER}
 
 
-def ask(address: str, path: str, headers: Headers) -> Answer:
-    return next(ask_all(address, [path], headers))
+def ask(address: str, path: str, headers: Headers, body: str = "") -> Answer:
+    """Sends a GET, or a POST if there is a body."""
+    return next(ask_all(address, [path], headers, body))
 
 
-def ask_all(address: str, paths: Iterable[str], headers: Headers) -> Iterator[Answer]:
+def ask_all(address: str, paths: Iterable[str], headers: Headers, body: str = "") -> Iterator[Answer]:
     """Sends requests one after the other over one connection. Raises OSError or HTTPException if a response is missing."""
     connection = http.client.HTTPConnection(address, timeout=10)
     try:
         for path in paths:
-            connection.request("GET", path, headers=headers)
+            connection.request("POST" if body else "GET", path, body or None, headers)
             response = connection.getresponse()
-            body = response.read()
+            content = response.read()
             lines = [f"HTTP/1.1 {response.status} {response.reason}", *(f"{key}: {value}" for key, value in response.getheaders())]
-            wire_bytes = sum(len(line) + 2 for line in lines) + 2 + len(body)
-            yield Answer(response.status, {key.lower(): value for key, value in response.getheaders()}, body, wire_bytes)
+            wire_bytes = sum(len(line) + 2 for line in lines) + 2 + len(content)
+            yield Answer(response.status, {key.lower(): value for key, value in response.getheaders()}, content, wire_bytes)
     finally:
         connection.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +14,7 @@ import start
 from closed_loop import Questions, measure
 from options import Options
 from results import Result
-from subjects import Stage
+from subjects import TOKEN, Stage
 
 CACHES = ("aux-service", "main-api", "nginx-cache", "nginx-cache-tuned", "varnish")
 # The yardstick where nginx's usual configuration often waits for 40 ms: tcp_nopush, or Nagle's algorithm between pipelined
@@ -23,6 +24,13 @@ LIMITS = ("nginx-return", "hyper")
 
 ONE = source.path(42)
 UNKNOWN = "/param/bench/unknown"
+# AWS's own protocol has a header of its own for the token.
+SDK_HEADERS = (
+    ("Content-Type", "application/x-amz-json-1.1"),
+    ("X-Amz-Target", "AmazonSSM.GetParameter"),
+    ("X-Amz-Security-Token", TOKEN),
+)
+SDK_BODY = json.dumps({"Name": ONE.removeprefix("/param")})
 
 
 @dataclass(frozen=True)
@@ -46,6 +54,13 @@ SCENARIOS = {
             "one cached parameter of 1,000 bytes",
             (*CACHES, "nginx-pass", *LIMITS),
             Questions(ONE),
+        ),
+        _closed(
+            "sdk",
+            "the same parameter by AWS's own protocol, as an SDK sends it: GetParameter",
+            ("aux-service", "main-api"),
+            Questions("/", headers=SDK_HEADERS, body=SDK_BODY, script="post.lua", arguments=(SDK_BODY,)),
+            yardstick="aux-service",
         ),
         _closed(
             "pass",

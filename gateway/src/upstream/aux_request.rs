@@ -28,7 +28,7 @@ pub(crate) struct AuxRequest {
     revalidate: bool,
 }
 
-/// What a request asks for, besides its route.
+/// The parts of a request besides its route.
 enum Input {
     /// A `GET`, with the parameter of its path and its leading slash.
     Path(Option<String>),
