@@ -4,7 +4,7 @@
 //! The engine is never needed. While it does not work, each replica loads for itself and keeps to
 //! its own share of the quota.
 //!
-//! Imports go one way: `shared_cache`, `shared_quota` → `engine`, `sealed` → `scripts` → `connection`, `metrics` →
+//! Imports go one way: `shared_cache`, `shared_quota` → `engine`, `sealed`, `compression` → `scripts` → `connection`, `metrics` →
 //! `config` → `engine_url`, `secret_file`.
 
 use std::sync::Arc;
@@ -20,6 +20,7 @@ mod connection;
 mod scripts;
 mod engine;
 mod sealed;
+mod compression;
 mod shared_cache;
 mod shared_quota;
 

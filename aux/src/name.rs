@@ -231,8 +231,8 @@ impl ParameterPath {
 
     /// Whether a parameter lies below this path, at any depth.
     pub fn holds(&self, name: &str) -> bool {
-        let root = self.0 == "/";
-        name.strip_prefix(self.as_str()).is_some_and(|rest| root || rest.starts_with('/'))
+        // A name may lack the leading slash.
+        self.0 == "/" || name.strip_prefix(self.as_str()).is_some_and(|rest| rest.starts_with('/'))
     }
 }
 

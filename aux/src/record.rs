@@ -76,14 +76,17 @@ impl Record {
                     .annotated(&lines([Facts::of(parameter)].into_iter()))
             }
             Self::Values(PathValues { readable, unreadable }) => {
+                // AWS may repeat a parameter on a later page if the list changes between two pages.
+                // The last one is the newest.
+                let mut names = HashSet::new();
+                let mut once: Vec<&Parameter> =
+                    readable.iter().rev().filter(|p| names.insert(p.name.as_str())).collect();
+                once.reverse();
                 let values: BTreeMap<_, _> =
-                    readable.iter().map(|p| (p.name.clone(), p.value.as_str())).collect();
+                    once.iter().map(|p| (p.name.clone(), p.value.as_str())).collect();
                 let (path, omitted) = (path.to_owned(), unreadable.clone());
                 let body = Versioned { version, body: Values { path, values, omitted } };
-                // AWS may repeat a parameter on a later page if the list changes between two pages.
-                let mut names = HashSet::new();
-                let once = readable.iter().filter(|parameter| names.insert(&parameter.name));
-                json(&body, !self.is_public()).annotated(&lines(once.map(Facts::of)))
+                json(&body, !self.is_public()).annotated(&lines(once.into_iter().map(Facts::of)))
             }
         }
     }

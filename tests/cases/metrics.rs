@@ -40,7 +40,8 @@ const OF_BOTH: [(&str, &str, &[&str]); 19] = [
     ("requests_shed_total", "counter", &[]),
 ];
 
-const OF_AUX: [(&str, &str, &[&str]); 2] = [
+const OF_AUX: [(&str, &str, &[&str]); 3] = [
+    ("aws_rate_limit", "gauge", &["group", "scope"]),
     ("aws_request_duration_seconds", "histogram", &["operation", "outcome"]),
     ("aws_requests_total", "counter", &["operation", "outcome"]),
 ];
@@ -57,10 +58,11 @@ const OF_MAIN: [(&str, &str, &[&str]); 8] = [
 ];
 
 /// The values that each label may have; those of `endpoint` are below.
-const VALUES: [(&str, &[&str]); 14] = [
+const VALUES: [(&str, &[&str]); 16] = [
     ("cache", &["answers", "upstream"]),
     ("cause", &["expired", "invalidated", "size"]),
     ("from", &["closed", "half_open", "open"]),
+    ("group", &["reads", "parameter_lists", "bucket_lists"]),
     (
         "method",
         &["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "CONNECT", "PATCH", ""],
@@ -111,8 +113,20 @@ const VALUES: [(&str, &[&str]); 14] = [
     ("revision", &["unknown"]),
     (
         "route",
-        &["/buckets", "/params", "/param/{name}", "/parameter/{name}", "/values/{path}", "/status"],
+        &[
+            "/buckets",
+            "/params",
+            "/param/{name}",
+            "/parameter/{name}",
+            "/values/{path}",
+            "/status",
+            "AmazonSSM.GetParameter",
+            "AmazonSSM.GetParameters",
+            "AmazonSSM.GetParametersByPath",
+            "AmazonSSM.DescribeParameters",
+        ],
     ),
+    ("scope", &["replica", "fleet"]),
     ("service", &["aux-service", "main-api"]),
     ("state", &["closed", "half_open", "open"]),
     ("status", &["200", "304", "400", "401", "403", "404", "405", "499", "502", "503", "504"]),

@@ -51,13 +51,18 @@ impl Access {
         let may_be_own = self.prefixes.allow(name.bare());
         if self.store.own_account().is_none() && may_be_own && !self.prefixes.allow_everything() {
             // No response has shown the account of this service yet. A parameter of the same name
-            // in this account shows it. Its error is the error of this request: an unknown account
-            // is no reason for a final refusal.
+            // in this account shows it. An error that may pass is the error of this request: an
+            // unknown account is no reason for a final refusal. If this account has no such
+            // parameter, that says nothing about the account of the ARN, and a client must not take
+            // it for a missing parameter.
             let plain = ParameterName::parse(name.bare()).map_err(Error::InvalidParameterName)?;
             let plain = StoreQuery::Parameter(plain, SecretForm::Value);
             let result = self.store.get(plain, mode, deadline).await;
             if self.store.own_account().is_none() {
-                result?;
+                result.map_err(|problem| match problem.status {
+                    404 => Error::ParameterNotAllowed.problem(),
+                    _ => problem,
+                })?;
             }
         }
         match self.store.own_account() {

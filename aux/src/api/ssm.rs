@@ -7,8 +7,8 @@ use service::{
     contract::{
         problem::Problem,
         ssm::{
-            DescribeParameters, GetParameter, GetParameters, GetParametersByPath, PageToken,
-            Request, invalid_next_token, not_found, validation,
+            DescribeParameters, GetParameter, GetParameters, GetParametersByPath, Request,
+            not_found, validation,
         },
     },
     server::{Deadline, SsmQuery},
@@ -58,12 +58,14 @@ impl SsmApi {
             return None;
         }
         let store = &self.access.store;
-        let mut found = store.lookup_parameter(&parsed, SecretForm::Value, now);
-        let without_value = found.as_ref().is_none_or(needs_ciphertext);
-        if !with_decryption && without_value {
-            found = store.lookup_parameter(&parsed, SecretForm::Ciphertext, now);
+        // Each lookup is counted, so there is only one.
+        let reads_ciphertext =
+            !with_decryption && store.holds_parameter(&parsed, SecretForm::Ciphertext);
+        let form = if reads_ciphertext { SecretForm::Ciphertext } else { SecretForm::Value };
+        let found = store.lookup_parameter(&parsed, form, now)?;
+        if form == SecretForm::Value && !with_decryption && needs_ciphertext(&found) {
+            return None;
         }
-        let found = found?;
         Some(found.map(parameter).map_err(|problem| not_found(problem, name)))
     }
 
@@ -134,17 +136,14 @@ impl SsmApi {
         let path = self.access.path(&request.path)?;
         let recursive = request.recursive;
         let query = |form| PathQuery { path: path.clone(), recursive, form };
-        if let Some(PageToken { name, .. }) = &request.next_token
-            && !query(SecretForm::Value).holds(name)
-        {
-            return Err(invalid_next_token().into());
-        }
         let read = async |form| {
             let Conditions { mode, deadline } = conditions;
             self.access.store.get(StoreQuery::Values(query(form)), mode, deadline).await
         };
         let served = read(SecretForm::Value).await?;
-        let omits = has_omissions(&served);
+        let wants_secrets =
+            request.parameter_filters.iter().all(|filter| filter.matches("", "SecureString"));
+        let omits = wants_secrets && has_omissions(&served);
         let served = match request.with_decryption {
             // A response without the SecureStrings would make clients delete them.
             true if omits => return Err(Error::SecureStringNotAllowed.into()),
@@ -205,15 +204,17 @@ impl SsmApi {
     }
 }
 
-/// The codes of two problems that this module acts on.
+/// The codes of the problems that this module acts on.
 const NOT_FOUND: &str = "parameter-not-found";
 const SECURE_STRING: &str = "secure-string-not-allowed";
+const DENIED: &str = "aws-access-denied";
 
-/// Whether a parameter is a SecureString, which a request without decryption reads as ciphertext.
+/// Whether a parameter is, or may be, a SecureString, which a request without decryption reads as
+/// ciphertext. AWS may deny the decryption alone.
 fn needs_ciphertext(found: &Result<Served, Problem>) -> bool {
     match found {
         Ok(served) => served.body().is_confidential(),
-        Err(problem) => problem.code == SECURE_STRING,
+        Err(problem) => problem.code == SECURE_STRING || problem.code == DENIED,
     }
 }
 

@@ -10,6 +10,7 @@ use tokio::{
 };
 
 use super::{
+    compression::{pack, unpack},
     engine::{Engine, Reply},
     metrics::{Operation, Outcome},
     scripts::{LOOKUP, RELEASE, RENEW, STORE},
@@ -30,7 +31,7 @@ const FIRST_POLL: Duration = Duration::from_millis(5);
 /// The upper bound of that pause.
 const LONGEST_POLL: Duration = Duration::from_millis(100);
 
-/// The upper bound of a record's body. A larger one would hold up the commands behind it for longer
+/// The upper bound of a record's body as it is sent. A larger one would hold up the commands behind it for longer
 /// than their timeout.
 const MAX_BODY_BYTES: usize = 1 << 20;
 
@@ -188,7 +189,7 @@ impl SharedCache {
             return None;
         }
         Some(SharedRecord {
-            body,
+            body: unpack(&body)?.into_owned(),
             lifetime: Duration::from_millis(lifetime),
             stale_while_revalidate: Duration::from_millis(revalidate),
             bound: Duration::from_millis(total),
@@ -269,16 +270,17 @@ impl Lock {
         let until_load = loaded_at.saturating_duration_since(self.taken_at);
         let prepare = move || {
             let record = encode();
-            if record.body.len() > MAX_BODY_BYTES {
+            let body = pack(record.body);
+            if body.len() > MAX_BODY_BYTES {
                 return release(&keys, &token, true);
             }
             let SharedRecord { lifetime, stale_while_revalidate, bound, load, .. } = record;
             let times = [lifetime, stale_while_revalidate, bound, load].map(millis);
-            let parts = Parts { key: &keys.record, times, body: &record.body };
+            let parts = Parts { key: &keys.record, times, body: &body };
             let code = cache.seal.code(parts);
             let age_now = record.age + loaded_at.elapsed();
             let mut script = STORE.key(&keys.record);
-            script.key(&keys.lock).arg(token).arg(record.body).arg(&times).arg(code);
+            script.key(&keys.lock).arg(token).arg(body).arg(&times).arg(code);
             // Rounding down the time from the lock to the load makes the record older.
             script.arg(millis(age_now)).arg(millis(record.age)).arg(until_load.as_millis() as u64);
             script

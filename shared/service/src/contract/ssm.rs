@@ -19,7 +19,7 @@ mod token;
 mod request;
 mod response;
 
-pub(crate) use self::error::{incomplete_body, refuse_own_call, render, too_large};
+pub(crate) use self::error::{incomplete_body, refuse_own_call, render, slow_body, too_large};
 pub use self::{
     error::{invalid_next_token, not_found, validation},
     filter::Filter,

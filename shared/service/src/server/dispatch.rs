@@ -128,22 +128,23 @@ where
     B::Error: Into<BoxError>,
 {
     let (parts, body) = request.into_parts();
-    if let Some(problem) = ssm::refuse_own_call(&parts.headers) {
-        return problem.into_response();
-    }
+    // A request without an operation is refused without its body.
+    let operation = match ssm::Request::operation_of(&parts.headers) {
+        Ok(operation) => operation,
+        Err(error) => return Problem::from(error).into_response(),
+    };
     let body = match read_body(body).await {
         Ok(body) => body,
         Err(problem) => return problem.into_response(),
     };
-    let found = match ssm::Request::parse(&parts.headers, &body) {
+    let found = match ssm::Request::parse_body(operation, &body) {
         Ok(request) => {
             let mode = Mode::of_request(&parts.headers, inner.trusts_clients);
-            let now = if mode == Mode::Normal {
-                inner.cached.lookup_ssm(&request, received_at)
-            } else {
-                None
+            let ready = match mode {
+                Mode::Normal => inner.cached.lookup_ssm(&request, received_at),
+                Mode::Revalidate => None,
             };
-            match now {
+            match ready {
                 Some(found) => found,
                 None => {
                     let deadline =
@@ -186,17 +187,16 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> DispatchFuture {
-        if let Some(&RequestInfo { route: Some(route), received_at }) = request.extensions().get()
-            && route.route().cacheable
-            && (request.method() == Method::GET || request.method() == Method::HEAD)
-        {
-            return self.cached(route, received_at, request);
-        }
-        if let Some(&RequestInfo { route: Some(route), received_at }) = request.extensions().get()
-            && route.route().is_aws()
-        {
-            let inner = Box::pin(respond_ssm(Arc::clone(&self.0), received_at, request));
-            return DispatchFuture::Ssm { inner };
+        if let Some(&RequestInfo { route: Some(route), received_at }) = request.extensions().get() {
+            if route.route().cacheable
+                && (request.method() == Method::GET || request.method() == Method::HEAD)
+            {
+                return self.cached(route, received_at, request);
+            }
+            if route.route().is_aws() {
+                let inner = Box::pin(respond_ssm(Arc::clone(&self.0), received_at, request));
+                return DispatchFuture::Ssm { inner };
+            }
         }
         DispatchFuture::Route { inner: Box::pin(self.0.others.clone().call(request)) }
     }

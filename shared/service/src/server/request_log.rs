@@ -152,14 +152,16 @@ impl RequestRecord {
         headers.insert(REQUEST_ID, self.context.request_id().clone());
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF);
         let (status, elapsed) = (response.status(), self.received_at.elapsed());
+        // AWS's protocol reports throttling with status 400.
+        let problem = response.extensions().get::<Problem>();
+        let failed = problem.map_or(status, Problem::status).is_server_error();
         let logged = match self.kind.access_log {
             AccessLog::All => true,
-            AccessLog::Errors => status.is_server_error() || elapsed > SLOW,
+            AccessLog::Errors => failed || elapsed > SLOW,
             AccessLog::Off => false,
         };
         if logged {
-            let problem = response.extensions().get();
-            self.context.enter(|| self.log_response(status, problem, elapsed));
+            self.context.enter(|| self.log_response(status, failed, problem, elapsed));
         }
     }
 
@@ -185,12 +187,17 @@ impl RequestRecord {
         }
     }
 
-    fn log_response(&self, status: StatusCode, problem: Option<&Problem>, elapsed: Duration) {
+    fn log_response(
+        &self,
+        status: StatusCode,
+        failed: bool,
+        problem: Option<&Problem>,
+        elapsed: Duration,
+    ) {
         let (method, route) = (self.method, label(self.route));
         let code = problem.map(|problem| problem.code.as_ref());
         let cause = problem.and_then(|problem| problem.cause.as_ref()).map(|error| chain(error));
         let duration_ms = elapsed.as_secs_f64() * 1e3;
-        let failed = status.is_server_error();
         let status = status.as_u16();
         if failed {
             tracing::warn!(method, route, status, code, cause, duration_ms, "failed");

@@ -153,6 +153,13 @@ pub(crate) fn incomplete_body() -> Problem {
     refused("SerializationException", "The body of the request is incomplete.").into()
 }
 
+/// The problem of a body that a client sends too slowly. SDKs retry this code.
+pub(crate) fn slow_body() -> Problem {
+    let message = "The body of the request did not arrive in time.";
+    Problem::new(StatusCode::REQUEST_TIMEOUT, "request-timeout", "Request timeout", message)
+        .aws("RequestTimeout", message)
+}
+
 /// Returns the problem of a call that aux-service has made itself: the endpoint of its own SDK leads
 /// to this service.
 pub(crate) fn refuse_own_call(headers: &HeaderMap) -> Option<Problem> {

@@ -18,16 +18,6 @@ impl Operation {
         Self::DescribeParameters,
     ];
 
-    /// The name that AWS uses.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::GetParameter => "GetParameter",
-            Self::GetParameters => "GetParameters",
-            Self::GetParametersByPath => "GetParametersByPath",
-            Self::DescribeParameters => "DescribeParameters",
-        }
-    }
-
     /// The value of `X-Amz-Target`.
     pub const fn target(self) -> &'static str {
         match self {

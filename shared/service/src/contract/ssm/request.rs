@@ -192,12 +192,19 @@ impl Request {
     ///
     /// # Errors
     ///
-    /// SSM's own error: `UnknownOperationException`, `AccessDeniedException` for
-    /// operations that write, `SerializationException`, `ValidationException`, `InvalidNextToken`,
-    /// or one of the errors of filters.
+    /// See [`operation_of`](Self::operation_of) and [`parse_body`](Self::parse_body).
     pub fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Self, AwsError> {
+        Self::parse_body(Self::operation_of(headers)?, body)
+    }
+
+    /// Returns the operation that the headers of a request name.
+    ///
+    /// # Errors
+    ///
+    /// `AccessDeniedException` for operations that write, and else `UnknownOperationException`.
+    pub fn operation_of(headers: &HeaderMap) -> Result<Operation, AwsError> {
         match Target::of(headers) {
-            Target::Read(operation) => Self::parse_body(operation, body),
+            Target::Read(operation) => Ok(operation),
             Target::Write => Err(refused(
                 "AccessDeniedException",
                 "This service only reads parameters: it performs no operation that writes.",
@@ -214,7 +221,8 @@ impl Request {
     ///
     /// # Errors
     ///
-    /// See [`parse`](Self::parse).
+    /// SSM's own error: `SerializationException`, `ValidationException`, `InvalidNextToken`, or one
+    /// of the errors of filters.
     pub fn parse_body(operation: Operation, body: &[u8]) -> Result<Self, AwsError> {
         match operation {
             Operation::GetParameter => read(body).and_then(one).map(Self::GetParameter),
@@ -279,8 +287,8 @@ fn several(raw: RawSeveral) -> Result<GetParameters, AwsError> {
         return Err(constraint("'[]' at 'names'", "have length greater than or equal to 1"));
     }
     if all.len() > MAX_NAMES {
-        let value = format!("'[{}]' at 'names'", all.join(", "));
-        return Err(constraint(&value, "have length less than or equal to 10"));
+        // The value is left out, because it may fill the whole body.
+        return Err(constraint("at 'names'", "have length less than or equal to 10"));
     }
     let mut names: Vec<String> = Vec::with_capacity(all.len());
     for name in all {

@@ -4,7 +4,7 @@ use base64::prelude::{BASE64_URL_SAFE_NO_PAD as BASE64, Engine as _};
 
 /// The token of the next page: the last parameter of a page, as its position in the list and its
 /// name. Any replica can continue from it, also after a change of the list: the name decides, and
-/// the position replaces a name that was deleted meanwhile.
+/// the position is where it probably stands.
 ///
 /// Clients see an opaque text. It holds no more than the page before it.
 #[derive(Clone, Debug, PartialEq, Eq)]

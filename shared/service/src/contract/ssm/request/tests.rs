@@ -120,7 +120,7 @@ fn requests_that_ssm_refuses_get_its_errors() {
             Several,
             &eleven,
             validation,
-            "Value '[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]' at 'names' failed to satisfy constraint: Member must have length less than or equal to 10",
+            "Value at 'names' failed to satisfy constraint: Member must have length less than or equal to 10",
         ),
         (ByPath, "{}", validation, "Value null at 'path'"),
         (ByPath, r#"{"Path":"a"}"#, validation, "must begin with a forward slash"),
