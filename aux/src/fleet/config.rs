@@ -35,8 +35,8 @@ pub struct FleetConfig {
     pub shared_cache_timeout: Duration,
 }
 
-/// A URL, or the reason for refusing it. [`FleetConfig::check`] reports the reason: the error of a
-/// value parser would show the value, which may hold a password.
+/// A URL, or the reason for refusing it. The check of the whole configuration reports the reason: the
+/// error of a value parser would show the value, which may hold a password.
 pub type ParsedUrl = Result<EngineUrl, String>;
 
 fn url(text: &str) -> Result<ParsedUrl, Infallible> {
