@@ -216,11 +216,19 @@ impl Account {
 
     pub fn reply(&self, call: &Call) -> Reply {
         match call.operation.as_str() {
-            "DescribeParameters" => self.ssm_list(
-                call,
-                &self.parameters,
-                |name| json!({ "Name": name, "Type": "String", "Version": 1 }),
-            ),
+            "DescribeParameters" => self.ssm_list(call, &self.parameters, |name| {
+                json!({
+                    "ARN": format!("arn:aws:ssm:eu-west-2:123456789012:parameter{name}"),
+                    "DataType": "text",
+                    "Description": "A setting of the application",
+                    "LastModifiedDate": 1_769_860_800.123,
+                    "LastModifiedUser": "arn:aws:sts::123456789012:assumed-role/deploy/ci",
+                    "Name": name,
+                    "Tier": "Standard",
+                    "Type": "String",
+                    "Version": 1,
+                })
+            }),
             "GetParametersByPath" => {
                 let path = call.body["Path"].as_str().unwrap_or_default();
                 let path = format!("{}/", path.trim_end_matches('/'));

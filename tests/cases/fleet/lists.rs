@@ -11,6 +11,8 @@ use e2e::{
 use serde_json::Value;
 use tokio::time::{sleep, timeout};
 
+use super::stored;
+
 /// The time limit for a list of these tests, on a machine that is busy with other work.
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -87,4 +89,18 @@ async fn a_list_whose_replica_dies_is_loaded_by_another() {
     // Dropping a service kills it.
     drop(replicas.remove(0));
     assert_eq!(loaded(&replicas[0], "/params", "parameters").await, 10 * PAGES);
+}
+
+#[tokio::test]
+async fn the_descriptions_of_ten_thousand_parameters_are_loaded_once() {
+    const NAMES: usize = 10_000;
+    let account = Account::of(NAMES);
+    let aws = FakeAws::start(move |call| account.reply(call)).await;
+    let engine = Engine::start().await;
+    let replicas = start_replicas(2, &setup(&aws, &engine)).await;
+    for replica in &replicas {
+        assert_eq!(loaded(replica, "/params", "parameters").await, NAMES);
+        stored(&engine).await;
+    }
+    assert_eq!(aws.calls("DescribeParameters"), NAMES / 50, "one load for both replicas");
 }
