@@ -128,7 +128,7 @@ impl CachedRoutes for Upstream {
     }
 
     fn lookup_ssm(&self, request: &ssm::Request, now: Instant) -> Option<Result<Served, Problem>> {
-        Upstream::lookup(self, &request.key(), now)
+        Upstream::lookup_ssm(self, request, now)
     }
 
     fn respond_ssm(&self, query: SsmQuery) -> ResponseFuture {

@@ -56,6 +56,10 @@ const SLOW_CALL_DIVISOR: u32 = 4;
 /// request timeout.
 const STATUS_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// The part of `CACHE_MAX_BYTES` for responses whose requests a client can vary at will: lists of
+/// names, pages and filters of AWS's protocol. They must not evict the other entries.
+const VARIANTS_DIVISOR: u64 = 8;
+
 /// The client of aux-service. Cloning it shares the connections, the circuits and the cache.
 #[derive(Clone)]
 pub struct Upstream(Arc<Inner>);
@@ -65,6 +69,8 @@ struct Inner {
     base: Url,
     circuits: Circuits,
     cache: Cache<Error>,
+    /// See [`VARIANTS_DIVISOR`].
+    variants: Cache<Error>,
     /// Version and revision of this process. Another build may write the same response differently.
     build: String,
     /// The time that a load may take. While the cache is off, a load belongs to one caller and ends
@@ -111,17 +117,18 @@ impl Upstream {
             .with(attempt)
             .build();
         let caching = config.common.cache == Switch::On;
-        let settings = cache::Settings {
-            name: "answers",
-            hop: "main-api",
-            max_bytes: config.common.cache_max_bytes.as_u64(),
+        let cache = |name, max_bytes| {
+            let settings = cache::Settings { name, hop: "main-api", max_bytes };
+            if caching { Cache::new(settings) } else { Cache::off(settings) }
         };
-        let cache = if caching { Cache::new(settings) } else { Cache::off(settings) };
+        let all_bytes = config.common.cache_max_bytes.as_u64();
+        let variant_bytes = all_bytes / VARIANTS_DIVISOR;
         Ok(Self(Arc::new(Inner {
             client,
             base: config.aux_url.clone(),
             circuits,
-            cache,
+            cache: cache("answers", all_bytes - variant_bytes),
+            variants: cache("variants", variant_bytes),
             build: format!("{} {REVISION}", config.main_version),
             load_timeout: caching.then_some(config.request_timeout),
         })))
@@ -138,7 +145,7 @@ impl Upstream {
     /// The problem for the client, if the call failed and the cache holds no usable entry.
     pub async fn get(&self, query: Query) -> Result<Served, Problem> {
         let request = AuxRequest::of(&query);
-        self.read(&query.key, request, query.mode, query.deadline).await
+        self.read(&self.0.cache, &query.key, request, query.mode, query.deadline).await
     }
 
     /// Returns our response for a query in AWS's protocol, like [`get`](Self::get).
@@ -148,11 +155,22 @@ impl Upstream {
     /// See [`get`](Self::get).
     pub async fn get_ssm(&self, query: SsmQuery) -> Result<Served, Problem> {
         let request = AuxRequest::of_ssm(&query);
-        self.read(&query.request.key(), request, query.mode, query.deadline).await
+        let (cache, key) = (self.cache_of(&query.request), query.request.key());
+        self.read(cache, &key, request, query.mode, query.deadline).await
+    }
+
+    fn cache_of(&self, request: &ssm::Request) -> &Cache<Error> {
+        match request {
+            ssm::Request::GetParameter(_) => &self.0.cache,
+            ssm::Request::GetParameters(_)
+            | ssm::Request::GetParametersByPath(_)
+            | ssm::Request::DescribeParameters(_) => &self.0.variants,
+        }
     }
 
     async fn read(
         &self,
+        cache: &Cache<Error>,
         key: &str,
         request: AuxRequest,
         mode: Mode,
@@ -168,12 +186,21 @@ impl Upstream {
                 upstream.load(&request, context.stored, deadline).await
             })
         };
-        Ok(self.0.cache.get(key, mode, load).await?)
+        Ok(cache.get(key, mode, load).await?)
     }
 
     /// Looks up a cache key without waiting and without a call.
     pub fn lookup(&self, key: &str, now: Instant) -> Option<Result<Served, Problem>> {
         Some(self.0.cache.lookup(key, now)?.map_err(Problem::from))
+    }
+
+    /// Looks up the response to a request in AWS's protocol, without waiting and without a call.
+    pub fn lookup_ssm(
+        &self,
+        request: &ssm::Request,
+        now: Instant,
+    ) -> Option<Result<Served, Problem>> {
+        Some(self.cache_of(request).lookup(&request.key(), now)?.map_err(Problem::from))
     }
 
     /// Returns the current `/status` of aux-service, within at most two seconds.
@@ -282,5 +309,6 @@ impl Upstream {
     pub fn refresh_metrics(&self) {
         self.0.circuits.publish();
         self.0.cache.sync();
+        self.0.variants.sync();
     }
 }

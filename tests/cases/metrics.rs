@@ -59,7 +59,7 @@ const OF_MAIN: [(&str, &str, &[&str]); 8] = [
 
 /// The values that each label may have; those of `endpoint` are below.
 const VALUES: [(&str, &[&str]); 16] = [
-    ("cache", &["answers", "upstream"]),
+    ("cache", &["answers", "variants"]),
     ("cause", &["expired", "invalidated", "size"]),
     ("from", &["closed", "half_open", "open"]),
     ("group", &["reads", "parameter_lists", "bucket_lists"]),

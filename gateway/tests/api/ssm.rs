@@ -437,3 +437,24 @@ async fn calls_are_counted_by_operation_and_never_by_name() {
     }
     assert!(!metrics.contain("secret-name") && !metrics.contain("PutParameter"));
 }
+
+#[tokio::test]
+async fn made_up_lists_evict_no_other_entry() {
+    let aux = Aux::start(|seen: &Seen| match seen.header("x-amz-target") {
+        Some(_) => fresh_for("max-age=600", "0")(seen),
+        None => healthy(seen),
+    })
+    .await;
+    let gateway = Gateway::before(&aux, &[ON, "--cache-max-bytes=1MiB"]).await;
+    gateway.ssm("GetParameter", ONE).await;
+    let calls = aux.calls();
+    for number in 0..1500 {
+        let filter = format!(
+            r#"{{"ParameterFilters":[{{"Key":"Name","Option":"Contains","Values":["{number}"]}}]}}"#
+        );
+        assert_eq!(gateway.ssm("DescribeParameters", &filter).await.status, 200);
+    }
+    assert_eq!(aux.calls(), calls + 1500);
+    gateway.ssm("GetParameter", ONE).await;
+    assert_eq!(aux.calls(), calls + 1500, "the entry of the parameter is still there");
+}
