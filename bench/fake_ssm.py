@@ -19,6 +19,8 @@ class FakeSsm:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            # The head and the body are two writes, and the second one would wait for the acknowledgement of the first.
+            disable_nagle_algorithm = True
 
             def do_POST(handler) -> None:  # noqa: N805
                 asked = json.loads(handler.rfile.read(int(handler.headers["content-length"])))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import statistics
 import threading
 import time
@@ -111,5 +112,12 @@ def start_replica(stage: Stage, stack: ExitStack, subject: Subject, folder: Path
 def start_engine(stage: Stage, stack: ExitStack, folder: Path) -> str:
     host, port = free_address().split(":")
     command = [program("redis-server"), "--bind", host, "--port", port, "--save", "", "--dir", str(folder)]
-    stack.enter_context(Process("redis-server", command, stage.core, folder / "engine.log"))
-    return f"redis://{host}:{port}"
+    process = stack.enter_context(Process("redis-server", command, stage.core, folder / "engine.log"))
+    # A replica that starts before the engine would be alone at first.
+    while True:
+        try:
+            socket.create_connection((host, int(port)), timeout=1).close()
+            return f"redis://{host}:{port}"
+        except ConnectionRefusedError:
+            process.check()
+            time.sleep(0.02)
