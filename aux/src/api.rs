@@ -103,8 +103,7 @@ pub fn app(
 fn health(backend: &dyn ParameterStore, fleet: Option<&Fleet>) -> serde_json::Value {
     let mut health = backend.health();
     if let Some(fleet) = fleet {
-        let state = if fleet.is_degraded() { "degraded" } else { "ok" };
-        health["shared_cache"] = state.into();
+        health["shared_cache"] = fleet.state().into();
     }
     health
 }

@@ -74,9 +74,9 @@ impl Fleet {
         SharedBucket::new(self.engine.clone(), key, rate)
     }
 
-    /// Whether the engine does not work at present.
-    pub fn is_degraded(&self) -> bool {
-        self.engine.degraded_since().is_some()
+    /// Returns the state of the engine: `ok`, or `degraded` while it does not work.
+    pub fn state(&self) -> &'static str {
+        if self.engine.degraded_since().is_some() { "degraded" } else { "ok" }
     }
 
     /// Returns the time since which the engine has not worked, as in RFC 3339; `None` while it

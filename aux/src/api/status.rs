@@ -52,7 +52,7 @@ impl Status {
         let (common, samples) = reporter.report(dependencies);
         let requests = samples.sum_by_two("aws_requests_total", "operation", "outcome");
         let shared_cache = fleet.map(|fleet| SharedCache {
-            state: if fleet.is_degraded() { "degraded" } else { "ok" },
+            state: fleet.state(),
             degraded_since: fleet.degraded_since(),
             requests: samples.sum_by_two("shared_cache_requests_total", "operation", "outcome"),
         });

@@ -1,13 +1,8 @@
 //! A file that holds one secret, such as a password or a key.
 
-use std::{
-    fmt, fs,
-    io::{self, Read},
-    path::Path,
-    str::FromStr,
-    sync::Arc,
-};
+use std::{fmt, io, path::Path, str::FromStr, sync::Arc};
 
+use service::auth::read_regular_file;
 use zeroize::Zeroizing;
 
 const MAX_BYTES: u64 = 64 << 10;
@@ -99,12 +94,7 @@ pub(super) fn text(content: &[u8]) -> Result<Zeroizing<String>, SecretFileError>
 }
 
 fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, SecretFileError> {
-    // Opening a pipe would wait for its other end.
-    if !fs::metadata(path)?.is_file() {
-        return Err(SecretFileError::NotAFile);
-    }
-    let mut content = Zeroizing::new(Vec::new());
-    fs::File::open(path)?.take(MAX_BYTES + 1).read_to_end(&mut content)?;
+    let mut content = read_regular_file(path, MAX_BYTES)?.ok_or(SecretFileError::NotAFile)?;
     if content.len() as u64 > MAX_BYTES {
         return Err(SecretFileError::TooLarge);
     }

@@ -8,8 +8,10 @@
 
 mod bearer;
 mod token_file;
+mod regular_file;
 
 pub use bearer::{TokenSource, TokenVerifier};
+pub use regular_file::read_regular_file;
 #[doc(hidden)]
 pub use token_file::count_tokens;
 pub use token_file::{TokenFile, TokenFileError};

@@ -1,13 +1,6 @@
 //! The file of bearer tokens: its format, and the watch for its changes.
 
-use std::{
-    fmt, fs,
-    io::{self, Read},
-    path::Path,
-    str::FromStr,
-    sync::Arc,
-    time::Duration,
-};
+use std::{fmt, io, path::Path, str::FromStr, sync::Arc, time::Duration};
 
 use tokio::{
     sync::watch,
@@ -15,6 +8,8 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 use zeroize::Zeroizing;
+
+use super::regular_file::read_regular_file;
 
 /// Interval between two reads of a file. Reading a few hundred bytes costs less than any
 /// notification. It also detects every kind of change: an overwrite, a rename, and a changed
@@ -118,12 +113,7 @@ impl fmt::Debug for TokenFile {
 }
 
 fn read(path: &Path) -> Result<Tokens, TokenFileError> {
-    // Opening a pipe would wait for its other end.
-    if !fs::metadata(path)?.is_file() {
-        return Err(TokenFileError::NotAFile);
-    }
-    let mut content = Zeroizing::new(Vec::new());
-    fs::File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_end(&mut content)?;
+    let content = read_regular_file(path, MAX_FILE_BYTES)?.ok_or(TokenFileError::NotAFile)?;
     parse(&content)
 }
 
