@@ -119,6 +119,7 @@ impl SharedCache {
             let deadline = self.engine.deadline();
             wait.until.map_or(deadline, |until| deadline.min(until))
         };
+        // Returns whether a stale record has been offered.
         let mut offer_once = |stale: Option<T>| {
             if let Some(stale) = stale.filter(|_| !has_stale) {
                 has_stale = true;
@@ -128,7 +129,7 @@ impl SharedCache {
         };
         let mut deadline = next_deadline();
         loop {
-            let lookup = keys.lookup(&token, demand, usable);
+            let lookup = keys.lookup(&token, demand, usable, offer_once(None));
             let reply = self.engine.run(Operation::Lookup, &lookup, deadline, Found::outcome).await;
             let Reply { value: found, round_trip } = match reply {
                 Ok(reply) => reply,
@@ -206,7 +207,13 @@ struct Keys {
 }
 
 impl Keys {
-    fn lookup(&self, token: &str, demand: Demand, usable: bool) -> ScriptInvocation<'static> {
+    fn lookup(
+        &self,
+        token: &str,
+        demand: Demand,
+        usable: bool,
+        has_stale: bool,
+    ) -> ScriptInvocation<'static> {
         let (word, fraction) = match demand {
             Demand::NewLoad => ("seize", "1"),
             _ if !usable => ("lock", "1"),
@@ -215,7 +222,7 @@ impl Keys {
         };
         let mut script = LOOKUP.key(&self.record);
         script.key(&self.lock).arg(token).arg(millis(LOCK_LIFETIME)).arg(word).arg(fraction);
-        script.arg(MAX_BODY_BYTES);
+        script.arg(MAX_BODY_BYTES).arg(if has_stale { "known" } else { "unknown" });
         script
     }
 }

@@ -4,7 +4,8 @@
 -- KEYS: the record, the lock.
 -- ARGV: the token of the caller; the lifetime of a lock in ms; the demand: "read" reads the record,
 -- "lock" ignores it, and "seize" ignores it and takes the lock from its holder; the fraction of its
--- lifetime up to which the record counts as fresh; the largest size of a body in bytes.
+-- lifetime up to which the record counts as fresh; the largest size of a body in bytes; "known" if the
+-- caller has the stale record already and needs it no second time while it waits for a lock.
 -- Returns: the state ("fresh", "locked" by another or "taken" by the caller); the body, or false; the
 -- record's lifetime, its time for background refreshes, its total time, the time that its load took
 -- and its remaining time in ms; its authentication code; the pages and the names that the holder of
@@ -44,6 +45,9 @@ if is_hash(KEYS[2]) then
     local left = redis.call('PTTL', KEYS[2])
     -- A lock that never expires would stop all loads.
     if demand ~= 'seize' and left > 0 and left <= lock_ms then
+        if ARGV[6] == 'known' then
+            record = { false, 0, 0, 0, 0, 0, '' }
+        end
         local progress = redis.call('HMGET', KEYS[2], 'pages', 'names')
         return result('locked', tonumber(progress[1]) or 0, tonumber(progress[2]) or 0)
     end
