@@ -11,6 +11,7 @@
 //! `parameter` → `error`, `config` → `warm_up` → `name`.
 
 pub mod name;
+pub mod change;
 pub mod warm_up;
 pub mod config;
 pub mod error;

@@ -54,6 +54,10 @@ pub struct Common {
     #[arg(long, env = "MAX_IN_FLIGHT", value_name = "N", default_value_t = 1024, value_parser = at_least_one)]
     pub max_in_flight: usize,
 
+    /// Maximum number of requests that wait for a change, open streams included; more are rejected with 503. They count as connections, but not as concurrent requests
+    #[arg(long, env = "MAX_WAITING", value_name = "N", default_value_t = 4096, value_parser = at_least_one)]
+    pub max_waiting: usize,
+
     /// Age after which the next response closes its connection, so that clients spread over new replicas; shortened at random by up to a fifth; 0s means never
     #[arg(long, env = "MAX_CONNECTION_AGE", value_name = "DURATION", default_value = "30s", value_parser = duration)]
     pub max_connection_age: Duration,

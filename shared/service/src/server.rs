@@ -30,6 +30,7 @@ mod count;
 mod problems;
 mod host;
 mod shed;
+mod waiting;
 mod authenticate;
 mod deadline;
 mod request_body;
@@ -45,6 +46,7 @@ pub use listener::listen;
 pub use probes::Dependencies;
 pub use request::{Deadline, EXPECTED_TIMEOUT};
 pub use stack::{HttpService, PublicApi, StackConfig, stack};
+pub use waiting::Waits;
 
 use crate::{
     config::Common,

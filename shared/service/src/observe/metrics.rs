@@ -27,6 +27,9 @@ pub const REVISION: &str = match option_env!("GIT_SHA") {
 /// Open connections from clients.
 pub(crate) const CONNECTIONS_OPEN: &str = "http_connections_open";
 
+/// Requests that wait for a change, and open streams of changes.
+pub(crate) const WAITING_REQUESTS: &str = "waiting_requests";
+
 /// Counts a request whose client disconnected before the response. The status is 499, as in nginx.
 /// axum-prometheus counts only responses, so it misses these requests.
 pub(crate) fn count_abandoned(method: &str, endpoint: &str, elapsed: Duration) {
@@ -116,6 +119,10 @@ impl Exporter {
         );
         metrics::counter!(REQUESTS_SHED).absolute(0);
         metrics::describe_gauge!(CONNECTIONS_OPEN, "Connections of clients that are open");
+        metrics::describe_gauge!(
+            WAITING_REQUESTS,
+            "Requests that wait for a change, and open streams of changes"
+        );
         metrics::describe_gauge!(BUILD_INFO, "Always 1; the labels say what is running");
         metrics::gauge!(BUILD_INFO, "service" => service, "version" => version.to_owned(), "revision" => REVISION).set(1.0);
         Ok(exporter)
