@@ -30,6 +30,8 @@ pub(crate) struct Entry {
     loaded: Loaded,
     loaded_at: Instant,
     backoff: Mutex<LoadBackoff>,
+    /// Whether a change has outdated the entry.
+    outdated: bool,
 }
 
 /// The pause of loads after failures, so that a failing upstream is not called by every
@@ -42,7 +44,24 @@ struct LoadBackoff {
 
 impl Entry {
     pub(crate) fn new(key: Arc<str>, loaded: Loaded, loaded_at: Instant) -> Self {
-        Self { key, loaded, loaded_at, backoff: Mutex::default() }
+        Self { key, loaded, loaded_at, backoff: Mutex::default(), outdated: false }
+    }
+
+    /// Returns the entry after a change that may concern it. Its next load does not back off.
+    pub(crate) fn stale(&self, now: Instant) -> Self {
+        let freshness = self.freshness().stale_from(self.age(now));
+        Self { outdated: self.outdated, ..self.with_freshness(freshness, now) }
+    }
+
+    /// Returns the entry after a change that concerns it. Its next load does not back off.
+    pub(crate) fn outdated(&self, now: Instant) -> Self {
+        Self { outdated: true, ..self.with_freshness(self.freshness().only_if_error(), now) }
+    }
+
+    fn with_freshness(&self, freshness: Freshness, now: Instant) -> Self {
+        let freshness = Freshness { age_at_load: self.age(now), ..freshness };
+        let loaded = Loaded { freshness, ..self.loaded.clone() };
+        Self::new(Arc::clone(&self.key), loaded, now)
     }
 
     pub(crate) fn body(&self) -> &CachedBody {
@@ -85,7 +104,8 @@ impl Entry {
     }
 
     pub(crate) fn as_stored(&self) -> Stored {
-        Stored { body: self.loaded.body.clone(), validator: self.loaded.validator.clone() }
+        let Loaded { body, validator, .. } = &self.loaded;
+        Stored { body: body.clone(), validator: validator.clone(), outdated: self.outdated }
     }
 
     /// Returns whether a load failed so recently that the next one must wait.

@@ -10,14 +10,16 @@ use tokio::time::Instant;
 
 use crate::{
     Mode, Outcome,
+    effect::Effect,
     entry::Entry,
     http::{Forward, Handling, State},
     load::{CacheableError, Disposition, LoadContext, Loaded, Priority},
     metrics::Evictions,
     negative::Negative,
     served::{Cause, Failed, Served},
-    single_flight::{InFlight, InFlightLoad, LoadId, LoadOutcome, OutcomeSender},
-    store::Store,
+    single_flight::{InFlight, InFlightLoad, LoadOutcome, OutcomeSender},
+    store::{CacheValue, Store},
+    subscription::{Subscription, Subscriptions},
 };
 
 /// The divisor of `max_bytes` that bounds negative entries, so that made-up names fill at most an
@@ -32,6 +34,7 @@ pub(crate) struct CacheInner<E> {
     entries: Store<Entry>,
     negatives: Store<Negative<E>>,
     in_flight: Mutex<InFlight<E>>,
+    subscriptions: Subscriptions,
 }
 
 /// The outcome of a lookup.
@@ -57,6 +60,9 @@ pub(crate) enum LoadDecision<E: CacheableError> {
     StartLoad(LoadGuard<E>, Forward),
     /// The request waits for a load in progress. The priority is the request's own.
     AwaitLoad(InFlightLoad<E>, Priority, Forward),
+    /// The request waits for the end of a load that may have read outdated data, and then looks the
+    /// key up again. Two loads of one key never run at once.
+    AwaitEnd(InFlightLoad<E>, Forward),
 }
 
 /// The decision about a refresh that no request waits for.
@@ -73,6 +79,7 @@ impl<E: CacheableError> CacheInner<E> {
             entries: Store::new(max_bytes - negative_bytes, evictions.clone()),
             negatives: Store::new(negative_bytes, evictions),
             in_flight: Mutex::new(InFlight::new()),
+            subscriptions: Subscriptions::default(),
         }
     }
 
@@ -131,7 +138,7 @@ impl<E: CacheableError> CacheInner<E> {
     /// load.
     pub(crate) fn lookup_or_start_load(self: &Arc<Self>, key: &str, mode: Mode) -> LoadDecision<E> {
         let mut in_flight = self.in_flight.lock();
-        let current = in_flight.get(key).cloned();
+        let current = in_flight.get(key).map(|(load, effect)| (load.clone(), effect));
         match (self.lookup(key, mode, Instant::now()), current) {
             (Lookup::Hit(served), _) | (Lookup::Refresh(served), Some(_)) => {
                 LoadDecision::Served(Ok(served))
@@ -148,7 +155,12 @@ impl<E: CacheableError> CacheInner<E> {
                     None => Priority::Miss,
                 };
                 match current {
-                    Some(load) => LoadDecision::AwaitLoad(load, priority, reason),
+                    Some((load, Effect::Keep | Effect::MarkStale)) => {
+                        LoadDecision::AwaitLoad(load, priority, reason)
+                    }
+                    Some((load, Effect::Expire | Effect::Drop)) => {
+                        LoadDecision::AwaitEnd(load, reason)
+                    }
                     None => {
                         let guard = self.start(&mut in_flight, key, stored, priority);
                         LoadDecision::StartLoad(guard, reason)
@@ -161,7 +173,7 @@ impl<E: CacheableError> CacheInner<E> {
     /// Starts a refresh, or joins the load of the key that is in progress.
     pub(crate) fn start_refresh(self: &Arc<Self>, key: &str) -> RefreshDecision<E> {
         let mut in_flight = self.in_flight.lock();
-        if let Some(load) = in_flight.get(key) {
+        if let Some((load, _)) = in_flight.get(key) {
             return RefreshDecision::AwaitLoad(load.clone());
         }
         let now = Instant::now();
@@ -181,17 +193,19 @@ impl<E: CacheableError> CacheInner<E> {
         LoadGuard { cache: Arc::clone(self), key, load, stored, sender, completed: false }
     }
 
-    /// Stores a response that a load offers, unless the stored entry is as young, or the key was
-    /// invalidated during the load.
-    fn accept(&self, key: &Arc<str>, load: LoadId, offered: Loaded) {
+    /// Stores a response that a load offers, unless the stored entry is as young, or a change during
+    /// the load has outdated it.
+    fn accept(&self, key: &Arc<str>, offered: Loaded) {
         let now = Instant::now();
         let offered = Arc::new(Entry::new(Arc::clone(key), offered, now));
         let in_flight = self.in_flight.lock();
+        // The load is in progress, so its effect is known.
+        let is_current = in_flight.get(key).is_some_and(|(_, effect)| effect == Effect::Keep);
         let is_younger = match self.entries.get(key) {
             Some(stored) => offered.age(now) + SAME_AGE < stored.age(now),
             None => true,
         };
-        if in_flight.is_current(key, load) && is_younger && offered.is_storable() {
+        if is_current && is_younger && offered.is_storable() {
             self.entries.insert(offered);
         }
     }
@@ -215,11 +229,49 @@ impl<E: CacheableError> CacheInner<E> {
         self.entries.get(key).is_some_and(|entry| entry.state(now) != State::Expired)
     }
 
-    pub(crate) fn invalidate(&self, key: &str) {
-        let mut in_flight = self.in_flight.lock();
-        in_flight.detach(key);
-        self.entries.remove(key);
-        self.negatives.remove(key);
+    /// Applies a change to the loads in progress, to all entries and to all negative entries.
+    pub(crate) fn apply(&self, effect: impl Fn(&str) -> Effect) {
+        // Loads come first: the result of a load that ends before this is found below.
+        self.in_flight.lock().apply(&effect);
+        for entry in self.entries.values() {
+            let effect = effect(entry.key());
+            if effect != Effect::Keep {
+                self.replace(&entry, effect);
+            }
+        }
+        for negative in self.negatives.values() {
+            if effect(negative.key()) != Effect::Keep {
+                self.negatives.remove(negative.key());
+            }
+        }
+        self.subscriptions.wake_all(effect);
+    }
+
+    /// Replaces an entry after a change, unless a load that started after the change has replaced
+    /// it already.
+    fn replace(&self, entry: &Arc<Entry>, effect: Effect) {
+        let _in_flight = self.in_flight.lock();
+        if self.entries.get(entry.key()).is_some_and(|current| Arc::ptr_eq(&current, entry)) {
+            self.store_after(effect, entry, Instant::now());
+        }
+    }
+
+    /// Stores an entry as it is after a change. Returns whether it is stored.
+    fn store_after(&self, effect: Effect, entry: &Arc<Entry>, now: Instant) -> bool {
+        let entry = match effect {
+            Effect::Keep => Arc::clone(entry),
+            Effect::MarkStale => Arc::new(entry.stale(now)),
+            Effect::Expire => Arc::new(entry.outdated(now)),
+            Effect::Drop => {
+                self.entries.remove(entry.key());
+                return false;
+            }
+        };
+        self.entries.insert(entry)
+    }
+
+    pub(crate) fn subscribe(&self, key: &str) -> Subscription {
+        self.subscriptions.subscribe(key)
     }
 
     pub(crate) fn run_pending_tasks(&self) {
@@ -255,8 +307,8 @@ impl<E: CacheableError> LoadGuard<E> {
 
     pub(crate) fn context(&self) -> LoadContext {
         let stored = self.stored.as_ref().map(|entry| entry.as_stored());
-        let (cache, key, load) = (Arc::clone(&self.cache), Arc::clone(&self.key), self.load.id);
-        let offer = Arc::new(move |offered| cache.accept(&key, load, offered));
+        let (cache, key) = (Arc::clone(&self.cache), Arc::clone(&self.key));
+        let offer = Arc::new(move |offered| cache.accept(&key, offered));
         LoadContext { stored, priority: self.load.priority, offer: Some(offer) }
     }
 
@@ -266,39 +318,31 @@ impl<E: CacheableError> LoadGuard<E> {
         match result {
             Ok(loaded) => {
                 let entry = Arc::new(Entry::new(Arc::clone(&self.key), loaded, now));
-                self.finish(|cache, key, is_current| {
-                    let mut stored = false;
-                    if is_current && entry.is_storable() {
-                        stored = cache.entries.insert(Arc::clone(&entry));
-                    } else if is_current {
+                self.finish(|cache, key, effect| {
+                    let stored = entry.is_storable() && cache.store_after(effect, &entry, now);
+                    if !stored {
                         cache.entries.remove(key);
                     }
-                    if is_current {
-                        cache.negatives.remove(key);
-                    }
+                    cache.negatives.remove(key);
                     LoadOutcome::Loaded { entry, stored }
                 });
             }
             Err(error) => match error.disposition() {
                 Disposition::Negative { ttl } => {
                     let negative = Arc::new(Negative::new(Arc::clone(&self.key), error, ttl, now));
-                    self.finish(|cache, key, is_current| {
-                        let stored = is_current && !ttl.is_zero() && {
+                    self.finish(|cache, key, effect| {
+                        let stored = effect == Effect::Keep && !ttl.is_zero() && {
                             // Insert before removing the entry: a lookup reads the entries first,
                             // so it finds one of the two.
                             cache.negatives.insert(Arc::clone(&negative))
                         };
-                        if is_current {
-                            cache.entries.remove(key);
-                        }
+                        cache.entries.remove(key);
                         LoadOutcome::Negative { negative, stored }
                     });
                 }
-                Disposition::Definitive => self.finish(|cache, key, is_current| {
-                    if is_current {
-                        cache.entries.remove(key);
-                        cache.negatives.remove(key);
-                    }
+                Disposition::Definitive => self.finish(|cache, key, _| {
+                    cache.entries.remove(key);
+                    cache.negatives.remove(key);
                     LoadOutcome::Refused(error)
                 }),
                 Disposition::Transient => self.fail(LoadOutcome::Failed(error)),
@@ -307,9 +351,12 @@ impl<E: CacheableError> LoadGuard<E> {
     }
 
     fn fail(&mut self, outcome: LoadOutcome<E>) {
-        self.finish(|cache, key, is_current| {
-            // The entry is looked up, because the load may have offered it.
-            if is_current && let Some(entry) = cache.entries.get(key) {
+        self.finish(|cache, key, effect| {
+            // The entry is looked up, because the load may have offered it. After a change, the next
+            // load must not wait.
+            if effect == Effect::Keep
+                && let Some(entry) = cache.entries.get(key)
+            {
                 entry.record_failed_load(Instant::now());
             }
             outcome
@@ -319,19 +366,19 @@ impl<E: CacheableError> LoadGuard<E> {
     /// Updates the store before it wakes the waiting requests, so that a request that has seen the
     /// result also finds it cached.
     ///
-    /// The flag that `update` gets is `false` if the key was invalidated during the load. The
-    /// result must not be stored then.
-    fn finish(&mut self, update: impl FnOnce(&CacheInner<E>, &str, bool) -> LoadOutcome<E>) {
+    /// The effect that `update` gets is that of the changes during the load.
+    fn finish(&mut self, update: impl FnOnce(&CacheInner<E>, &str, Effect) -> LoadOutcome<E>) {
         self.completed = true;
         let outcome = {
             let mut in_flight = self.cache.in_flight.lock();
-            let is_current = in_flight.finish(&self.key, &self.load);
-            update(&self.cache, &self.key, is_current)
+            let effect = in_flight.finish(&self.key);
+            update(&self.cache, &self.key, effect)
         };
         self.sender.send_replace(Some(Arc::new(outcome)));
         // Without this call, moka would evict entries beyond the bound only some writes later.
         // Large responses that arrive together could take many times the bound until then.
         self.cache.run_pending_tasks();
+        self.cache.subscriptions.wake(&self.key);
     }
 }
 

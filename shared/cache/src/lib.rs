@@ -100,12 +100,14 @@
 use std::sync::Arc;
 
 pub mod http;
+mod effect;
 mod load;
 mod body;
 mod outcome;
 mod served;
 mod inner;
 mod single_flight;
+mod subscription;
 mod store;
 mod entry;
 mod negative;
@@ -125,10 +127,12 @@ use crate::{
 
 pub use crate::{
     body::CachedBody,
+    effect::Effect,
     load::{CacheableError, Disposition, LoadContext, Loaded, Priority, Stored},
     metrics::{SERVED_AGE, SERVED_AGE_BUCKETS},
     outcome::Outcome,
     served::{Cause, Failed, Served},
+    subscription::Subscription,
 };
 
 /// A handle of a cache. Clones share the entries.
@@ -309,14 +313,21 @@ impl<E: CacheableError> Cache<E> {
         }
     }
 
-    /// Drops the entry under a key. Requests that wait for a load in progress get its result. The
-    /// result is not stored, because the load may have read the old value.
+    /// Applies a change of the upstream's data: `effect` returns its effect on the entry of a key.
     ///
-    /// This method is for owners that learn of a change; no service calls it yet.
-    pub fn invalidate(&self, key: &str) {
+    /// Requests that wait for a load in progress get its result, which may be the old one. Later
+    /// requests wait for the end of that load and then start their own. The time that this takes
+    /// grows with the number of entries, so changes that arrive together are best applied at once.
+    pub fn apply(&self, effect: impl Fn(&str) -> Effect) {
         if let Some(inner) = &self.inner {
-            inner.invalidate(key);
+            inner.apply(effect);
         }
+    }
+
+    /// Subscribes to the events of a key: a load of it ended, or a [change](Self::apply) concerned
+    /// it. Returns `None` if the cache is off.
+    pub fn subscribe(&self, key: &str) -> Option<Subscription> {
+        Some(self.inner.as_ref()?.subscribe(key))
     }
 
     /// Drops expired entries and updates the gauges. The owner of the cache must call it every few
@@ -376,12 +387,21 @@ impl<E: CacheableError> Cache<E> {
                     };
                     return self.result_of(inner, key, &outcome, reason, false);
                 }
+                LoadDecision::AwaitEnd(in_flight, reason) => {
+                    let load = (&in_flight, reason);
+                    if let Some(served) =
+                        self.instead_of_waiting(inner, key, mode, limit.as_ref(), load)
+                    {
+                        return Ok(served);
+                    }
+                    if let Err(error) = wait(in_flight, limit.as_ref()).await {
+                        return self.at_deadline(inner, key, reason, true, error);
+                    }
+                }
                 LoadDecision::AwaitLoad(in_flight, priority, reason) => {
-                    // A request that demands a revalidation waits nevertheless.
-                    if mode == Mode::Normal
-                        && let Some(WaitLimit { deadline, .. }) = limit
-                        && in_flight.outlasts(deadline)
-                        && let Some(served) = inner.fallback(key, reason)
+                    let load = (&in_flight, reason);
+                    if let Some(served) =
+                        self.instead_of_waiting(inner, key, mode, limit.as_ref(), load)
                     {
                         return Ok(served);
                     }
@@ -403,6 +423,20 @@ impl<E: CacheableError> Cache<E> {
                 }
             }
         }
+    }
+
+    /// Returns the stored entry for a request that would probably wait for a load in vain. A request
+    /// that demands a revalidation waits nevertheless.
+    fn instead_of_waiting(
+        &self,
+        inner: &CacheInner<E>,
+        key: &str,
+        mode: Mode,
+        limit: Option<&WaitLimit<'_, E>>,
+        (in_flight, reason): (&InFlightLoad<E>, Forward),
+    ) -> Option<Served> {
+        let in_vain = mode == Mode::Normal && in_flight.outlasts(limit?.deadline);
+        if in_vain { inner.fallback(key, reason) } else { None }
     }
 
     /// Returns the result of a request whose deadline has ended before the load.

@@ -58,6 +58,8 @@ pub struct Stored {
     pub body: CachedBody,
     /// The [`Loaded::validator`] of the stored response.
     pub validator: Option<Box<[u8]>>,
+    /// Whether a change has outdated the response; see [`Effect::Expire`](crate::Effect::Expire).
+    pub outdated: bool,
 }
 
 /// The result of a load to which the upstream has responded.

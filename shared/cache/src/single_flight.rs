@@ -7,7 +7,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use crate::{entry::Entry, load::Priority, negative::Negative};
+use crate::{effect::Effect, entry::Entry, load::Priority, negative::Negative};
 
 /// The outcome of a load, shared by all requests that wait for it.
 pub(crate) enum LoadOutcome<E> {
@@ -26,14 +26,9 @@ pub(crate) enum LoadOutcome<E> {
     Panicked,
 }
 
-/// The identity of a load. Unlike [`InFlightLoad`], it does not keep the outcome in memory.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct LoadId(u64);
-
 /// A load in progress that requests can wait for.
 #[derive(Clone)]
 pub(crate) struct InFlightLoad<E> {
-    pub(crate) id: LoadId,
     pub(crate) priority: Priority,
     outcome: watch::Receiver<Option<Arc<LoadOutcome<E>>>>,
     started_at: Instant,
@@ -66,17 +61,23 @@ impl<E> InFlightLoad<E> {
 
 /// The loads in progress by their key.
 pub(crate) struct InFlight<E> {
-    loads: HashMap<Arc<str>, InFlightLoad<E>>,
-    last_id: u64,
+    loads: HashMap<Arc<str>, Registered<E>>,
+}
+
+struct Registered<E> {
+    load: InFlightLoad<E>,
+    effect: Effect,
 }
 
 impl<E: Clone> InFlight<E> {
     pub(crate) fn new() -> Self {
-        Self { loads: HashMap::new(), last_id: 0 }
+        Self { loads: HashMap::new() }
     }
 
-    pub(crate) fn get(&self, key: &str) -> Option<&InFlightLoad<E>> {
-        self.loads.get(key)
+    /// Returns the load of a key, and the effect of the changes since its start on its result.
+    pub(crate) fn get(&self, key: &str) -> Option<(&InFlightLoad<E>, Effect)> {
+        let Registered { load, effect } = self.loads.get(key)?;
+        Some((load, *effect))
     }
 
     /// Registers the load of a key. The key must have no load in progress.
@@ -86,31 +87,20 @@ impl<E: Clone> InFlight<E> {
         priority: Priority,
     ) -> (InFlightLoad<E>, OutcomeSender<E>) {
         let (sender, outcome) = watch::channel(None);
-        self.last_id += 1;
-        let id = LoadId(self.last_id);
-        let load = InFlightLoad { id, priority, outcome, started_at: Instant::now() };
-        self.loads.insert(key, load.clone());
+        let load = InFlightLoad { priority, outcome, started_at: Instant::now() };
+        self.loads.insert(key, Registered { load: load.clone(), effect: Effect::Keep });
         (load, sender)
     }
 
-    /// Returns whether the result of a load may be stored. After [`detach`](Self::detach) it may
-    /// not.
-    pub(crate) fn is_current(&self, key: &str, load: LoadId) -> bool {
-        self.loads.get(key).is_some_and(|current| current.id == load)
+    /// Removes the load of a key. Returns the effect of the changes since its start on its result.
+    pub(crate) fn finish(&mut self, key: &str) -> Effect {
+        self.loads.remove(key).map_or(Effect::Keep, |registered| registered.effect)
     }
 
-    /// Removes a load and returns whether its result may be stored.
-    pub(crate) fn finish(&mut self, key: &str, load: &InFlightLoad<E>) -> bool {
-        let is_current = self.is_current(key, load.id);
-        if is_current {
-            self.loads.remove(key);
+    /// Notes a change. The greatest effect of several changes applies to the result of a load.
+    pub(crate) fn apply(&mut self, effect: impl Fn(&str) -> Effect) {
+        for (key, registered) in &mut self.loads {
+            registered.effect = registered.effect.max(effect(key));
         }
-        is_current
-    }
-
-    /// Detaches a load from its key. Requests that already wait still get its result; the next
-    /// request starts a new load.
-    pub(crate) fn detach(&mut self, key: &str) {
-        self.loads.remove(key);
     }
 }

@@ -68,6 +68,11 @@ impl<V: CacheValue> Store<V> {
         self.entries.invalidate(&self.hasher.hash_one(key));
     }
 
+    /// Returns the values that are stored now. A value that is stored meanwhile may be missing.
+    pub(crate) fn values(&self) -> impl Iterator<Item = Arc<V>> {
+        self.entries.iter().map(|(_, value)| value)
+    }
+
     /// Runs moka's deferred evictions now: values beyond the bound and expired values.
     pub(crate) fn run_pending_tasks(&self) {
         self.entries.run_pending_tasks();

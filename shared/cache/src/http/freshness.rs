@@ -82,6 +82,27 @@ impl Freshness {
         self
     }
 
+    /// Ends the lifetime at this age, because the response may be outdated: it is stale from now on,
+    /// for as long as it would have been at the end of its lifetime. The bound stays.
+    #[must_use]
+    pub fn stale_from(self, age: Duration) -> Self {
+        if self.state(age) != State::Fresh {
+            return self;
+        }
+        let bound = self.bound();
+        let stale_while_revalidate = age.saturating_add(self.stale_while_revalidate).min(bound);
+        Self { lifetime: Duration::ZERO, stale_while_revalidate, stale_if_error: bound, ..self }
+    }
+
+    /// Ends the lifetime, because the response is outdated. Only a failure of the upstream makes it
+    /// usable. The bound stays.
+    #[must_use]
+    pub fn only_if_error(self) -> Self {
+        let stale_while_revalidate = Duration::ZERO;
+        let stale_if_error = self.bound();
+        Self { lifetime: Duration::ZERO, stale_while_revalidate, stale_if_error, ..self }
+    }
+
     /// Returns the lifetime that remains at the time of the load.
     pub fn remaining(&self) -> Duration {
         self.lifetime.saturating_sub(self.age_at_load)

@@ -48,7 +48,7 @@ fn every_series_exists_from_the_start_and_each_request_counts_once() {
     ] {
         assert!(text.contains(expected), "{expected} is not in\n{text}");
     }
-    cache.invalidate("key");
+    change(&cache, Effect::Drop);
     cache.sync();
     let text = exporter.render();
     assert!(text.contains("cache_evictions_total{cache=\"test\",cause=\"invalidated\"} 1"));

@@ -5,7 +5,8 @@ mod lookups;
 mod negatives;
 mod coalescing;
 mod deadlines;
-mod invalidation;
+mod changes;
+mod subscriptions;
 mod offers;
 mod combined;
 mod headers;
@@ -17,8 +18,8 @@ mod properties;
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use cache::{
-    Cache, CacheableError, CachedBody, Cause, Disposition, Failed, LoadContext, Loaded, Mode,
-    Outcome, Priority, Served, Settings, http::Freshness,
+    Cache, CacheableError, CachedBody, Cause, Disposition, Effect, Failed, LoadContext, Loaded,
+    Mode, Outcome, Priority, Served, Settings, http::Freshness,
 };
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
@@ -140,4 +141,9 @@ pub(crate) fn ok(text: &str, outcome: Outcome) -> (String, Outcome) {
 
 pub(crate) fn error(error: Error, outcome: Outcome) -> (String, Outcome) {
     (format!("{:?}", Cause::Error(error)), outcome)
+}
+
+/// Applies a change with this effect to the key of [`Upstream::get`].
+pub(crate) fn change(cache: &Cache<Error>, effect: Effect) {
+    cache.apply(|key| if key == "key" { effect } else { Effect::Keep });
 }

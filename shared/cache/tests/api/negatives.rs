@@ -63,6 +63,6 @@ async fn a_revalidation_ignores_a_negative_entry_and_removes_it() {
     let _ = upstream.get(&cache, Err(Error::NotFound)).await;
     let forced = cache.get("key", Mode::Revalidate, upstream.load(Ok(loaded("a")))).await;
     assert_eq!(summary(&forced), ok("a", Outcome::Miss));
-    cache.invalidate("key");
+    change(&cache, Effect::Drop);
     assert_eq!(summary(&upstream.get(&cache, Ok("b")).await), ok("b", Outcome::Miss));
 }

@@ -73,17 +73,17 @@ async fn an_offer_that_is_older_than_the_entry_or_expired_changes_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_offer_of_a_load_whose_key_was_invalidated_is_not_stored() {
+async fn an_offer_of_a_load_is_not_stored_after_a_change() {
     let (cache, upstream) = (cache(), Upstream::default());
     let load = upstream.load(Err(Error::Down));
-    let invalidated = {
+    let changed = {
         let cache = cache.clone();
         move |context: LoadContext| {
-            cache.invalidate("key");
+            change(&cache, Effect::Drop);
             context.offer(aged("offered", FRESH_FOR));
             load(context)
         }
     };
-    let served = cache.get("key", Mode::Normal, invalidated).await;
+    let served = cache.get("key", Mode::Normal, changed).await;
     assert_eq!(summary(&served), error(Error::Down, Outcome::Error));
 }

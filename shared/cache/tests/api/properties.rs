@@ -1,4 +1,4 @@
-//! Random sequences of requests, failures and invalidations, on a clock that jumps.
+//! Random sequences of requests, failures and changes, on a clock that jumps.
 
 use std::{
     collections::HashMap,
@@ -42,8 +42,9 @@ enum Step {
     },
     /// All waiting requests are dropped.
     DropRequests,
-    Invalidate {
+    Change {
         key: usize,
+        effect: Effect,
     },
 }
 
@@ -58,6 +59,10 @@ fn reply() -> impl Strategy<Value = Reply> {
     ]
 }
 
+fn effect() -> impl Strategy<Value = Effect> {
+    prop_oneof![Just(Effect::MarkStale), Just(Effect::Expire), Just(Effect::Drop)]
+}
+
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         8 => (0..KEYS, prop::bool::weighted(0.1), prop::option::of(0..2000_u64), 0..3000_u64, reply())
@@ -67,7 +72,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => prop_oneof![0..2000_u64, 0..90_000_u64, 500_000..800_000_u64]
             .prop_map(|millis| Step::Wait { millis }),
         1 => Just(Step::DropRequests),
-        1 => (0..KEYS).prop_map(|key| Step::Invalidate { key }),
+        1 => (0..KEYS, effect()).prop_map(|(key, effect)| Step::Change { key, effect }),
     ]
 }
 
@@ -83,10 +88,14 @@ struct Record {
 #[derive(Default)]
 struct Key {
     in_progress: Option<u64>,
-    /// The number of invalidations. A load that started before the last one does not count.
+    /// The number of changes. A load that started before the last one may have read old data.
     epoch: u64,
     /// Responses below this serial have been refused, dropped or replaced.
     valid_from: u64,
+    /// Responses below this serial are not fresh, because of a change.
+    fresh_from: u64,
+    /// Responses below this serial serve only after a failure, because of a change.
+    stale_from: u64,
     not_found_at: Option<Instant>,
 }
 
@@ -114,18 +123,15 @@ impl Record {
                 });
                 sleep(Duration::from_millis(millis)).await;
                 record.key(key, |key| {
-                    if key.epoch != epoch {
-                        return;
-                    }
                     key.in_progress = None;
                     match reply {
                         Reply::Response { .. } | Reply::Error(Failure::Denied) => {
-                            key.valid_from = serial;
+                            key.valid_from = key.valid_from.max(serial);
                             key.not_found_at = None;
                         }
                         Reply::Error(Failure::NotFound) => {
-                            key.valid_from = serial;
-                            key.not_found_at = Some(Instant::now());
+                            key.valid_from = key.valid_from.max(serial);
+                            key.not_found_at = (key.epoch == epoch).then(Instant::now);
                         }
                         Reply::Error(Failure::Down) | Reply::Panic => {}
                     }
@@ -160,7 +166,8 @@ impl Record {
 /// Sends one request and compares its response with the record.
 async fn request(cache: Cache<Error>, record: Arc<Record>, step: Step) {
     let Step::Request { key, forced, patience, millis, reply } = step else { return };
-    let valid_from = record.key(key, |key| key.valid_from);
+    let [valid_from, fresh_from, stale_from] =
+        record.key(key, |key| [key.valid_from, key.fresh_from, key.stale_from]);
     let load = record.load(key, millis, reply);
     let mode = if forced { Mode::Revalidate } else { Mode::Normal };
     let requested_at = Instant::now();
@@ -197,13 +204,15 @@ async fn request(cache: Cache<Error>, record: Arc<Record>, step: Step) {
     assert_eq!(served.age(), age, "the age is correct");
     assert!(serial >= valid_from, "served {serial}, refused or replaced before {valid_from}");
     match served.outcome() {
-        Outcome::Hit => assert!(age < FRESH_FOR),
+        Outcome::Hit => assert!(age < FRESH_FOR && serial >= fresh_from),
         Outcome::Stale => {
-            assert!((FRESH_FOR..FRESH_FOR + STALE_FOR).contains(&age));
+            assert!(age >= FRESH_FOR || serial < fresh_from);
+            assert!(age < FRESH_FOR + STALE_FOR && serial >= stale_from);
             assert_eq!(now, requested_at, "a stale entry is served without waiting");
         }
         Outcome::StaleError => {
-            assert!((FRESH_FOR..FRESH_FOR + STALE_IF_ERROR_FOR).contains(&age));
+            assert!(age >= FRESH_FOR || serial < fresh_from);
+            assert!(age < FRESH_FOR + STALE_IF_ERROR_FOR);
         }
         Outcome::Miss | Outcome::Coalesced => {
             assert!(sent.at >= requested_at, "it was loaded for this request")
@@ -232,14 +241,21 @@ async fn run(steps: Vec<Step>) {
             }
             Step::Wait { millis } => sleep(Duration::from_millis(millis)).await,
             Step::DropRequests => requests.abort_all(),
-            Step::Invalidate { key } => {
-                record.key(key, |key| {
+            Step::Change { key: changed, effect } => {
+                let next = record.serial.load(SeqCst) + 1;
+                record.key(changed, |key| {
                     key.epoch += 1;
-                    key.in_progress = None;
                     key.not_found_at = None;
-                    key.valid_from = record.serial.load(SeqCst) + 1;
+                    key.fresh_from = next;
+                    if effect >= Effect::Expire {
+                        key.stale_from = next;
+                    }
+                    if effect == Effect::Drop {
+                        key.valid_from = next;
+                    }
                 });
-                cache.invalidate(&key.to_string());
+                let changed = changed.to_string();
+                cache.apply(|key| if key == changed { effect } else { Effect::Keep });
             }
         }
         while let Some(request) = requests.try_join_next() {

@@ -57,7 +57,7 @@ async fn a_secret_is_wiped_when_it_is_neither_stored_nor_being_sent() {
         ok("hunter2", Outcome::Hit)
     );
 
-    cache.invalidate("key");
+    change(&cache, Effect::Drop);
     cache.sync();
     assert_eq!(times.load(SeqCst), 0, "a response still sends it");
     drop(body);
