@@ -12,7 +12,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use cache::{Mode, Served, http::NO_STORE};
+use cache::{Mode, Served, Subscription, http::NO_STORE};
 use serde::de::DeserializeOwned;
 use service::{
     contract::{
@@ -26,7 +26,8 @@ use service::{
     },
     observe::{context, metrics::Exporter},
     server::{
-        App, CachedRoutes, Deadline, PublicApi, Query, ResponseFuture, SsmQuery, StackConfig, stack,
+        App, CachedRoutes, Deadline, PublicApi, Query, ResponseFuture, SsmQuery, StackConfig,
+        Waits, stack,
     },
 };
 use tokio::time::{Instant, timeout_at};
@@ -99,18 +100,21 @@ pub fn app(
         RouteId::Docs => docs_page.clone(),
         _ => unreachable!("main-api has no other route that is not cacheable"),
     });
+    let waits = Waits::new(config.common.max_waiting);
     let config_of_stack = StackConfig {
         routes: ROUTES,
         endpoint: |path| ROUTES.endpoint(path).to_owned(),
         cached: Arc::new(upstream.clone()),
         others,
         request_timeout: config.request_timeout,
+        waits: waits.clone(),
         timed_out: || Error::UpstreamTimeout.problem(),
     };
     let api = stack(config_of_stack, &config.common, exporter);
     App {
         api,
         dependencies: Arc::new(move || upstream.health()),
+        waits,
         started: Arc::new(AtomicBool::new(true)),
     }
 }
@@ -125,6 +129,10 @@ impl CachedRoutes for Upstream {
     fn respond(&self, query: Query) -> ResponseFuture {
         let upstream = self.clone();
         Box::pin(async move { upstream.get(query).await })
+    }
+
+    fn subscribe(&self, key: &str) -> Option<Subscription> {
+        Upstream::subscribe(self, key)
     }
 
     fn lookup_ssm(&self, request: &ssm::Request, now: Instant) -> Option<Result<Served, Problem>> {
