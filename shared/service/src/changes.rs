@@ -157,9 +157,12 @@ impl ChangeStream {
         }
     }
 
-    /// The position from which another stream continues without a gap. `None` if the history no longer
-    /// holds it.
+    /// The position from which another stream continues without a gap. `None` if there is none:
+    /// the history no longer holds it, or the stream has a reset to report first.
     pub fn position_id(&self) -> Option<Arc<str>> {
+        if matches!(self.first, Some(StreamItem::Reset(_))) {
+            return None;
+        }
         self.log.0.history.lock().id_before(self.position).cloned()
     }
 }

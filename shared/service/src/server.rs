@@ -35,12 +35,14 @@ mod authenticate;
 mod deadline;
 mod request_body;
 mod dispatch;
+mod change_stream;
 mod stack;
 mod connection;
 mod registry;
 mod listener;
 mod probes;
 
+pub use change_stream::{LAST_EVENT_ID, RESET, change_stream};
 pub use dispatch::{CachedRoutes, Query, ResponseFuture, SsmQuery};
 pub use listener::listen;
 pub use probes::Dependencies;
