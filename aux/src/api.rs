@@ -3,7 +3,9 @@
 use std::sync::{Arc, atomic::AtomicBool};
 
 use axum::{Json, routing::get};
+use cache::Subscription;
 use service::{
+    changes::ChangeLog,
     contract::{
         openapi::handlers,
         problem::Problem,
@@ -12,7 +14,10 @@ use service::{
         status::Reporter,
     },
     observe::metrics::Exporter,
-    server::{App, CachedRoutes, PublicApi, Query, ResponseFuture, SsmQuery, StackConfig, stack},
+    server::{
+        App, CachedRoutes, PublicApi, Query, ResponseFuture, SsmQuery, StackConfig, Waits,
+        change_stream, stack,
+    },
 };
 use tokio::time::Instant;
 
@@ -42,6 +47,7 @@ pub const ROUTES: Routes = Routes(&[
     RouteId::Values,
     RouteId::Params,
     RouteId::Buckets,
+    RouteId::Changes,
     RouteId::SsmGetParameter,
     RouteId::SsmGetParameters,
     RouteId::SsmGetParametersByPath,
@@ -79,7 +85,10 @@ pub fn app(
         get(async move || Json(Status::of(&reporter, health(), backend.quota(), fleet.as_ref())))
     };
     let (document, page) = handlers(&openapi::document(&config.aux_version));
+    let waits = Waits::new(config.common.max_waiting);
+    let changes = ChangeLog::with_random_start();
     let others = ROUTES.router(|route| match route {
+        RouteId::Changes => change_stream(changes.clone(), waits.clone()),
         RouteId::Status => status.clone(),
         RouteId::OpenApi => document.clone(),
         RouteId::Docs => page.clone(),
@@ -92,10 +101,11 @@ pub fn app(
         cached: Arc::new(CachedApi { ssm: SsmApi::new(access.clone()), access }),
         others,
         request_timeout: config.request_timeout,
+        waits: waits.clone(),
         timed_out: || Error::AwsTimeout(None).problem(),
     };
     let api = stack(config_of_stack, &config.common, exporter);
-    App { api, dependencies: Arc::new(health), started }
+    App { api, dependencies: Arc::new(health), waits, started }
 }
 
 /// Returns the recent health of each dependency: of the backend, and of the shared cache if there is
@@ -134,18 +144,26 @@ impl CachedApi {
     }
 }
 
+/// The key of the entry that serves a record. Both routes of a parameter share one entry: that of
+/// `/param`. Returns `None` for the key of another route.
+fn entry_of_record(key: &str) -> Option<String> {
+    let name = RouteId::Parameter.parameter(key)?;
+    Some(format!("{}{name}", RouteId::Param.base()))
+}
+
 impl CachedRoutes for CachedApi {
     fn lookup(&self, key: &str, now: Instant) -> Option<Result<cache::Served, Problem>> {
         let store = &self.access.store;
         // The cache holds no entry outside the prefixes, so a lookup needs no check.
-        match RouteId::Parameter.parameter(key) {
-            // Both routes of a parameter share one entry: the record of `/param`.
-            Some(name) => {
-                let key = format!("{}{name}", RouteId::Param.base());
-                Some(store.lookup(&key, now)?.map(as_record))
-            }
+        match entry_of_record(key) {
+            Some(entry) => Some(store.lookup(&entry, now)?.map(as_record)),
             None => store.lookup(key, now),
         }
+    }
+
+    fn subscribe(&self, key: &str) -> Option<Subscription> {
+        let entry = entry_of_record(key);
+        self.access.store.subscribe(entry.as_deref().unwrap_or(key))
     }
 
     fn respond(&self, query: Query) -> ResponseFuture {

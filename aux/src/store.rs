@@ -5,6 +5,7 @@ use std::{pin::Pin, sync::Arc, time::Duration};
 
 use cache::{
     Cache, CacheableError, CachedBody, Disposition, LoadContext, Loaded, Mode, Served, Settings,
+    Subscription,
 };
 use service::{
     config::Switch, contract::problem::Problem, observe::context::RequestContext, server::Deadline,
@@ -266,6 +267,11 @@ impl CachedStore {
     /// Looks up a cache key without waiting and without a call.
     pub fn lookup(&self, key: &str, now: Instant) -> Option<Result<Served, Problem>> {
         Some(self.cache.lookup(key, now)?.map_err(Problem::from))
+    }
+
+    /// Subscribes to the events of an entry; see [`Cache::subscribe`].
+    pub fn subscribe(&self, key: &str) -> Option<Subscription> {
+        self.cache.subscribe(key)
     }
 
     /// Returns the account of this service, once a response has shown it.

@@ -12,7 +12,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use cache::{Mode, Served, http::NO_STORE};
+use cache::{Mode, Served, Subscription, http::NO_STORE};
 use serde::de::DeserializeOwned;
 use service::{
     contract::{
@@ -26,7 +26,8 @@ use service::{
     },
     observe::{context, metrics::Exporter},
     server::{
-        App, CachedRoutes, Deadline, PublicApi, Query, ResponseFuture, SsmQuery, StackConfig, stack,
+        App, CachedRoutes, Deadline, PublicApi, Query, ResponseFuture, SsmQuery, StackConfig,
+        Waits, change_stream, stack,
     },
 };
 use tokio::time::{Instant, timeout_at};
@@ -58,6 +59,7 @@ pub const ROUTES: Routes = Routes(&[
     RouteId::Params,
     RouteId::Buckets,
     RouteId::Inventory,
+    RouteId::Changes,
     RouteId::SsmGetParameter,
     RouteId::SsmGetParameters,
     RouteId::SsmGetParametersByPath,
@@ -91,7 +93,9 @@ pub fn app(
         trusts_clients: config.common.trusts_clients(),
     }));
     let (document, docs_page) = handlers(&document(&config.main_version));
+    let waits = Waits::new(config.common.max_waiting);
     let others = ROUTES.router(|route| match route {
+        RouteId::Changes => change_stream(upstream.changes(), waits.clone()),
         RouteId::Inventory => get(inventory).with_state(gateway.clone()),
         RouteId::Status => get(status).with_state(gateway.clone()),
         RouteId::Page => get(async || html_page(include_str!("api/status.html"))),
@@ -105,12 +109,14 @@ pub fn app(
         cached: Arc::new(upstream.clone()),
         others,
         request_timeout: config.request_timeout,
+        waits: waits.clone(),
         timed_out: || Error::UpstreamTimeout.problem(),
     };
     let api = stack(config_of_stack, &config.common, exporter);
     App {
         api,
         dependencies: Arc::new(move || upstream.health()),
+        waits,
         started: Arc::new(AtomicBool::new(true)),
     }
 }
@@ -125,6 +131,10 @@ impl CachedRoutes for Upstream {
     fn respond(&self, query: Query) -> ResponseFuture {
         let upstream = self.clone();
         Box::pin(async move { upstream.get(query).await })
+    }
+
+    fn subscribe(&self, key: &str) -> Option<Subscription> {
+        Upstream::subscribe(self, key)
     }
 
     fn lookup_ssm(&self, request: &ssm::Request, now: Instant) -> Option<Result<Served, Problem>> {

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use cache::{
-    Cache, CachedBody, LoadContext, Loaded, Mode, Served, Stored,
+    Cache, CachedBody, LoadContext, Loaded, Mode, Served, Stored, Subscription,
     http::{EntityTag, Freshness},
 };
 use http::{Extensions, HeaderMap, HeaderValue, StatusCode, header};
@@ -192,6 +192,11 @@ impl Upstream {
     /// Looks up a cache key without waiting and without a call.
     pub fn lookup(&self, key: &str, now: Instant) -> Option<Result<Served, Problem>> {
         Some(self.0.cache.lookup(key, now)?.map_err(Problem::from))
+    }
+
+    /// Subscribes to the events of an entry; see [`Cache::subscribe`].
+    pub fn subscribe(&self, key: &str) -> Option<Subscription> {
+        self.0.cache.subscribe(key)
     }
 
     /// Looks up the response to a request in AWS's protocol, without waiting and without a call.

@@ -2,13 +2,15 @@
 //! response.
 //!
 //! This module covers RFC 9111 (`Age`, `Cache-Control`), RFC 5861 (stale responses), RFC 9110
-//! (`ETag`, `If-None-Match`) and RFC 9211 (`Cache-Status`). It stores nothing and reads no clock.
+//! (`ETag`, `If-None-Match`), RFC 9211 (`Cache-Status`) and one preference of RFC 7240 (`Prefer:
+//! wait`). It stores nothing and reads no clock.
 //! [`crate::Cache`] does both and builds its responses with this module.
 
 mod etag;
 mod freshness;
 mod list;
 mod cache_status;
+mod prefer;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
@@ -16,6 +18,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 pub use cache_status::{Forward, Handling};
 pub use etag::{EntityTag, matches_if_none_match};
 pub use freshness::{Freshness, State, forces_revalidation};
+pub use prefer::preferred_wait;
 
 /// The `Cache-Control` value of a response that no cache may store.
 pub const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");

@@ -10,7 +10,7 @@ use crate::{
     Outcome,
     body::CachedBody,
     entry::Entry,
-    http::{Freshness, Handling, ResponseMeta},
+    http::{Freshness, Handling, ResponseMeta, matches_if_none_match},
     load::Loaded,
 };
 
@@ -94,6 +94,23 @@ impl Served {
     pub fn represented_by(mut self, body: CachedBody) -> Self {
         self.representation = Some(body);
         self
+    }
+
+    /// Returns the same response at a later time, with the age that it has then.
+    #[must_use]
+    pub fn at(mut self, now: Instant) -> Self {
+        self.age = self.entry.age(now);
+        self
+    }
+
+    /// Returns the time for which the response was still fresh at the request; zero if it was stale.
+    pub fn fresh_for(&self) -> Duration {
+        self.freshness().lifetime.saturating_sub(self.age)
+    }
+
+    /// Whether the client has the body already, so that the response is 304 (RFC 9110, 13.1.2).
+    pub fn is_known_to(&self, request: &HeaderMap) -> bool {
+        self.body().etag().is_some_and(|tag| matches_if_none_match(request, tag))
     }
 
     /// Returns the age since the origin's response, across all hops.

@@ -54,6 +54,11 @@ impl ChangeLog {
         Self::with_bounds(start_id.into(), Bounds::default())
     }
 
+    /// Creates a log without events whose start is a position that no other process knows.
+    pub fn with_random_start() -> Self {
+        Self::new(format!("{:032x}", fastrand::u128(..)))
+    }
+
     fn with_bounds(start_id: Arc<str>, bounds: Bounds) -> Self {
         let history = Mutex::new(History::new(start_id, bounds));
         Self(Arc::new(Inner { history, changed: watch::Sender::new(()) }))

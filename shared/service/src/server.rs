@@ -29,11 +29,16 @@ mod request_log;
 mod count;
 mod problems;
 mod host;
+mod places;
+mod wait_ticket;
+mod waits;
 mod shed;
-mod waiting;
 mod authenticate;
 mod deadline;
 mod request_body;
+mod cached_routes;
+mod watched;
+mod wait;
 mod dispatch;
 mod change_stream;
 mod stack;
@@ -42,13 +47,13 @@ mod registry;
 mod listener;
 mod probes;
 
+pub use cached_routes::{CachedRoutes, Query, ResponseFuture, SsmQuery};
 pub use change_stream::{LAST_EVENT_ID, RESET, change_stream};
-pub use dispatch::{CachedRoutes, Query, ResponseFuture, SsmQuery};
 pub use listener::listen;
 pub use probes::Dependencies;
 pub use request::{Deadline, EXPECTED_TIMEOUT};
 pub use stack::{HttpService, PublicApi, StackConfig, stack};
-pub use waiting::Waits;
+pub use waits::Waits;
 
 use crate::{
     config::Common,
@@ -57,7 +62,7 @@ use crate::{
 use listener::{HttpServer, Limits};
 use probes::{ProbesFirst, probes};
 
-/// The connections that may be open beside those of the `MAX_IN_FLIGHT` requests.
+/// The connections that may be open beside those of the `MAX_IN_FLIGHT` and `MAX_WAITING` requests.
 const MORE_CONNECTIONS: usize = 1024;
 
 /// The connections of the admin listener. Only probes and scrapers use it.
@@ -71,6 +76,8 @@ const THREADS_GRACE: Duration = Duration::from_millis(100);
 pub struct App<S> {
     pub api: S,
     pub dependencies: Dependencies,
+    /// The waits of the API, which a drain ends.
+    pub waits: Waits,
     /// Whether the start is complete. Until then `/readyz` is 503, and requests are served.
     pub started: Arc<AtomicBool>,
 }
@@ -137,7 +144,8 @@ pub async fn run(
 /// 1. `/readyz` turns 503 and requests are served on for `shutdown_delay`, because a pod still gets
 ///    new requests for a moment after SIGTERM; each response closes its connection, so that clients
 ///    move to another replica;
-/// 2. the public listener stops accepting;
+/// 2. requests that wait for a change get their responses, streams of changes end, and the public
+///    listener stops accepting;
 /// 3. requests in progress get up to `shutdown_grace` to finish;
 /// 4. the admin listener stops last, so that the drain can be watched.
 pub async fn serve(
@@ -154,7 +162,10 @@ pub async fn serve(
     let (stop_admin, admin_stopped) = watch::channel(());
     let (stop_public, public_stopped) = watch::channel(());
     let limits = Limits {
-        capacity: config.max_in_flight.saturating_add(MORE_CONNECTIONS),
+        capacity: config
+            .max_in_flight
+            .saturating_add(config.max_waiting)
+            .saturating_add(MORE_CONNECTIONS),
         max_age: config.max_connection_age,
     };
     let grace = config.shutdown_grace;
@@ -181,6 +192,7 @@ pub async fn serve(
     tracing::info!("draining");
     draining.store(true, Relaxed);
     sleep(config.shutdown_delay).await;
+    app.waits.end();
     drop(stop_public);
     // It ends by itself within the grace, and only a panic could make it fail.
     let _ = serving.await;

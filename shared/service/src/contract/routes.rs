@@ -24,6 +24,9 @@ const AWS_PATH: &str = "/";
 /// The label of a path that no route has. A raw path would let one scanner fill Prometheus.
 const UNMATCHED: &str = "unmatched";
 
+/// The label of requests that have waited for a change. Their durations say nothing about a route.
+pub(crate) const WAITED: &str = "wait";
+
 /// A route of either service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RouteId {
@@ -72,6 +75,8 @@ pub struct Route {
     /// Whether dispatch serves the route from the cache. Such a response says how
     /// long it is fresh, and it has a validator.
     pub cacheable: bool,
+    /// Whether a request with `Prefer: wait` waits until the response changes.
+    pub waits: bool,
     /// The group of the route. It also decides whether the route needs a token.
     pub tag: Tag,
 }
@@ -107,21 +112,24 @@ static TABLE: [Route; 20] = [
              An ARN and a reference to a secret of Secrets Manager are names too.",
         )
         .parameter("The name of the parameter", "challenge/kantox")
-        .cacheable(),
+        .cacheable()
+        .waits(),
     Route::new(RouteId::Parameter, "/parameter/{name}", "parameter", Tag::Api)
         .describe(
             "One parameter with all that SSM stores about it",
             "Value, type, version, ARN, time of the last change and data type. It shares the cache entry of `/param/{name}`.",
         )
         .parameter("The name of the parameter", "challenge/kantox")
-        .cacheable(),
+        .cacheable()
+        .waits(),
     Route::new(RouteId::Values, "/values/{path}", "values", Tag::Api)
         .describe(
             "Every parameter below a path",
             "Includes all levels below the path. `omitted` names the SecureStrings that cannot be decrypted, and all of them while `ALLOW_SECURE_STRINGS` is false.",
         )
         .parameter("The path above the parameters", "challenge")
-        .cacheable(),
+        .cacheable()
+        .waits(),
     Route::new(RouteId::Params, "/params", "params", Tag::Api)
         .describe(
             "The names of all SSM parameters",
@@ -183,6 +191,7 @@ impl Route {
             description,
             parameter: None,
             cacheable: false,
+            waits: false,
             tag,
         }
     }
@@ -213,6 +222,10 @@ impl Route {
 
     const fn cacheable(self) -> Self {
         Self { cacheable: true, ..self }
+    }
+
+    const fn waits(self) -> Self {
+        Self { waits: true, ..self }
     }
 }
 
@@ -311,8 +324,12 @@ pub(crate) fn label(route: Option<RouteId>) -> &'static str {
 }
 
 /// Whether requests with this label `endpoint` are the work of the service: those of the API, and those
-/// that no route has. Pages, status and metrics are not.
+/// that no route has. Pages, status and metrics are not, and neither are requests that waited for a
+/// change: their durations are no latency.
 pub fn is_work(endpoint: &str) -> bool {
+    if endpoint == WAITED {
+        return false;
+    }
     let route = TABLE.iter().find(|route| route.label == endpoint);
     route.is_none_or(|route| matches!(route.tag, Tag::Api | Tag::Aws))
 }

@@ -20,7 +20,10 @@ use futures_util::{Stream, stream::unfold};
 use percent_encoding::percent_decode_str;
 use tokio::time::{Instant, sleep_until};
 
-use super::waiting::{WaitKind, WaitPermit, WaitTicket, Waits};
+use super::{
+    wait_ticket::WaitTicket,
+    waits::{WaitKind, WaitPermit, Waits},
+};
 use crate::{
     changes::{ChangeEvent, ChangeLog, ChangeStream, StreamItem},
     contract::{name::ParameterPath, problem::Problem, wire::Change},
@@ -71,7 +74,8 @@ async fn start(
 ) -> Result<Response, Problem> {
     let path = path_of(query.as_deref().unwrap_or_default())?;
     // The permit of `MAX_IN_FLIGHT` ends with the response's head, which follows at once.
-    let permit = waits.start(WaitKind::Stream, &WaitTicket::default())?;
+    let permit =
+        waits.start(WaitKind::Stream, &WaitTicket::default()).ok_or_else(Problem::overloaded)?;
     let last_id = headers.get(LAST_EVENT_ID).map(HeaderValue::as_bytes);
     let open = Open {
         changes: log.follow(last_id, path),

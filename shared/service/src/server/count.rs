@@ -24,9 +24,12 @@ use pin_project_lite::pin_project;
 use tokio::time::Instant;
 use tower::{BoxError, Layer, Service};
 
-use super::request::{RequestInfo, ResponseResult};
+use super::{
+    request::{RequestInfo, ResponseResult},
+    wait_ticket::WaitTicket,
+};
 use crate::{
-    contract::routes::{RouteId, Routes},
+    contract::routes::{RouteId, Routes, WAITED},
     observe::metrics::{self as series, PrometheusMetricLayer, RequestSeries},
 };
 
@@ -39,7 +42,9 @@ pub(crate) struct CountLayer {
 impl CountLayer {
     pub(crate) fn new(prometheus: PrometheusMetricLayer<'static>, routes: Routes) -> Self {
         let cacheable = routes.0.iter().filter(|id| id.route().cacheable || id.route().is_aws());
-        Self { prometheus, cacheable: cacheable.map(|&id| RouteSeries::new(id)).collect() }
+        let waited = RouteSeries { label: WAITED, route: None, ..RouteSeries::new(RouteId::Param) };
+        let cacheable = cacheable.map(|&id| RouteSeries::new(id)).chain([waited]).collect();
+        Self { prometheus, cacheable }
     }
 }
 
@@ -83,13 +88,19 @@ where
         let info = request.extensions().get::<RequestInfo>().copied();
         let position = info.and_then(|info| {
             let index = self.cacheable.iter().position(|series| {
-                Some(series.route) == info.route && series.method == request.method()
+                series.route.is_some_and(|route| Some(route) == info.route)
+                    && series.method == request.method()
             })?;
             Some((index, info.received_at))
         });
         match position {
             Some((index, received_at)) => CountFuture::Cacheable {
-                request: Counted { cacheable: Arc::clone(&self.cacheable), index, pending: false },
+                request: Counted {
+                    cacheable: Arc::clone(&self.cacheable),
+                    index,
+                    ticket: request.extensions().get().cloned(),
+                    pending: false,
+                },
                 received_at,
                 inner: self.inner.call(request),
             },
@@ -122,7 +133,9 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<ResponseResult> {
         match self.project() {
             CountProjection::Cacheable { inner, request, received_at } => {
-                let Poll::Ready(Ok(response)) = inner.poll(cx) else {
+                let polled = inner.poll(cx);
+                request.check_wait();
+                let Poll::Ready(Ok(response)) = polled else {
                     request.set_pending();
                     return Poll::Pending;
                 };
@@ -141,7 +154,9 @@ where
 /// The series of one cacheable route, or of an operation of AWS's protocol. Each is resolved at its first use, since a series must
 /// not exist before there is something to count.
 struct RouteSeries {
-    route: RouteId,
+    /// Absent in the last one: it counts requests that have waited for a change.
+    route: Option<RouteId>,
+    label: &'static str,
     /// `GET`, or `POST` for AWS's protocol.
     method: Method,
     pending: OnceLock<Gauge>,
@@ -160,17 +175,22 @@ const COMMON_STATUSES: [StatusCode; 4] = [
 impl RouteSeries {
     fn new(route: RouteId) -> Self {
         let method = if route.route().is_aws() { Method::POST } else { Method::GET };
-        Self { route, method, pending: OnceLock::new(), by_status: Default::default() }
+        Self {
+            route: Some(route),
+            label: route.label(),
+            method,
+            pending: OnceLock::new(),
+            by_status: Default::default(),
+        }
     }
 
     fn pending(&self) -> &Gauge {
-        self.pending.get_or_init(|| series::pending(self.method.as_str(), self.route.label()))
+        self.pending.get_or_init(|| series::pending(self.method.as_str(), self.label))
     }
 
     /// Calls a function with the series of a status.
     fn with_series(&self, status: StatusCode, count: impl FnOnce(&RequestSeries)) {
-        let resolve =
-            || RequestSeries::new(self.method.as_str(), status.as_str(), self.route.label());
+        let resolve = || RequestSeries::new(self.method.as_str(), status.as_str(), self.label);
         match COMMON_STATUSES.iter().position(|common| *common == status) {
             Some(index) => count(self.by_status[index].get_or_init(resolve)),
             None => count(&resolve()),
@@ -182,6 +202,7 @@ impl RouteSeries {
 pub(crate) struct Counted {
     cacheable: Arc<[RouteSeries]>,
     index: usize,
+    ticket: Option<Arc<WaitTicket>>,
     /// Whether the gauge of requests in progress counts it. A hit is over within one poll.
     pending: bool,
 }
@@ -191,18 +212,31 @@ impl Counted {
         &self.cacheable[self.index]
     }
 
+    /// Counts a request that has begun to wait under the label of all waits: its duration says
+    /// nothing about the route.
+    fn check_wait(&mut self) {
+        if self.ticket.take_if(|ticket| ticket.is_waiting()).is_some() {
+            self.clear_pending();
+            self.index = self.cacheable.len() - 1;
+        }
+    }
+
     /// Counts the request as in progress until it is dropped, because its response is not ready.
     fn set_pending(&mut self) {
         if !std::mem::replace(&mut self.pending, true) {
             self.series().pending().increment(1);
         }
     }
+
+    fn clear_pending(&mut self) {
+        if std::mem::take(&mut self.pending) {
+            self.series().pending().decrement(1);
+        }
+    }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        if self.pending {
-            self.series().pending().decrement(1);
-        }
+        self.clear_pending();
     }
 }

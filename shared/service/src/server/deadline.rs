@@ -7,6 +7,7 @@ use std::{
     convert::Infallible,
     future::Future,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -19,7 +20,10 @@ use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tower::{Layer, Service};
 
-use super::request::{Deadline, RequestInfo, ResponseResult};
+use super::{
+    request::{Deadline, RequestInfo, ResponseResult},
+    wait_ticket::WaitTicket,
+};
 use crate::contract::problem::Problem;
 
 #[derive(Clone, Copy)]
@@ -62,8 +66,9 @@ where
         let deadline = Deadline::new(received_at, request_timeout, request.headers());
         request.extensions_mut().insert(deadline);
         // A load that other requests wait for too is a task of its own and outlives this future.
+        let ticket = request.extensions().get().cloned();
         let inner = self.inner.call(request);
-        DeadlineFuture { inner, deadline: deadline.0, timer: None, timed_out }
+        DeadlineFuture { inner, deadline: deadline.0, timer: None, ticket, timed_out }
     }
 }
 
@@ -74,6 +79,8 @@ pin_project! {
         deadline: Instant,
         // Started when the response is not ready at once. Most are, and need no timer.
         timer: Option<Pin<Box<Sleep>>>,
+        // The deadline of a request that waits for a change is its own.
+        ticket: Option<Arc<WaitTicket>>,
         timed_out: fn() -> Problem,
     }
 }
@@ -85,6 +92,10 @@ impl<F: Future<Output = ResponseResult>> Future for DeadlineFuture<F> {
         let this = self.project();
         if let Poll::Ready(response) = this.inner.poll(cx) {
             return Poll::Ready(response);
+        }
+        if this.ticket.as_ref().is_some_and(|ticket| ticket.is_waiting()) {
+            *this.timer = None;
+            return Poll::Pending;
         }
         let timer = this.timer.get_or_insert_with(|| Box::pin(sleep_until(*this.deadline)));
         ready!(timer.as_mut().poll(cx));

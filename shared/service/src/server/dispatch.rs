@@ -5,6 +5,7 @@
 //! the future of every handler and copies the headers for it.
 
 use std::{
+    borrow::Cow,
     convert::Infallible,
     future::Future,
     pin::Pin,
@@ -14,74 +15,25 @@ use std::{
 
 use axum::{
     Router,
-    body::{Body, HttpBody},
+    body::HttpBody,
     http::{HeaderMap, Method, Request},
     response::{IntoResponse, Response},
     routing::future::RouteFuture,
 };
 use bytes::Bytes;
-use cache::{Mode, Served};
+use cache::Mode;
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
 use tower::{BoxError, Service};
 
 use super::{
-    request::{BodyRead, Deadline, RequestInfo, ResponseResult},
+    cached_routes::{CachedRoutes, Query, ResponseFuture, SsmQuery, response_of},
+    request::{BodyRead, RequestInfo, ResponseResult},
     request_body::read_body,
+    wait::Waiter,
+    wait_ticket::WaitTicket,
 };
 use crate::contract::{problem::Problem, routes::RouteId, ssm};
-
-/// The cacheable routes of a service.
-pub trait CachedRoutes: Send + Sync + 'static {
-    /// Looks up the response for a cache key, without waiting and without a load. Returns a fresh
-    /// entry, a negative entry, or a stale entry while its loads back off. Returns `None` if the
-    /// caller must use [`respond`](Self::respond).
-    ///
-    /// The outcome is counted, so the caller must send the result.
-    fn lookup(&self, key: &str, now: Instant) -> Option<Result<Served, Problem>>;
-
-    /// Returns the response from the cache, or waits for a load.
-    fn respond(&self, query: Query) -> ResponseFuture;
-
-    /// Looks up the response to a request in AWS's protocol, as [`lookup`](Self::lookup) does.
-    fn lookup_ssm(&self, _: &ssm::Request, _: Instant) -> Option<Result<Served, Problem>> {
-        None
-    }
-
-    /// Returns the response to a request in AWS's protocol. Only a service with the routes of this
-    /// protocol gets such requests.
-    fn respond_ssm(&self, _: SsmQuery) -> ResponseFuture {
-        Box::pin(async { Err(Problem::internal()) })
-    }
-}
-
-/// A request in AWS's protocol that [`lookup_ssm`](CachedRoutes::lookup_ssm) did not serve.
-#[derive(Debug)]
-pub struct SsmQuery {
-    pub request: ssm::Request,
-    pub mode: Mode,
-    pub deadline: Deadline,
-}
-
-/// A response, or the problem of the request.
-pub type ResponseFuture = Pin<Box<dyn Future<Output = Result<Served, Problem>> + Send>>;
-
-/// A request for a cacheable route that [`lookup`](CachedRoutes::lookup) did not serve.
-#[derive(Debug)]
-pub struct Query {
-    pub route: RouteId,
-    /// Under this key the cache is to hold the response. See [`RouteId::cache_key`].
-    pub key: String,
-    pub mode: Mode,
-    pub deadline: Deadline,
-}
-
-impl Query {
-    /// The parameter or path that the request names, with its leading slash.
-    pub fn parameter(&self) -> Option<&str> {
-        self.route.parameter(&self.key)
-    }
-}
 
 /// Cloning is shallow.
 #[derive(Clone)]
@@ -89,14 +41,20 @@ pub(crate) struct Dispatch(Arc<Inner>);
 
 struct Inner {
     cached: Arc<dyn CachedRoutes>,
+    waiter: Waiter,
     others: Router,
     /// See [`Mode::of_request`].
     trusts_clients: bool,
 }
 
 impl Dispatch {
-    pub(crate) fn new(cached: Arc<dyn CachedRoutes>, others: Router, trusts_clients: bool) -> Self {
-        Self(Arc::new(Inner { cached, others, trusts_clients }))
+    pub(crate) fn new(
+        cached: Arc<dyn CachedRoutes>,
+        others: Router,
+        trusts_clients: bool,
+        waiter: Waiter,
+    ) -> Self {
+        Self(Arc::new(Inner { cached, waiter, others, trusts_clients }))
     }
 
     /// The response to a `GET` or `HEAD` of a cacheable route. hyper sends no body to a `HEAD`.
@@ -106,14 +64,26 @@ impl Dispatch {
             return DispatchFuture::Ready { response: Some(undecodable_name().into_response()) };
         };
         let mode = Mode::of_request(request.headers(), *trusts_clients);
-        if mode == Mode::Normal
-            && let Some(found) = cached.lookup(&key, now)
-        {
+        let found = match mode {
+            Mode::Normal => cached.lookup(&key, now),
+            Mode::Revalidate => None,
+        };
+        let query = |key: Cow<'_, str>| {
+            let deadline = *request.extensions().get().expect("the layer above sets the deadline");
+            Query { route, key: key.into_owned(), mode, deadline }
+        };
+        if let Some(ticket) = request.extensions().get::<Arc<WaitTicket>>().cloned() {
+            let (waiter, query) = (self.0.waiter.clone(), query(key));
+            let headers = request.into_parts().0.headers;
+            let inner =
+                Box::pin(async move { waiter.respond(query, found, &ticket, now, &headers).await });
+            return DispatchFuture::Boxed { inner };
+        }
+        if let Some(found) = found {
             let response = response_of(found, request.headers());
             return DispatchFuture::Ready { response: Some(response) };
         }
-        let deadline = *request.extensions().get().expect("the layer above sets the deadline");
-        let query = Query { route, key: key.into_owned(), mode, deadline };
+        let query = query(key);
         DispatchFuture::Wait {
             inner: cached.respond(query),
             headers: request.into_parts().0.headers,
@@ -161,13 +131,6 @@ where
     response
 }
 
-fn response_of(found: Result<Served, Problem>, request: &HeaderMap) -> Response {
-    match found {
-        Ok(served) => served.response(request).map(Body::from),
-        Err(problem) => problem.into_response(),
-    }
-}
-
 fn undecodable_name() -> Problem {
     Problem::invalid_parameter_name("The name is not UTF-8 once its percent-encoding is decoded.")
 }
@@ -195,7 +158,7 @@ where
             }
             if route.route().is_aws() {
                 let inner = Box::pin(respond_ssm(Arc::clone(&self.0), received_at, request));
-                return DispatchFuture::Ssm { inner };
+                return DispatchFuture::Boxed { inner };
             }
         }
         DispatchFuture::Route { inner: Box::pin(self.0.others.clone().call(request)) }
@@ -205,8 +168,8 @@ where
 pin_project! {
     #[project = DispatchProjection]
     pub(crate) enum DispatchFuture {
-        // Boxed, because its type depends on that of the body.
-        Ssm { inner: Pin<Box<dyn Future<Output = Response> + Send>> },
+        // AWS's protocol, whose type depends on that of the body, or a request that may wait.
+        Boxed { inner: Pin<Box<dyn Future<Output = Response> + Send>> },
         Ready { response: Option<Response> },
         Wait { inner: ResponseFuture, headers: HeaderMap },
         // Boxed, because it is so large that moving it would slow down the cacheable routes.
@@ -226,7 +189,7 @@ impl Future for DispatchFuture {
                 let found = ready!(inner.as_mut().poll(cx));
                 Poll::Ready(Ok(response_of(found, headers)))
             }
-            DispatchProjection::Ssm { inner } => inner.as_mut().poll(cx).map(Ok),
+            DispatchProjection::Boxed { inner } => inner.as_mut().poll(cx).map(Ok),
             DispatchProjection::Route { inner } => inner.as_mut().poll(cx),
         }
     }

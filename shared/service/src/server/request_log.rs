@@ -7,6 +7,7 @@ use std::{
     convert::Infallible,
     future::Future,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -19,12 +20,15 @@ use pin_project_lite::pin_project;
 use tokio::{task::futures::TaskLocalFuture, time::Instant};
 use tower::{Layer, Service};
 
-use super::request::{RequestInfo, ResponseResult};
+use super::{
+    request::{RequestInfo, ResponseResult},
+    wait_ticket::WaitTicket,
+};
 use crate::{
     config::AccessLog,
     contract::{
         problem::Problem,
-        routes::{RouteId, Routes, label},
+        routes::{RouteId, Routes, WAITED, label},
     },
     observe::{
         context::{REQUEST_ID, RequestContext, TRACEPARENT, TraceParent},
@@ -83,8 +87,12 @@ where
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let RequestLogLayer { routes, kind } = self.settings;
         let route = routes.parse(request.method(), request.uri().path(), request.headers());
-        let record =
-            RequestRecord::new(kind, method_label(request.method()), route, request.headers());
+        let ticket = WaitTicket::of(route, request.method(), request.headers());
+        if let Some(ticket) = &ticket {
+            request.extensions_mut().insert(Arc::clone(ticket));
+        }
+        let method = method_label(request.method());
+        let record = RequestRecord::new(kind, method, route, request.headers(), ticket);
         request.extensions_mut().insert(RequestInfo { route, received_at: record.received_at });
         let context = record.context.clone();
         let inner = context.enter(|| self.inner.call(request));
@@ -120,6 +128,7 @@ struct RequestRecord {
     /// See [`method_label`]. An unknown method may be as long as a header, so it is not logged.
     method: &'static str,
     route: Option<RouteId>,
+    ticket: Option<Arc<WaitTicket>>,
     span: Span,
     received_at: Instant,
     completed: bool,
@@ -131,6 +140,7 @@ impl RequestRecord {
         method: &'static str,
         route: Option<RouteId>,
         headers: &HeaderMap,
+        ticket: Option<Arc<WaitTicket>>,
     ) -> Self {
         let context = RequestContext::from_headers(headers);
         let span = if kind.traffic {
@@ -141,7 +151,7 @@ impl RequestRecord {
         };
         let context = span.context(context);
         let received_at = Instant::now();
-        Self { kind, context, method, route, span, received_at, completed: false }
+        Self { kind, context, method, route, ticket, span, received_at, completed: false }
     }
 
     /// Adds the headers of every response, and writes the log line if the request gets one.
@@ -157,12 +167,21 @@ impl RequestRecord {
         let failed = problem.map_or(status, Problem::status).is_server_error();
         let logged = match self.kind.access_log {
             AccessLog::All => true,
-            AccessLog::Errors => failed || elapsed > SLOW,
+            AccessLog::Errors => failed || self.is_slow(elapsed),
             AccessLog::Off => false,
         };
         if logged {
             self.context.enter(|| self.log_response(status, failed, problem, elapsed));
         }
+    }
+
+    /// Whether the request has waited for a change.
+    fn has_waited(&self) -> bool {
+        self.ticket.as_ref().is_some_and(|ticket| ticket.is_waiting())
+    }
+
+    fn is_slow(&self, elapsed: Duration) -> bool {
+        elapsed > SLOW && !self.has_waited()
     }
 
     fn describe_span(&mut self, response: &Response) {
@@ -219,10 +238,11 @@ impl Drop for RequestRecord {
             return;
         }
         let elapsed = self.received_at.elapsed();
-        count_abandoned(self.method, label(self.route), elapsed);
+        let endpoint = if self.has_waited() { WAITED } else { label(self.route) };
+        count_abandoned(self.method, endpoint, elapsed);
         self.span.fail("abandoned by the client");
         let log = self.kind.access_log;
-        if log == AccessLog::All || log == AccessLog::Errors && elapsed > SLOW {
+        if log == AccessLog::All || log == AccessLog::Errors && self.is_slow(elapsed) {
             self.context.enter(|| self.log_abandoned(elapsed));
         }
     }

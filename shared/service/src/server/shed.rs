@@ -4,10 +4,7 @@ use std::{
     convert::Infallible,
     future::Future,
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering::Relaxed},
-    },
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -19,7 +16,11 @@ use metrics::Counter;
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
-use super::request::ResponseResult;
+use super::{
+    places::{Permit, Places},
+    request::ResponseResult,
+    wait_ticket::WaitTicket,
+};
 use crate::{contract::problem::Problem, observe::metrics::REQUESTS_SHED};
 
 /// Refuses requests beyond a number instead of queueing them: a client that gets a 503 at once can
@@ -31,30 +32,14 @@ use crate::{contract::problem::Problem, observe::metrics::REQUESTS_SHED};
 pub(crate) struct ShedLayer(Arc<Limit>);
 
 struct Limit {
-    max_in_flight: usize,
-    in_flight: AtomicUsize,
+    places: Places,
     refused: Counter,
 }
 
 impl ShedLayer {
     pub(crate) fn new(max_in_flight: usize) -> Self {
         let refused = metrics::counter!(REQUESTS_SHED);
-        Self(Arc::new(Limit { max_in_flight, in_flight: AtomicUsize::new(0), refused }))
-    }
-
-    fn admit(&self) -> Option<Permit> {
-        // A refused request has its permit for a moment too, and gives it back when it is dropped.
-        let permit = Permit(Arc::clone(&self.0));
-        (self.0.in_flight.fetch_add(1, Relaxed) < self.0.max_in_flight).then_some(permit)
-    }
-}
-
-/// The permit for one request in progress. Dropping it frees the place.
-pub(crate) struct Permit(Arc<Limit>);
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Relaxed);
+        Self(Arc::new(Limit { places: Places::new(max_in_flight), refused }))
     }
 }
 
@@ -85,8 +70,16 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        match self.limit.admit() {
+        match self.limit.0.places.take() {
             Some(permit) => {
+                // A request that may wait gives its permit back when it begins to wait.
+                let permit = match request.extensions().get::<Arc<WaitTicket>>() {
+                    Some(ticket) => {
+                        ticket.hold(permit);
+                        None
+                    }
+                    None => Some(permit),
+                };
                 ShedFuture::Admitted { inner: self.inner.call(request), _permit: permit }
             }
             None => {
@@ -101,7 +94,7 @@ pin_project! {
     /// Holds the permit until the response is there.
     #[project = ShedProjection]
     pub(crate) enum ShedFuture<F> {
-        Admitted { #[pin] inner: F, _permit: Permit },
+        Admitted { #[pin] inner: F, _permit: Option<Permit> },
         Refused,
     }
 }

@@ -14,13 +14,16 @@ use tower_http::{catch_panic::CatchPanicLayer, validate_request::ValidateRequest
 
 use super::{
     authenticate::Authenticate,
+    cached_routes::CachedRoutes,
     count::CountLayer,
     deadline::DeadlineLayer,
-    dispatch::{CachedRoutes, Dispatch},
+    dispatch::Dispatch,
     host::ValidHost,
     problems::ProblemsLayer,
     request_log::{RequestKind, RequestLogLayer},
     shed::ShedLayer,
+    wait::Waiter,
+    waits::Waits,
 };
 use crate::{
     auth::TokenVerifier,
@@ -43,6 +46,8 @@ pub struct StackConfig {
     /// The other routes: [`Routes::router`].
     pub others: Router,
     pub request_timeout: Duration,
+    /// The places for requests that wait for a change.
+    pub waits: Waits,
     /// The problem of a request that took longer than its deadline.
     pub timed_out: fn() -> Problem,
 }
@@ -77,9 +82,11 @@ impl<S, B> HttpService<B> for S where S: Service<Request<B>, Response = Response
 /// Invariant: a layer that can respond is below *count*, so that no response is uncounted, and below
 /// *problems*, so that no error has another format.
 pub fn stack(config: StackConfig, common: &Common, exporter: &Exporter) -> impl PublicApi + use<> {
-    let StackConfig { routes, endpoint, cached, others, request_timeout, timed_out } = config;
+    let StackConfig { routes, endpoint, cached, others, request_timeout, waits, timed_out } =
+        config;
     let kind = RequestKind { access_log: common.access_log, traffic: true };
     let tokens = common.auth_token_file.as_ref().map(TokenVerifier::watch);
+    let waiter = Waiter::new(Arc::clone(&cached), waits, request_timeout);
     ServiceBuilder::new()
         // Outermost: everything below logs with the request's ids.
         .layer(RequestLogLayer { routes, kind })
@@ -92,7 +99,7 @@ pub fn stack(config: StackConfig, common: &Common, exporter: &Exporter) -> impl 
         // Before the cache: a client without a token learns nothing about its entries.
         .layer(ValidateRequestHeaderLayer::custom(Authenticate(tokens)))
         .layer(DeadlineLayer { request_timeout, timed_out })
-        .service(Dispatch::new(cached, others, common.trusts_clients()))
+        .service(Dispatch::new(cached, others, common.trusts_clients(), waiter))
 }
 
 /// Builds the stack of probes and `/metrics`: they are never shed, authenticated or counted.

@@ -14,7 +14,8 @@ use std::{
 use axum::{body::Body, http::StatusCode, routing::get};
 use bytes::Bytes;
 use cache::{
-    Cache, CacheableError, CachedBody, Disposition, Loaded, Mode, Served, Settings, http::Freshness,
+    Cache, CacheableError, CachedBody, Disposition, Loaded, Mode, Served, Settings, Subscription,
+    http::Freshness,
 };
 use clap::Parser;
 use futures_util::stream;
@@ -27,7 +28,7 @@ use service::{
         ssm,
     },
     observe::metrics::Exporter,
-    server::{self, App, CachedRoutes, Query, ResponseFuture, SsmQuery, StackConfig, stack},
+    server::{self, App, CachedRoutes, Query, ResponseFuture, SsmQuery, StackConfig, Waits, stack},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -145,6 +146,10 @@ impl CachedRoutes for Names {
         })
     }
 
+    fn subscribe(&self, key: &str) -> Option<Subscription> {
+        self.cache.subscribe(key)
+    }
+
     /// `GetParameter` finds the names of `/param/{name}`.
     fn lookup_ssm(&self, request: &ssm::Request, now: Instant) -> Option<Result<Served, Problem>> {
         self.lookup(&param_key(request), now)
@@ -228,12 +233,14 @@ impl Server {
             .route("/panic", get(async || -> &str { panic!("the secret that it stumbled over") }));
         let names = Arc::new(Names::new().await);
         let (waiting, loads) = (Arc::clone(&names.waiting), Arc::clone(&names.loads));
+        let waits = Waits::new(config.max_waiting);
         let config_of_stack = StackConfig {
             routes: ROUTES,
             endpoint: |path| ROUTES.endpoint(path).to_owned(),
             cached: names,
             others,
             request_timeout: TIMEOUT,
+            waits: waits.clone(),
             timed_out: Problem::internal,
         };
         let api = stack(config_of_stack, &config, &exporter);
@@ -245,6 +252,7 @@ impl Server {
             let app = App {
                 api,
                 dependencies: Arc::new(|| serde_json::json!({})),
+                waits,
                 started: Arc::new(true.into()),
             };
             server::serve(&config, listener, None, app, exporter, stopped).await;

@@ -214,7 +214,7 @@ async fn each_stream_has_a_place_until_its_body_is_dropped() {
     assert_eq!(head.headers()["content-type"], "text/event-stream");
     let mut body = head.into_body().into_data_stream();
     assert_eq!(next(&mut body).await, None, "a HEAD has no body");
-    service.open(None).await;
+    drop(service.open(None).await);
 }
 
 /// An event that comes just before the end of a stream is sent, or the last position is before it.
