@@ -5,6 +5,7 @@ use std::sync::{Arc, atomic::AtomicBool};
 use axum::{Json, routing::get};
 use cache::Subscription;
 use service::{
+    changes::ChangeLog,
     contract::{
         openapi::handlers,
         problem::Problem,
@@ -14,7 +15,8 @@ use service::{
     },
     observe::metrics::Exporter,
     server::{
-        App, CachedRoutes, PublicApi, Query, ResponseFuture, SsmQuery, StackConfig, Waits, stack,
+        App, CachedRoutes, PublicApi, Query, ResponseFuture, SsmQuery, StackConfig, Waits,
+        change_stream, stack,
     },
 };
 use tokio::time::Instant;
@@ -45,6 +47,7 @@ pub const ROUTES: Routes = Routes(&[
     RouteId::Values,
     RouteId::Params,
     RouteId::Buckets,
+    RouteId::Changes,
     RouteId::SsmGetParameter,
     RouteId::SsmGetParameters,
     RouteId::SsmGetParametersByPath,
@@ -82,13 +85,15 @@ pub fn app(
         get(async move || Json(Status::of(&reporter, health(), backend.quota(), fleet.as_ref())))
     };
     let (document, page) = handlers(&openapi::document(&config.aux_version));
+    let waits = Waits::new(config.common.max_waiting);
+    let changes = ChangeLog::with_random_start();
     let others = ROUTES.router(|route| match route {
+        RouteId::Changes => change_stream(changes.clone(), waits.clone()),
         RouteId::Status => status.clone(),
         RouteId::OpenApi => document.clone(),
         RouteId::Docs => page.clone(),
         _ => unreachable!("aux-service has no other route that is not cacheable"),
     });
-    let waits = Waits::new(config.common.max_waiting);
     let access = Access { store, prefixes: Arc::new(config.parameter_prefixes.clone()) };
     let config_of_stack = StackConfig {
         routes: ROUTES,

@@ -27,7 +27,7 @@ use service::{
     observe::{context, metrics::Exporter},
     server::{
         App, CachedRoutes, Deadline, PublicApi, Query, ResponseFuture, SsmQuery, StackConfig,
-        Waits, stack,
+        Waits, change_stream, stack,
     },
 };
 use tokio::time::{Instant, timeout_at};
@@ -59,6 +59,7 @@ pub const ROUTES: Routes = Routes(&[
     RouteId::Params,
     RouteId::Buckets,
     RouteId::Inventory,
+    RouteId::Changes,
     RouteId::SsmGetParameter,
     RouteId::SsmGetParameters,
     RouteId::SsmGetParametersByPath,
@@ -92,7 +93,9 @@ pub fn app(
         trusts_clients: config.common.trusts_clients(),
     }));
     let (document, docs_page) = handlers(&document(&config.main_version));
+    let waits = Waits::new(config.common.max_waiting);
     let others = ROUTES.router(|route| match route {
+        RouteId::Changes => change_stream(upstream.changes(), waits.clone()),
         RouteId::Inventory => get(inventory).with_state(gateway.clone()),
         RouteId::Status => get(status).with_state(gateway.clone()),
         RouteId::Page => get(async || html_page(include_str!("api/status.html"))),
@@ -100,7 +103,6 @@ pub fn app(
         RouteId::Docs => docs_page.clone(),
         _ => unreachable!("main-api has no other route that is not cacheable"),
     });
-    let waits = Waits::new(config.common.max_waiting);
     let config_of_stack = StackConfig {
         routes: ROUTES,
         endpoint: |path| ROUTES.endpoint(path).to_owned(),

@@ -77,6 +77,7 @@ pub fn document(version: &str) -> Json {
         ),
         &values,
     )
+    .changes()
     .aws_protocol()
     .status(&Status {
         common: status::example("aux-service", &dependencies),

@@ -113,6 +113,7 @@ pub fn document(version: &str) -> Json {
         ),
         &list,
     )
+    .changes()
     .aws_protocol()
     .status(&Status {
         common: status::example("main-api", &dependencies),

@@ -40,6 +40,7 @@ mod cached_routes;
 mod watched;
 mod wait;
 mod dispatch;
+mod change_stream;
 mod stack;
 mod connection;
 mod registry;
@@ -47,6 +48,7 @@ mod listener;
 mod probes;
 
 pub use cached_routes::{CachedRoutes, Query, ResponseFuture, SsmQuery};
+pub use change_stream::{LAST_EVENT_ID, RESET, change_stream};
 pub use listener::listen;
 pub use probes::Dependencies;
 pub use request::{Deadline, EXPECTED_TIMEOUT};

@@ -18,11 +18,12 @@ use utoipa::{
 };
 
 use super::{
+    name::Malformed,
     page::html_page,
     problem::{CONTENT_TYPE, Problem},
     routes::{RouteId, Tag},
     ssm::{self, Operation},
-    wire::ParameterRecord,
+    wire::{Change, ParameterRecord},
 };
 
 const PAGE: &str = include_str!("docs.html");
@@ -97,6 +98,37 @@ impl Docs {
             }));
         }
         operation["parameters"] = Value::Array(parameters);
+        self
+    }
+
+    /// Adds `/changes`, a stream of events.
+    pub fn changes(mut self) -> Self {
+        self.schema::<Change>();
+        let example = "id: 1718000000000-0\nretry: 1000\n\n\
+                       id: 1718000000001-0\ndata: {\"name\":\"/challenge/kantox\"}\n\n";
+        // OpenAPI 3.1 has no schema for the events of a stream.
+        let content =
+            json!({ "text/event-stream": { "schema": { "type": "string" }, "example": example } });
+        let stream = json!({
+            "description": "The stream. The data of an event is a `Change`",
+            "content": content,
+        });
+        let mut responses = Map::from_iter([("200".to_owned(), stream)]);
+        let malformed = Malformed::BadCharacter.to_string();
+        add_problems(&mut responses, &[Problem::invalid_parameter_name(malformed)]);
+        self.operation(RouteId::Changes, &Value::Object(responses));
+        self.paths[RouteId::Changes.path()]["get"]["parameters"] = json!([
+            {
+                "name": "path", "in": "query", "required": false,
+                "description": "Limits the stream to the names below a path, at any depth.",
+                "schema": { "type": "string" }, "example": "/challenge",
+            },
+            {
+                "name": "Last-Event-ID", "in": "header", "required": false,
+                "description": "The id of the latest event. The stream continues behind it, or begins with a `reset` if it cannot.",
+                "schema": { "type": "string" },
+            },
+        ]);
         self
     }
 

@@ -36,6 +36,7 @@ pub enum RouteId {
     Params,
     Buckets,
     Inventory,
+    Changes,
     Status,
     Page,
     Docs,
@@ -103,7 +104,7 @@ pub struct Parameter {
     pub example: &'static str,
 }
 
-static TABLE: [Route; 19] = [
+static TABLE: [Route; 20] = [
     Route::new(RouteId::Param, "/param/{name}", "param", Tag::Api)
         .describe(
             "The value of one parameter",
@@ -142,6 +143,13 @@ static TABLE: [Route; 19] = [
         "Buckets and parameters at once",
         "Both lists load at the same time. A part that failed is `null`, and `errors` holds its problem; \
          the status is 200 if at least one part succeeded, otherwise the highest status of the problems.",
+    ),
+    Route::new(RouteId::Changes, "/changes", "changes", Tag::Api).describe(
+        "A stream of the names of changed parameters",
+        "Server-sent events. The data of an event is `{\"name\":\"/app/db\"}`, with `\"deleted\":true` if the parameter is gone. \
+         An event of type `reset` means that changes are missing, so any parameter may have changed. \
+         The stream begins with its position, and ends after at most ten minutes. \
+         A client that reconnects with the latest id in `Last-Event-ID` misses no change.",
     ),
     Route::new(RouteId::Status, "/status", "status", Tag::Operations).describe(
         "The status of the service",
@@ -412,6 +420,7 @@ mod tests {
         RouteId::Params,
         RouteId::Buckets,
         RouteId::Inventory,
+        RouteId::Changes,
         RouteId::Status,
         RouteId::Page,
         RouteId::Docs,
@@ -466,7 +475,7 @@ mod tests {
         #[test]
         fn parse_finds_the_route_that_the_router_finds(
             path in prop_oneof![
-                "/(param|values|params|buckets|inventory|status|docs|openapi\\.json)?/{0,2}[a-z%/.:]{0,6}",
+                "/(param|values|params|buckets|inventory|changes|status|docs|openapi\\.json)?/{0,2}[a-z%/.:]{0,6}",
                 "/[a-z/]{0,9}",
             ],
         ) {

@@ -10,7 +10,10 @@ use serde_json::Value;
 use tokio::time::Instant;
 use utoipa::ToSchema;
 
-use crate::{contract::routes::is_work, observe::metrics::Exporter};
+use crate::{
+    contract::routes::{RouteId, is_work},
+    observe::metrics::Exporter,
+};
 
 /// Builds `/status`. Its fields do not change while the process runs.
 pub struct Reporter {
@@ -46,7 +49,8 @@ pub struct Requests {
     pub failed: u64,
     /// Requests without a response, because the client disconnected.
     pub abandoned: u64,
-    /// Requests by duration in seconds: the cumulative buckets of a Prometheus histogram.
+    /// Requests by duration in seconds, without streams of changes: the cumulative buckets of a
+    /// Prometheus histogram.
     pub duration_seconds: BTreeMap<String, u64>,
 }
 
@@ -156,7 +160,15 @@ impl MetricSamples {
             requests.failed += if status.starts_with('5') { sample.count() } else { 0 };
             requests.abandoned += if status == "499" { sample.count() } else { 0 };
         }
-        for sample in self.named("axum_http_requests_duration_seconds_bucket").filter(work) {
+        // A stream's response begins at once, so its duration would hide the latency of the others.
+        let timed = |sample: &&Sample| {
+            work(sample)
+                && sample
+                    .labels
+                    .get("endpoint")
+                    .is_none_or(|label| label != RouteId::Changes.label())
+        };
+        for sample in self.named("axum_http_requests_duration_seconds_bucket").filter(timed) {
             if let Some(bound) = sample.labels.get("le") {
                 *requests.duration_seconds.entry(bound.clone()).or_default() += sample.count();
             }
@@ -233,10 +245,14 @@ axum_http_requests_total{method="GET",status="200",endpoint="/param/{name}"} 7
 axum_http_requests_total{method="GET",status="504",endpoint="/param/{name}"} 2
 axum_http_requests_total{method="GET",status="499",endpoint="/buckets"} 1
 axum_http_requests_total{method="GET",status="200",endpoint="/status"} 90
+axum_http_requests_total{method="GET",status="503",endpoint="/changes"} 1
+axum_http_requests_total{method="GET",status="200",endpoint="wait"} 50
 
 axum_http_requests_duration_seconds_bucket{method="GET",status="200",endpoint="/param/{name}",le="0.1"} 6
 axum_http_requests_duration_seconds_bucket{method="GET",status="200",endpoint="/param/{name}",le="+Inf"} 7
 axum_http_requests_duration_seconds_bucket{method="GET",status="504",endpoint="/param/{name}",le="+Inf"} 2
+axum_http_requests_duration_seconds_bucket{method="GET",status="503",endpoint="/changes",le="0.1"} 1
+axum_http_requests_duration_seconds_bucket{method="GET",status="200",endpoint="wait",le="+Inf"} 50
 cache_requests_total{cache="aux",outcome="hit"} 6
 cache_requests_total{cache="aux",outcome="coalesced"} 3
 cache_requests_total{cache="aux",outcome="miss"} 1
@@ -245,9 +261,9 @@ process_cpu_seconds_total 0.25
 "#;
 
     #[test]
-    fn requests_are_added_up_over_routes_without_those_about_the_service_itself() {
+    fn requests_are_added_up_over_routes_without_those_about_the_service_itself_and_waits() {
         let requests = MetricSamples::read(EXPOSITION).requests();
-        assert_eq!((requests.total, requests.failed, requests.abandoned), (10, 2, 1));
+        assert_eq!((requests.total, requests.failed, requests.abandoned), (11, 3, 1));
         assert_eq!(requests.duration_seconds["0.1"], 6);
         assert_eq!(requests.duration_seconds["+Inf"], 9);
     }

@@ -89,6 +89,17 @@ pub struct Inventory {
     pub errors: BTreeMap<String, crate::contract::problem::Problem>,
 }
 
+/// The data of an event of `/changes`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Change<T = String> {
+    /// The name of the parameter, with a leading slash.
+    #[schema(value_type = String, example = "/challenge/kantox")]
+    pub name: T,
+    /// Whether the parameter is gone. Absent when `false`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub deleted: bool,
+}
+
 // A parameter's value must never reach a log, so `Debug` omits the values of these types.
 impl<T> std::fmt::Debug for ParameterRecord<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
