@@ -5,7 +5,6 @@ use std::sync::{Arc, atomic::AtomicBool};
 use axum::{Json, routing::get};
 use cache::Subscription;
 use service::{
-    changes::ChangeLog,
     contract::{
         openapi::handlers,
         problem::Problem,
@@ -30,6 +29,7 @@ use self::{access::Access, ssm::SsmApi};
 
 use crate::{
     backend::ParameterStore,
+    change::ChangeSource,
     config::Config,
     error::Error,
     fleet::Fleet,
@@ -66,6 +66,7 @@ pub fn app(
     exporter: &Exporter,
 ) -> App<impl PublicApi + use<>> {
     let store = CachedStore::new(config, Arc::clone(&backend), fleet.as_ref());
+    ChangeSource::describe_metric();
     exporter.before_scrape({
         let store = store.clone();
         move || store.sync()
@@ -86,7 +87,7 @@ pub fn app(
     };
     let (document, page) = handlers(&openapi::document(&config.aux_version));
     let waits = Waits::new(config.common.max_waiting);
-    let changes = ChangeLog::with_random_start();
+    let changes = store.changes().log().clone();
     let others = ROUTES.router(|route| match route {
         RouteId::Changes => change_stream(changes.clone(), waits.clone()),
         RouteId::Status => status.clone(),
