@@ -42,7 +42,8 @@ impl Waits {
     pub fn new(max_waiting: usize) -> Self {
         let gauge = |kind| {
             let gauge = metrics::gauge!(WAITING_REQUESTS, "kind" => kind);
-            gauge.set(0.0);
+            // The series exists from the start.
+            gauge.increment(0);
             gauge
         };
         Self(Arc::new(Inner {

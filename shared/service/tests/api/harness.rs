@@ -14,11 +14,12 @@ use std::{
 use axum::{body::Body, http::StatusCode, routing::get};
 use bytes::Bytes;
 use cache::{
-    Cache, CacheableError, CachedBody, Disposition, Loaded, Mode, Served, Settings, Subscription,
-    http::Freshness,
+    Cache, CacheableError, CachedBody, Disposition, Effect, Loaded, Mode, Served, Settings,
+    Subscription, http::Freshness,
 };
 use clap::Parser;
 use futures_util::stream;
+use parking_lot::Mutex;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use service::{
     config::Common,
@@ -81,12 +82,14 @@ pub(crate) struct Server {
     pub(crate) waiting: Arc<AtomicUsize>,
     /// The number of requests that reached a load.
     pub(crate) loads: Arc<AtomicUsize>,
+    pub(crate) source: Source,
 }
 
 /// The cacheable routes. `small`, `medium`, `large` and `secret` are in the cache, under `/param/`
 /// and `/values/`. The other names select a behaviour.
 struct Names {
-    cache: Cache<NotFound>,
+    cache: Cache<LoadError>,
+    source: Source,
     waiting: Arc<AtomicUsize>,
     loads: Arc<AtomicUsize>,
 }
@@ -109,9 +112,11 @@ impl Names {
                 cache.get(&format!("{base}{name}"), Mode::Normal, load).await.unwrap();
             }
         }
-        let negative = |_| async { Err(NotFound) };
+        let negative = |_| async { Err(LoadError::NotFound) };
         assert!(cache.get("/param/remembered-404", Mode::Normal, negative).await.is_err());
-        Self { cache, waiting: Arc::default(), loads: Arc::default() }
+        let current = Arc::new(Mutex::new(Ok("first")));
+        let source = Source { cache: cache.clone(), current, loads: Arc::default() };
+        Self { cache, source, waiting: Arc::default(), loads: Arc::default() }
     }
 }
 
@@ -122,6 +127,7 @@ impl CachedRoutes for Names {
 
     fn respond(&self, query: Query) -> ResponseFuture {
         let (cache, waiting) = (self.cache.clone(), Arc::clone(&self.waiting));
+        let source = self.source.clone();
         self.loads.fetch_add(1, SeqCst);
         Box::pin(async move {
             let name = query.parameter().expect("only names have a behaviour");
@@ -135,14 +141,15 @@ impl CachedRoutes for Names {
                     std::future::pending().await
                 }
                 "/panic" => panic!("the secret that it stumbled over"),
-                "/broken" => {
-                    let status = StatusCode::BAD_GATEWAY;
-                    return Err(Problem::new(status, "broken", "Broken", "Broken.").retryable());
+                "/broken" => return Err(broken()),
+                "/changing" => {
+                    let load = move |_| async move { source.load() };
+                    return Ok(cache.get(&query.key, query.mode, load).await?);
                 }
                 name => name.trim_start_matches('/'),
             };
             let found = cache.lookup(&format!("/param/{name}"), Instant::now());
-            Ok(found.ok_or(NotFound)??)
+            Ok(found.ok_or(LoadError::NotFound)??)
         })
     }
 
@@ -169,13 +176,19 @@ fn param_key(request: &ssm::Request) -> String {
     format!("/param/{}", request.name)
 }
 
-/// The only error of a load.
+/// The errors of a load.
 #[derive(Clone, Debug)]
-struct NotFound;
+pub(crate) enum LoadError {
+    NotFound,
+    Broken,
+}
 
-impl CacheableError for NotFound {
+impl CacheableError for LoadError {
     fn disposition(&self) -> Disposition {
-        Disposition::Negative { ttl: MINUTE / 6 }
+        match self {
+            Self::NotFound => Disposition::Negative { ttl: MINUTE / 6 },
+            Self::Broken => Disposition::Transient,
+        }
     }
 
     fn heap_bytes(&self) -> usize {
@@ -183,9 +196,54 @@ impl CacheableError for NotFound {
     }
 }
 
-impl From<NotFound> for Problem {
-    fn from(_: NotFound) -> Self {
-        Self::new(StatusCode::NOT_FOUND, "nothing", "Nothing", "Nothing.")
+impl From<LoadError> for Problem {
+    fn from(error: LoadError) -> Self {
+        match error {
+            LoadError::NotFound => {
+                Self::new(StatusCode::NOT_FOUND, "nothing", "Nothing", "Nothing.")
+            }
+            LoadError::Broken => broken(),
+        }
+    }
+}
+
+fn broken() -> Problem {
+    Problem::new(StatusCode::BAD_GATEWAY, "broken", "Broken", "Broken.").retryable()
+}
+
+/// The upstream of the name `changing`.
+#[derive(Clone)]
+pub(crate) struct Source {
+    cache: Cache<LoadError>,
+    current: Arc<Mutex<Result<&'static str, LoadError>>>,
+    loads: Arc<AtomicUsize>,
+}
+
+impl Source {
+    /// Changes the value, and reports the change to the cache.
+    pub(crate) fn change(&self, value: Result<&'static str, LoadError>) {
+        self.change_silently(value);
+        self.cache.apply(|key| match key {
+            "/param/changing" => Effect::Expire,
+            _ => Effect::Keep,
+        });
+    }
+
+    /// Changes the value. The cache learns of it by its next load.
+    pub(crate) fn change_silently(&self, value: Result<&'static str, LoadError>) {
+        *self.current.lock() = value;
+    }
+
+    /// Returns the number of loads so far.
+    pub(crate) fn loads(&self) -> usize {
+        self.loads.load(SeqCst)
+    }
+
+    /// Loads the value. It is fresh for a second.
+    fn load(&self) -> Result<Loaded, LoadError> {
+        self.loads.fetch_add(1, SeqCst);
+        let body = CachedBody::json(&self.current.lock().clone()?).unwrap();
+        Ok(Loaded::new(body, Freshness::new(MINUTE / 60, MINUTE, 10 * MINUTE)))
     }
 }
 
@@ -233,6 +291,7 @@ impl Server {
             .route("/panic", get(async || -> &str { panic!("the secret that it stumbled over") }));
         let names = Arc::new(Names::new().await);
         let (waiting, loads) = (Arc::clone(&names.waiting), Arc::clone(&names.loads));
+        let source = names.source.clone();
         let waits = Waits::new(config.max_waiting);
         let config_of_stack = StackConfig {
             routes: ROUTES,
@@ -257,7 +316,7 @@ impl Server {
             };
             server::serve(&config, listener, None, app, exporter, stopped).await;
         });
-        Self { address, release, stop, ended, waiting, loads }
+        Self { address, release, stop, ended, waiting, loads, source }
     }
 
     pub(crate) async fn connect(&self) -> TcpStream {
