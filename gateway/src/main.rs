@@ -18,6 +18,7 @@ async fn run() -> anyhow::Result<()> {
     observe::trace::init("main-api", &config.main_version, collector)?;
     let exporter = observe::metrics::Exporter::install("main-api", &config.main_version)?;
     let upstream = Upstream::new(&config)?;
+    upstream.follow_changes()?;
     let app = api::app(&config, upstream, &exporter);
     server::run(&config.common, config.listen_addr, app, exporter).await
 }

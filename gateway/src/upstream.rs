@@ -13,6 +13,7 @@ use reqwest_middleware::{ClientBuilder, ClientWithMiddleware, Error as ClientErr
 use serde_json::Value as JsonValue;
 use service::{
     auth::TokenSource,
+    changes::ChangeLog,
     config::Switch,
     contract::{problem::Problem, routes::RouteId, ssm},
     observe::{context::RequestContext, metrics::REVISION},
@@ -25,8 +26,9 @@ use self::{
     attempt::Attempt,
     aux_request::AuxRequest,
     call::{CALLED_ROUTES, Call},
+    changes::{Follower, Link},
     circuits::Circuits,
-    connections::Connections,
+    connections::{Connections, streaming_client},
     envelope::{content_type_of, transform_of},
     failure::Failure,
     metrics::OkMetrics,
@@ -42,6 +44,7 @@ mod circuits;
 pub mod breaker;
 mod window;
 mod connections;
+mod changes;
 mod body;
 mod validate;
 mod metrics;
@@ -71,6 +74,11 @@ struct Inner {
     cache: Cache<Error>,
     /// See [`VARIANTS_DIVISOR`].
     variants: Cache<Error>,
+    changes: ChangeLog,
+    /// The state of the stream of aux-service's changes.
+    link: Arc<Link>,
+    /// The token for aux-service.
+    token: Option<TokenSource>,
     /// Version and revision of this process. Another build may write the same response differently.
     build: String,
     /// The time that a load may take. While the cache is off, a load belongs to one caller and ends
@@ -101,11 +109,12 @@ impl Upstream {
         retry::describe(&CALLED_ROUTES);
         let connections = Connections::new()?;
         let wrapped = connections.any_client();
+        let token = config.aux_token_file.as_ref().map(TokenSource::watch);
         let attempt = Attempt {
             circuits: circuits.clone(),
             timeout: config.attempt_timeout,
             connections,
-            token: config.aux_token_file.as_ref().map(TokenSource::watch),
+            token: token.clone(),
             version: config.main_version.clone(),
             ok_metrics: OkMetrics::new(),
         };
@@ -129,9 +138,36 @@ impl Upstream {
             circuits,
             cache: cache("answers", all_bytes - variant_bytes),
             variants: cache("variants", variant_bytes),
+            changes: ChangeLog::with_random_start(),
+            link: Arc::new(Link::new()),
+            token,
             build: format!("{} {REVISION}", config.main_version),
             load_timeout: caching.then_some(config.request_timeout),
         })))
+    }
+
+    /// Spawns the task that follows the changes that aux-service reports.
+    ///
+    /// # Errors
+    ///
+    /// reqwest cannot build a client.
+    pub fn follow_changes(&self) -> anyhow::Result<()> {
+        let Inner { base, cache, variants, changes, link, token, .. } = &*self.0;
+        let follower = Follower::new(changes::Parts {
+            client: streaming_client()?,
+            base: base.clone(),
+            token: token.clone(),
+            caches: [cache.clone(), variants.clone()],
+            log: changes.clone(),
+            link: Arc::clone(link),
+        });
+        tokio::spawn(follower.run());
+        Ok(())
+    }
+
+    /// Returns the changes for main-api's own clients.
+    pub fn changes(&self) -> ChangeLog {
+        self.0.changes.clone()
     }
 
     /// Returns our response for a query, from the cache or with a call of aux-service.
@@ -291,9 +327,11 @@ impl Upstream {
 
     /// The dependencies that `/readyz` reports.
     pub fn health(&self) -> JsonValue {
+        let state = |is_degraded| if is_degraded { "degraded" } else { "ok" };
         let circuits = &self.0.circuits;
         serde_json::json!({
-            "aux-service": if circuits.is_degraded() { "degraded" } else { "ok" },
+            "aux-service": state(circuits.is_degraded()),
+            "changes": state(self.0.link.is_degraded()),
             "circuit_breaker": self.worst_circuit_state(),
             "circuits": self.circuit_states(),
         })

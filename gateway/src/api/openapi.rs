@@ -58,8 +58,7 @@ pub fn document(version: &str) -> Json {
     let values = problems(&[&OF_AWS, &OF_LISTS, &OF_NAMES]);
     let value = problems(&[&OF_AWS, &OF_NAMES, &OF_PARAMETERS]);
     let circuits = json!({ "/buckets": "closed", "/param/{name}": "closed" });
-    let dependencies =
-        json!({ "aux-service": "ok", "circuit_breaker": "closed", "circuits": circuits });
+    let dependencies = json!({ "aux-service": "ok", "changes": "ok", "circuit_breaker": "closed", "circuits": circuits });
     let denied = &list[0];
 
     Docs::new(

@@ -112,6 +112,16 @@ impl Connections {
     }
 }
 
+/// Builds the client of a stream. A stream lasts for minutes, so each has a connection of its own,
+/// which may reach another replica than the one before.
+///
+/// # Errors
+///
+/// reqwest cannot build a client.
+pub(crate) fn streaming_client() -> reqwest::Result<Client> {
+    client().pool_max_idle_per_host(0).build()
+}
+
 fn client() -> ClientBuilder {
     Client::builder()
         // Calls stay inside the cluster. A proxy from the environment is not meant for them.

@@ -22,6 +22,7 @@ use futures_util::stream;
 use parking_lot::Mutex;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use service::{
+    changes::ChangeLog,
     config::Common,
     contract::{
         problem::Problem,
@@ -29,7 +30,10 @@ use service::{
         ssm,
     },
     observe::metrics::Exporter,
-    server::{self, App, CachedRoutes, Query, ResponseFuture, SsmQuery, StackConfig, Waits, stack},
+    server::{
+        self, App, CachedRoutes, Query, ResponseFuture, SsmQuery, StackConfig, Waits,
+        change_stream, stack,
+    },
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -58,6 +62,7 @@ const ROUTES: Routes = Routes(&[
     RouteId::Param,
     RouteId::Values,
     RouteId::Buckets,
+    RouteId::Changes,
     RouteId::Status,
     RouteId::SsmGetParameter,
     RouteId::SsmGetParameters,
@@ -76,6 +81,8 @@ pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     /// Lets one request to `/held` continue.
     pub(crate) release: Arc<Notify>,
+    /// The changes that `/changes` sends.
+    pub(crate) changes: ChangeLog,
     pub(crate) stop: oneshot::Sender<()>,
     pub(crate) ended: JoinHandle<()>,
     /// The number of requests to `never` in progress.
@@ -283,8 +290,13 @@ impl Server {
         let exporter = Exporter::install("test", "1").unwrap();
         let release = Arc::new(Notify::new());
         let held = Arc::clone(&release);
+        let waits = Waits::new(config.max_waiting);
+        let changes = ChangeLog::new("start");
         let others = ROUTES
-            .router(|_| get(async || "status"))
+            .router(|route| match route {
+                RouteId::Changes => change_stream(changes.clone(), waits.clone()),
+                _ => get(async || "status"),
+            })
             .route("/hello", get(async || "hello"))
             .route("/stream", get(frames))
             .route("/held", get(async move || held.notified().await))
@@ -292,7 +304,6 @@ impl Server {
         let names = Arc::new(Names::new().await);
         let (waiting, loads) = (Arc::clone(&names.waiting), Arc::clone(&names.loads));
         let source = names.source.clone();
-        let waits = Waits::new(config.max_waiting);
         let config_of_stack = StackConfig {
             routes: ROUTES,
             endpoint: |path| ROUTES.endpoint(path).to_owned(),
@@ -316,7 +327,7 @@ impl Server {
             };
             server::serve(&config, listener, None, app, exporter, stopped).await;
         });
-        Self { address, release, stop, ended, waiting, loads, source }
+        Self { address, release, stop, ended, waiting, loads, source, changes }
     }
 
     pub(crate) async fn connect(&self) -> TcpStream {

@@ -6,3 +6,4 @@ mod life;
 mod requests;
 mod ssm;
 mod waits;
+mod changes;

@@ -263,6 +263,12 @@ impl Request {
     pub fn key(&self) -> String {
         format!("{} {}", self.operation().target(), self.body())
     }
+
+    /// Parses a [key](Self::key). Returns `None` for any other text.
+    pub fn of_key(key: &str) -> Option<Self> {
+        let (target, body) = key.split_once(' ')?;
+        Self::parse_body(Operation::of_target(target.as_bytes())?, body.as_bytes()).ok()
+    }
 }
 
 fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, AwsError> {

@@ -1,5 +1,15 @@
+use std::{convert::Infallible, time::Duration};
+
+use axum::http::{Request, Response};
+use futures_util::{Stream, StreamExt, stream};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use parking_lot::Mutex;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
+    task::JoinHandle,
+    time::sleep,
+};
 
 use super::*;
 
@@ -134,4 +144,60 @@ async fn the_rest_of_an_unwanted_body_is_read_within_bounds() {
     drop(server);
     let sent = sender.await.expect("no panic");
     assert!((LINGER_BYTES..2 * LINGER_BYTES).contains(&sent), "{sent} bytes");
+}
+
+/// A client that has requested a stream of these frames, the activity of its connection, and the
+/// connection itself.
+async fn stream_of(
+    frames: impl Stream<Item = &'static str> + Send + 'static,
+) -> (DuplexStream, Arc<Activity>, JoinHandle<hyper::Result<()>>) {
+    let (mut client, server) = duplex(1024);
+    let activity = activity();
+    let io = ActivityIo::new(TokioIo::new(server), Arc::clone(&activity));
+    let body = Mutex::new(Some(Body::from_stream(frames.map(Ok::<_, Infallible>))));
+    let served = Arc::clone(&activity);
+    let service = service_fn(move |_: Request<Incoming>| {
+        served.request_received(false);
+        let body = body.lock().take().expect("one request");
+        let response = Response::new(TrackedBody::new(body, Arc::clone(&served)));
+        std::future::ready(Ok::<_, Infallible>(response))
+    });
+    let connection = tokio::spawn(http1::Builder::new().serve_connection(io, service));
+    client.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.expect("open");
+    (client, activity, connection)
+}
+
+#[tokio::test]
+async fn a_stream_whose_client_takes_nothing_is_overdue() {
+    let (_client, activity, connection) = stream_of(stream::repeat("a frame")).await;
+    while activity.phase() != Phase::Writing {
+        tokio::task::yield_now().await;
+    }
+    activity.clock.fetch_add(WRITE_TIMEOUT, Relaxed);
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!activity.is_overdue(activity.clock.load(Relaxed), false));
+    activity.clock.fetch_add(1, Relaxed);
+    assert!(activity.is_overdue(activity.clock.load(Relaxed), false));
+    connection.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_sends_a_comment_now_and_then_is_neither_overdue_nor_evicted() {
+    let comments = stream::unfold((), async |()| {
+        sleep(Duration::from_secs(15)).await;
+        Some((":\n\n", ()))
+    });
+    let (mut client, activity, connection) = stream_of(comments).await;
+    for _ in 0..40 {
+        let mut part = [0; 1024];
+        assert!(client.read(&mut part).await.expect("open") > 0);
+        tokio::task::yield_now().await;
+        assert_eq!(activity.phase(), Phase::Processing);
+        activity.clock.fetch_add(15, Relaxed);
+        assert!(!activity.is_overdue(activity.clock.load(Relaxed), true));
+        assert_eq!(activity.eviction_rank(), None);
+    }
+    connection.abort();
 }

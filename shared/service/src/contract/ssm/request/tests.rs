@@ -60,6 +60,11 @@ fn equal_requests_have_one_normal_form() {
         let form = normal(operation, body);
         assert_eq!(form, expected, "{body}");
         assert_eq!(normal(operation, &form), form, "the normal form is its own normal form");
+        let request = parse(operation, body).expect("valid");
+        assert_eq!(Request::of_key(&request.key()), Some(request));
+    }
+    for text in ["", "/param/a", "AmazonSSM.GetParameter", "AmazonSSM.PutParameter {}"] {
+        assert_eq!(Request::of_key(text), None, "{text}");
     }
     let request = parse(One, r#"{"Name":"/a"}"#).expect("valid");
     assert_eq!(request.key(), r#"AmazonSSM.GetParameter {"Name":"/a"}"#);

@@ -1,0 +1,163 @@
+//! The effect of changes on the entries of the caches.
+
+use cache::Effect;
+use service::{
+    changes::{ChangedNames, NameChange},
+    contract::{
+        routes::{RouteId, Routes},
+        ssm,
+    },
+};
+
+use crate::upstream::call::CALLED_ROUTES;
+
+/// Returns the effect of changes on the entry of a key.
+///
+/// A list expires with every change. Its reload is a conditional request, so it costs little.
+pub(crate) fn effect(changed: &ChangedNames, key: &str) -> Effect {
+    let Some(route) = Routes(&CALLED_ROUTES).parse_path(key) else {
+        return ssm_effect(changed, key);
+    };
+    let parameter = route.parameter(key).unwrap_or_default();
+    match route {
+        RouteId::Param | RouteId::Parameter => of_names(changed, [parameter]),
+        RouteId::Values => of_path(changed, parameter),
+        RouteId::Params => Effect::Expire,
+        RouteId::Buckets => Effect::Keep,
+        // A needless load costs less than an old value.
+        _ => Effect::Expire,
+    }
+}
+
+/// The effect on the entry of a request in AWS's protocol.
+fn ssm_effect(changed: &ChangedNames, key: &str) -> Effect {
+    match ssm::Request::of_key(key) {
+        Some(ssm::Request::GetParameter(request)) => of_names(changed, [request.name.as_str()]),
+        Some(ssm::Request::GetParameters(request)) => {
+            of_names(changed, request.names.iter().map(String::as_str))
+        }
+        Some(ssm::Request::GetParametersByPath(request)) => of_path(changed, &request.path),
+        Some(ssm::Request::DescribeParameters(_)) | None => Effect::Expire,
+    }
+}
+
+/// The effect on a response about some parameters.
+fn of_names<'a>(changed: &ChangedNames, names: impl IntoIterator<Item = &'a str>) -> Effect {
+    match names.into_iter().filter_map(|name| changed.find(name)).max() {
+        Some(NameChange::Deleted) => Effect::Drop,
+        Some(NameChange::Changed) => Effect::Expire,
+        None => Effect::Keep,
+    }
+}
+
+/// The effect on a response about the parameters below a path.
+fn of_path(changed: &ChangedNames, path: &str) -> Effect {
+    if changed.is_below(path) { Effect::Expire } else { Effect::Keep }
+}
+
+#[cfg(test)]
+mod tests {
+    use service::{changes::ChangeEvent, contract::ssm::Operation};
+
+    use super::*;
+
+    fn changed(names: &[(&str, bool)]) -> ChangedNames {
+        let events = names.iter().map(|&(name, deleted)| ChangeEvent {
+            id: "1".into(),
+            name: name.into(),
+            deleted,
+        });
+        ChangedNames::of(&events.collect::<Vec<_>>())
+    }
+
+    /// The key of the entry for a path.
+    fn key(path: &str) -> String {
+        let route = Routes(&CALLED_ROUTES).parse_path(path).expect("a route");
+        route.cache_key(path).expect("UTF-8").into_owned()
+    }
+
+    fn ssm_key(operation: Operation, body: &str) -> String {
+        ssm::Request::parse_body(operation, body.as_bytes()).expect("a request").key()
+    }
+
+    #[test]
+    fn a_change_expires_each_response_about_its_name() {
+        let changed = changed(&[("/app/eu/db", false)]);
+        for path in [
+            "/param/app/eu/db",
+            "/param//app/eu/db",
+            "/param/app%2Feu%2Fdb",
+            "/param/app/eu/db:3",
+            "/param/app/eu/db:green",
+            "/parameter/app/eu/db",
+            "/parameter/app/eu/db:3",
+            "/param/arn:aws:ssm:eu-west-2:123456789012:parameter/app/eu/db",
+            "/parameter/arn:aws:ssm:eu-west-2:123456789012:parameter/app/eu/db:3",
+            "/values/",
+            "/values/app",
+            "/values/app/",
+            "/values//app/eu",
+            "/params",
+        ] {
+            assert_eq!(effect(&changed, &key(path)), Effect::Expire, "{path}");
+        }
+        for path in [
+            "/param/app/eu/db2",
+            "/param/app/eu",
+            "/parameter/db",
+            "/param/params",
+            "/values/app/eu/db",
+            "/values/ap",
+            "/values/app/us",
+            "/buckets",
+        ] {
+            assert_eq!(effect(&changed, &key(path)), Effect::Keep, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_deletion_drops_the_responses_about_its_name_and_expires_the_others() {
+        let changed = changed(&[("/app/db", true), ("/other", false)]);
+        for path in ["/param/app/db", "/parameter/app/db:3"] {
+            assert_eq!(effect(&changed, &key(path)), Effect::Drop, "{path}");
+        }
+        for path in ["/values/app", "/params", "/param/other"] {
+            assert_eq!(effect(&changed, &key(path)), Effect::Expire, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_change_concerns_the_requests_of_the_protocol_of_aws() {
+        use Operation::{
+            DescribeParameters as Describe, GetParameter as One, GetParameters as Several,
+            GetParametersByPath as ByPath,
+        };
+        let changed = changed(&[("/app/db", false), ("/gone", true)]);
+        let arn = r#"{"Name":"arn:aws:ssm:eu-west-2:123456789012:parameter/app/db"}"#;
+        for (operation, body, expected) in [
+            (One, r#"{"Name":"/app/db","WithDecryption":true}"#, Effect::Expire),
+            (One, r#"{"Name":"app/db:3"}"#, Effect::Expire),
+            (One, arn, Effect::Expire),
+            (One, r#"{"Name":"gone"}"#, Effect::Drop),
+            (One, r#"{"Name":"/app"}"#, Effect::Keep),
+            (Several, r#"{"Names":["/x","/app/db"]}"#, Effect::Expire),
+            (Several, r#"{"Names":["/app/db","/gone:1"]}"#, Effect::Drop),
+            (Several, r#"{"Names":["/x","/y"]}"#, Effect::Keep),
+            (ByPath, r#"{"Path":"/app/","Recursive":true}"#, Effect::Expire),
+            (ByPath, r#"{"Path":"/","NextToken":"OTovYS9i","MaxResults":3}"#, Effect::Expire),
+            (ByPath, r#"{"Path":"/apple"}"#, Effect::Keep),
+            (Describe, "{}", Effect::Expire),
+        ] {
+            let key = ssm_key(operation, body);
+            assert_eq!(effect(&changed, &key), expected, "{body}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_key_expires() {
+        let changed = changed(&[("/a", false)]);
+        for key in ["", "/status", "/new/x", "AmazonSSM.GetHistory {}", "text"] {
+            assert_eq!(effect(&changed, key), Effect::Expire, "{key}");
+        }
+    }
+}
