@@ -1,4 +1,11 @@
-//! A change of a parameter, as its sources report it.
+//! A change of a parameter, as its sources report it, and the interface that spreads it.
+//!
+//! Imports go one way: `event` → this file. `queue_url` imports nothing.
+
+use async_trait::async_trait;
+
+pub mod event;
+pub mod queue_url;
 
 /// A changed parameter of this account.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -29,3 +36,22 @@ pub enum ChangeSource {
     /// Another replica.
     Fleet,
 }
+
+/// Publishes changes to all entries that they concern, on every replica.
+#[async_trait]
+pub trait PublishChanges: Send + Sync {
+    /// Publishes these changes. Changes of names that this service may not show are ignored. The
+    /// caller may drop the future when it takes too long.
+    ///
+    /// # Errors
+    ///
+    /// Some replicas may not have learned of the changes. The caller may publish them again:
+    /// publishing a change twice does no harm.
+    async fn publish(&self, source: ChangeSource, changes: Vec<Change>)
+    -> Result<(), NotPublished>;
+}
+
+/// The error of changes that may not have reached every replica.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("some replicas may not have learned of the changes")]
+pub struct NotPublished;
