@@ -40,11 +40,16 @@ impl SqsQueue {
         url: &QueueUrl,
         config: &Config,
     ) -> Self {
-        // A receive that waits for a message would exceed the timeout of other attempts. The reader
-        // limits the whole call instead, and repeats it itself.
-        let timeouts = TimeoutConfig::builder().connect_timeout(config.aws_attempt_timeout).build();
+        // A receive that waits for a message would exceed the timeout of other attempts. The timeout
+        // of the whole call limits it instead. Without `disable`, the timeout of the SDK's common
+        // configuration would apply.
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(config.aws_attempt_timeout)
+            .disable_operation_attempt_timeout()
+            .build();
         let sqs = aws_sdk_sqs::config::Builder::from(sdk)
             .timeout_config(timeouts)
+            // The reader repeats a failed call itself.
             .retry_config(RetryConfig::disabled())
             .build();
         Self {
