@@ -28,7 +28,7 @@ pub mod status;
 use self::{access::Access, ssm::SsmApi};
 
 use crate::{
-    backend::ParameterStore,
+    backend::{BackendParts, ParameterStore, QueueHealth},
     change::ChangeSource,
     config::Config,
     error::Error,
@@ -61,10 +61,11 @@ pub const ROUTES: Routes = Routes(&[
 /// Builds the public API of aux-service on top of a backend.
 pub fn app(
     config: &Config,
-    backend: Arc<dyn ParameterStore>,
+    backend: BackendParts,
     fleet: Option<Fleet>,
     exporter: &Exporter,
 ) -> App<impl PublicApi + use<>> {
+    let BackendParts { store: backend, change_queue } = backend;
     let store = CachedStore::new(config, Arc::clone(&backend), fleet.as_ref());
     ChangeSource::describe_metric();
     exporter.before_scrape({
@@ -77,9 +78,10 @@ pub fn app(
     }
     let reporter =
         Reporter::new("aux-service", &config.aux_version, config.common.cache_bytes(), exporter);
+    let queue = change_queue.map(|queue| queue.start(Arc::new(store.changes().clone())));
     let health = {
         let (backend, fleet) = (Arc::clone(&backend), fleet.clone());
-        move || health(&*backend, fleet.as_ref())
+        move || health(&*backend, fleet.as_ref(), queue.as_ref())
     };
     let status = {
         let (reporter, health) = (Arc::new(reporter), health.clone());
@@ -109,12 +111,19 @@ pub fn app(
     App { api, dependencies: Arc::new(health), waits, started }
 }
 
-/// Returns the recent health of each dependency: of the backend, and of the shared cache if there is
-/// one.
-fn health(backend: &dyn ParameterStore, fleet: Option<&Fleet>) -> serde_json::Value {
+/// Returns the recent health of each dependency: of the backend, and of the shared cache and the queue
+/// of changes if there are any.
+fn health(
+    backend: &dyn ParameterStore,
+    fleet: Option<&Fleet>,
+    queue: Option<&QueueHealth>,
+) -> serde_json::Value {
     let mut health = backend.health();
     if let Some(fleet) = fleet {
         health["shared_cache"] = fleet.state().into();
+    }
+    if let Some(queue) = queue {
+        health["change_queue"] = queue.state().into();
     }
     health
 }

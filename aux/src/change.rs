@@ -1,4 +1,9 @@
-//! A change of a parameter, as its sources report it.
+//! A change of a parameter, as its sources report it, and the interface that spreads it.
+//!
+//! Imports go one way: `event` → this file. `queue_url` imports nothing.
+
+pub mod event;
+pub mod queue_url;
 
 use async_trait::async_trait;
 use metrics::{Counter, counter, describe_counter};
@@ -64,16 +69,18 @@ impl ChangeSource {
 /// Publishes changes to all entries that they concern, on every replica.
 #[async_trait]
 pub trait PublishChanges: Send + Sync {
-    /// Publishes changes. Those of parameters that this service may not show are left out.
+    /// Publishes these changes. Changes of names that this service may not show are ignored. The
+    /// caller may drop the future when it takes too long.
     ///
     /// # Errors
     ///
-    /// Some replicas may not have learned of the changes. The caller may repeat them.
+    /// Some replicas may not have learned of the changes. The caller may publish them again:
+    /// publishing a change twice does no harm.
     async fn publish(&self, source: ChangeSource, changes: Vec<Change>)
     -> Result<(), NotPublished>;
 }
 
-/// Some replicas may not have learned of a change.
+/// The error of changes that may not have reached every replica.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("some replicas may not have learned of the change")]
+#[error("some replicas may not have learned of the changes")]
 pub struct NotPublished;
