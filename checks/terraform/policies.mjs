@@ -285,7 +285,7 @@ function eventsInTheQueue() {
 
   title('Events that arrive in the queue (prefix /challenge/)')
   const one = 'service_account_with_everything_on'
-  for (const operation of ['Create', 'Update', 'Delete', 'LabelParameterVersion']) ask(one, 'yes', operation, change('/challenge/kantox', operation))
+  for (const operation of ['Create', 'Update', 'Delete', 'LabelParameterVersion', 'AnotherOperation']) ask(one, 'yes', operation, change('/challenge/kantox', operation))
   ask(one, 'yes', 'an expired parameter', policyAction('/challenge/kantox'))
   ask(one, 'yes', 'the parameter with the name of the path', change('/challenge'))
   ask(one, 'yes', 'the same, expired', policyAction('/challenge'))
@@ -307,15 +307,15 @@ function eventsInTheQueue() {
     ask('user_who_reads_every_parameter', 'yes', 'any parameter', change(name))
     ask('user_who_reads_every_parameter', 'yes', 'any expired parameter', policyAction(name))
   }
-  ask('user_who_reads_every_parameter', 'no', 'another operation', change('/anything', 'Read'))
+  ask('user_who_reads_every_parameter', 'no', 'a reminder', policyAction('/anything', 'NoChangeNotification'))
 }
 
-/** True if an event has, for each field of the pattern, one of the values or a value with one of the prefixes. */
+/** True if an event has, for each field of the pattern, one of the values, a value with one of the prefixes, or any value. */
 function selects(pattern, event) {
   return Object.entries(pattern).every(([field, wanted]) => {
     const found = event?.[field]
     if (!Array.isArray(wanted)) return selects(wanted, found)
-    return wanted.some((one) => (typeof one === 'string' ? found === one : found?.startsWith(one.prefix)))
+    return wanted.some((one) => (typeof one === 'string' ? found === one : one.exists ? found !== undefined : found?.startsWith(one.prefix)))
   })
 }
 

@@ -57,12 +57,15 @@ EMBEDDED_FILE: /etc/aux-service/embedded.yaml
 {{- end }}
 {{- end -}}
 
-{{/* aux-service.changeQueueValidate: a queue needs AWS, and an engine that carries each change to all pods. */}}
+{{/* aux-service.changeQueueValidate: a queue needs AWS, a cache, and an engine that carries each change to all pods. */}}
 {{- define "aux-service.changeQueueValidate" -}}
 {{- $v := .Values -}}
 {{- if $v.changeQueue.url -}}
 {{- if ne $v.backend "aws" -}}
 {{- fail (printf "changeQueue.url: backend is %q, whose parameters never change; set backend: aws, or remove the URL" $v.backend) -}}
+{{- end -}}
+{{- if not $v.cache.enabled -}}
+{{- fail "changeQueue.url: cache.enabled is false, so every request reads AWS's own value; remove the URL or enable the cache" -}}
 {{- end -}}
 {{- $key := ternary "autoscaling.maxReplicas" "replicas" $v.autoscaling.enabled -}}
 {{- $pods := ternary $v.autoscaling.maxReplicas $v.replicas $v.autoscaling.enabled | int -}}

@@ -5,8 +5,11 @@ locals {
 
   # A prefix ends at a slash, like in the service: /app covers /app and all parameters below it, and not /apple.
   change_paths = distinct([for p in sort(try(var.change_queue.prefixes, [])) : trimsuffix(p, "/")])
-  # The prefix / covers every parameter, also one whose name has no slash, so the rules do not compare names.
-  changed_names = flatten([for p in local.change_paths : [p, { prefix = "${p}/" }] if !contains(local.change_paths, "")])
+  # The prefix / covers every parameter, also one whose name has no slash.
+  changed_names = concat(
+    [for p in local.change_paths : { exists = true } if p == ""],
+    flatten([for p in local.change_paths : [p, { prefix = "${p}/" }] if !contains(local.change_paths, "")]),
+  )
 
   # The two types of events have the name in two places. Two rules are simpler than one rule with alternatives, and each rule
   # has the whole length of a pattern for its names.
@@ -15,17 +18,15 @@ locals {
       suffix      = ""
       description = "Parameters that changed below the prefixes of aux-service"
       type        = "Parameter Store Change"
-      name        = "name"
-      # A label that moves to another version changes the response for NAME:LABEL.
-      detail = { operation = ["Create", "Update", "Delete", "LabelParameterVersion"] }
+      # Every operation is a change: Create, Update, Delete, and LabelParameterVersion, which changes the response for NAME:LABEL.
+      detail = { name = local.changed_names }
     }
     expirations = {
       suffix      = "-expired"
       description = "Parameters that expired below the prefixes of aux-service"
       type        = "Parameter Store Policy Action"
-      name        = "parameter-name"
       # AWS has deleted the parameter. The other types of policies only remind people.
-      detail = { policy-type = ["Expiration"] }
+      detail = { parameter-name = local.changed_names, policy-type = ["Expiration"] }
     }
     } : key => {
     name        = "${var.change_queue.name}${rule.suffix}"
@@ -33,14 +34,14 @@ locals {
     pattern = jsonencode({
       source      = ["aws.ssm"]
       detail-type = [rule.type]
-      detail      = merge(rule.detail, { for name in [rule.name] : name => local.changed_names if length(local.changed_names) > 0 })
+      detail      = rule.detail
     })
   } if var.change_queue != null }
 }
 
-# This queue has no queue of dead letters. aux-service deletes a message that it cannot process at the third receipt, counts it
-# (change_messages_total{outcome="poison"}) and logs it. A second queue would need a reader and an alarm of its own, and would save
-# nothing: an entry whose message is lost expires at the end of its TTL.
+# This queue has no queue of dead letters. aux-service deletes a message that is no event at the third receipt, counts it
+# (change_messages_total{outcome="poison"}) and logs the reason. A second queue would need a reader and an alarm of its own, and would
+# save nothing: an entry whose message is lost expires at the end of its TTL.
 resource "aws_sqs_queue" "changes" {
   for_each = local.change_queues
 
