@@ -5,7 +5,6 @@ use std::sync::{Arc, atomic::AtomicBool};
 use axum::{Json, routing::get};
 use cache::Subscription;
 use service::{
-    changes::ChangeLog,
     contract::{
         openapi::handlers,
         problem::Problem,
@@ -29,7 +28,8 @@ pub mod status;
 use self::{access::Access, ssm::SsmApi};
 
 use crate::{
-    backend::ParameterStore,
+    backend::{BackendParts, ParameterStore, QueueHealth},
+    change::ChangeSource,
     config::Config,
     error::Error,
     fleet::Fleet,
@@ -61,11 +61,13 @@ pub const ROUTES: Routes = Routes(&[
 /// Builds the public API of aux-service on top of a backend.
 pub fn app(
     config: &Config,
-    backend: Arc<dyn ParameterStore>,
+    backend: BackendParts,
     fleet: Option<Fleet>,
     exporter: &Exporter,
 ) -> App<impl PublicApi + use<>> {
+    let BackendParts { store: backend, change_queue } = backend;
     let store = CachedStore::new(config, Arc::clone(&backend), fleet.as_ref());
+    ChangeSource::describe_metric();
     exporter.before_scrape({
         let store = store.clone();
         move || store.sync()
@@ -76,9 +78,10 @@ pub fn app(
     }
     let reporter =
         Reporter::new("aux-service", &config.aux_version, config.common.cache_bytes(), exporter);
+    let queue = change_queue.map(|queue| queue.start(Arc::new(store.changes().clone())));
     let health = {
         let (backend, fleet) = (Arc::clone(&backend), fleet.clone());
-        move || health(&*backend, fleet.as_ref())
+        move || health(&*backend, fleet.as_ref(), queue.as_ref())
     };
     let status = {
         let (reporter, health) = (Arc::new(reporter), health.clone());
@@ -86,7 +89,7 @@ pub fn app(
     };
     let (document, page) = handlers(&openapi::document(&config.aux_version));
     let waits = Waits::new(config.common.max_waiting);
-    let changes = ChangeLog::with_random_start();
+    let changes = store.changes().log().clone();
     let others = ROUTES.router(|route| match route {
         RouteId::Changes => change_stream(changes.clone(), waits.clone()),
         RouteId::Status => status.clone(),
@@ -108,12 +111,19 @@ pub fn app(
     App { api, dependencies: Arc::new(health), waits, started }
 }
 
-/// Returns the recent health of each dependency: of the backend, and of the shared cache if there is
-/// one.
-fn health(backend: &dyn ParameterStore, fleet: Option<&Fleet>) -> serde_json::Value {
+/// Returns the recent health of each dependency: of the backend, and of the shared cache and the queue
+/// of changes if there are any.
+fn health(
+    backend: &dyn ParameterStore,
+    fleet: Option<&Fleet>,
+    queue: Option<&QueueHealth>,
+) -> serde_json::Value {
     let mut health = backend.health();
     if let Some(fleet) = fleet {
         health["shared_cache"] = fleet.state().into();
+    }
+    if let Some(queue) = queue {
+        health["change_queue"] = queue.state().into();
     }
     health
 }

@@ -1,4 +1,13 @@
-//! A change of a parameter, as its sources report it.
+//! A change of a parameter, as its sources report it, and the interface that spreads it.
+//!
+//! Imports go one way: `event` → this file. `queue_url` imports nothing.
+
+pub mod event;
+pub mod queue_url;
+
+use async_trait::async_trait;
+use metrics::{Counter, counter, describe_counter};
+use service::changes::CHANGES_TOTAL;
 
 /// A changed parameter of this account.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -29,3 +38,49 @@ pub enum ChangeSource {
     /// Another replica.
     Fleet,
 }
+
+impl ChangeSource {
+    const ALL: [Self; 3] = [Self::Queue, Self::Refresh, Self::Fleet];
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::Queue => "queue",
+            Self::Refresh => "refresh",
+            Self::Fleet => "fleet",
+        }
+    }
+
+    /// Describes the metric, and exports each counter from the start, at zero.
+    pub(crate) fn describe_metric() {
+        describe_counter!(CHANGES_TOTAL, "Changes of parameters by the source that reported them");
+        Self::ALL.into_iter().for_each(|source| source.counter().absolute(0));
+    }
+
+    /// Counts changes of this source.
+    pub(crate) fn count(self, changes: usize) {
+        self.counter().increment(changes as u64);
+    }
+
+    fn counter(self) -> Counter {
+        counter!(CHANGES_TOTAL, "source" => self.label())
+    }
+}
+
+/// Publishes changes to all entries that they concern, on every replica.
+#[async_trait]
+pub trait PublishChanges: Send + Sync {
+    /// Publishes these changes. Changes of names that this service may not show are ignored. The
+    /// caller may drop the future when it takes too long.
+    ///
+    /// # Errors
+    ///
+    /// Some replicas may not have learned of the changes. The caller may publish them again:
+    /// publishing a change twice does no harm.
+    async fn publish(&self, source: ChangeSource, changes: Vec<Change>)
+    -> Result<(), NotPublished>;
+}
+
+/// The error of changes that may not have reached every replica.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("some replicas may not have learned of the changes")]
+pub struct NotPublished;

@@ -7,7 +7,10 @@ use clap::{ArgAction, Parser, ValueEnum};
 use service::config::{Common, Switch, Validate, duration, ensure_increasing, positive_duration};
 use url::Url;
 
-use crate::{fleet::config::FleetConfig, name::Prefixes, quota::Rates, warm_up::WarmUp};
+use crate::{
+    change::queue_url::QueueUrl, fleet::config::FleetConfig, name::Prefixes, quota::Rates,
+    warm_up::WarmUp,
+};
 
 /// Serves S3 buckets and SSM parameters over HTTP, with as few calls to AWS as possible.
 ///
@@ -114,6 +117,10 @@ pub struct Config {
     #[arg(long, env = "SHARED_AWS_RATE_LIST", value_name = "CALLS", default_value = "3", value_parser = rate)]
     pub shared_aws_rate_list: f64,
 
+    /// URL of an SQS queue, in the region of AWS_REGION, into which EventBridge puts the events of Parameter Store; a changed parameter is then read again at once [default: a change takes effect when the TTL ends]
+    #[arg(long, env = "CHANGE_QUEUE_URL", value_name = "URL")]
+    pub change_queue_url: Option<QueueUrl>,
+
     #[command(flatten)]
     pub common: Common,
 }
@@ -169,6 +176,12 @@ impl Validate for Config {
                 ("--shared-cache-timeout", self.fleet.shared_cache_timeout),
                 ("--aws-operation-timeout", self.aws_operation_timeout),
             ])?;
+        }
+        if self.change_queue_url.is_some() && self.backend != Backend::Aws {
+            return Err("--change-queue-url is given, but --backend is not aws; set --backend aws, or remove the URL".to_owned());
+        }
+        if self.change_queue_url.is_some() && self.common.cache == Switch::Off {
+            return Err("--change-queue-url needs the cache, but --cache is off; set --cache on, or remove the URL".to_owned());
         }
         if self.embedded_file.is_some() && self.backend != Backend::Embedded {
             return Err("--embedded-file is given, but --backend is not embedded; set --backend embedded, or remove the file".to_owned());
@@ -306,6 +319,14 @@ mod tests {
                 &["--shared-cache-url=redis://a", "--shared-cache-timeout=3s"],
                 ["--shared-cache-timeout", "--aws-operation-timeout"],
             ),
+            (
+                &["--change-queue-url=https://a/123456789012/b", "--backend=embedded"],
+                ["--change-queue-url", "--backend"],
+            ),
+            (
+                &["--change-queue-url=https://a/123456789012/b", "--cache=off"],
+                ["--change-queue-url", "--cache"],
+            ),
             (&["--embedded-file=x.yaml"], ["--embedded-file", "--backend"]),
             (&["--admin-addr=0.0.0.0:5000"], ["--admin-addr", "--listen-addr"]),
             (&["--admin-addr=127.0.0.1:5000"], ["--admin-addr", "--listen-addr"]),
@@ -401,6 +422,7 @@ mod tests {
             "--aws-rate-get=-1",
             "--aws-rate-list=NaN",
             "--warm-up=a b",
+            "--change-queue-url=changes",
             "--warm-up-timeout=0s",
             "--max-in-flight=0",
             "--max-in-flight=18446744073709551615",

@@ -4,7 +4,7 @@
 //! The engine is never needed. While it does not work, each replica loads for itself and keeps to
 //! its own share of the quota.
 //!
-//! Imports go one way: `shared_cache`, `shared_quota` → `engine`, `sealed`, `compression` → `scripts` → `connection`, `metrics` →
+//! Imports go one way: `shared_changes` → `shared_cache`, `shared_quota` → `engine`, `sealed`, `compression` → `scripts` → `connection`, `metrics` →
 //! `config` → `engine_url`, `secret_file`.
 
 use std::sync::Arc;
@@ -22,18 +22,20 @@ mod engine;
 mod sealed;
 mod compression;
 mod shared_cache;
+mod shared_changes;
 mod shared_quota;
 
 pub(crate) use self::shared_quota::SharedBucket;
 use self::{config::FleetConfig, connection::Connector, engine::Engine, sealed::Seal};
 pub use self::{
     connection::ConfigError,
-    shared_cache::{Claim, Demand, Lock, SharedCache, SharedRecord, Wait},
+    shared_cache::{Claim, Demand, Lock, RecordKey, SharedCache, SharedRecord, Wait},
+    shared_changes::{FollowChanges, Mark, NotShared, SharedChange, SharedChanges},
 };
 
 /// The version of the format of records, locks and buckets. Replicas of different versions share
 /// nothing.
-const FORMAT: &str = "v1";
+const FORMAT: &str = "v2";
 
 /// The replicas of this deployment, as they meet on an engine. Cloning is shallow.
 #[derive(Clone)]
@@ -64,8 +66,18 @@ impl Fleet {
 
     /// Returns the shared cache of the replicas with this scope.
     pub fn cache(&self, scope: &Scope<'_>) -> SharedCache {
-        let keys = format!("{}:{}:{}", self.prefix, scope.region, scope.digest());
-        SharedCache::new(self.engine.clone(), keys, self.seal.clone())
+        SharedCache::new(self.engine.clone(), self.keys(scope), self.seal.clone())
+    }
+
+    /// Returns the changes that the replicas with this scope share.
+    pub fn changes(&self, scope: &Scope<'_>) -> SharedChanges {
+        let (keys, cache) = (self.keys(scope), self.cache(scope));
+        SharedChanges::new(self.engine.clone(), cache, &keys, self.seal.clone())
+    }
+
+    /// The common part of the keys of the replicas with this scope.
+    fn keys(&self, scope: &Scope<'_>) -> String {
+        format!("{}:{}:{}", self.prefix, scope.region, scope.digest())
     }
 
     /// Returns the token bucket that all replicas share for a quota of this region.

@@ -120,6 +120,12 @@ fn lines<T: Serialize>(objects: impl Iterator<Item = T>) -> Vec<u8> {
     lines
 }
 
+/// Returns the facts of the parameters of an entry, an object each; none for an entry without facts.
+pub(crate) fn fact_lines(body: &CachedBody) -> impl Iterator<Item = &str> {
+    let annotation = body.annotation().unwrap_or_default();
+    std::str::from_utf8(annotation).expect("JSON is UTF-8").lines()
+}
+
 /// Reads the annotation of an entry of parameters: one object of facts a line.
 fn annotation(body: &CachedBody) -> &str {
     let annotation = body.annotation().expect("each entry of parameters holds their facts");

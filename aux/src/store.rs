@@ -13,9 +13,16 @@ use service::{
 use tokio::time::Instant;
 
 mod lists;
+mod keys;
+mod changes;
+mod differences;
 mod loader;
 
+pub use self::changes::Changes;
 use self::{
+    changes::Current,
+    differences::{deletion, differences},
+    keys::{key_of, parameter_key, record_key},
     lists::LoadingLists,
     loader::{Load, Loader},
 };
@@ -23,7 +30,7 @@ use crate::{
     backend::ParameterStore,
     config::Config,
     error::Error,
-    fleet::{Demand, Fleet},
+    fleet::{Demand, Fleet, Scope},
     name::ParameterName,
     parameter::{PathQuery, SecretForm},
     progress::ListProgress,
@@ -89,36 +96,6 @@ impl StoreQuery {
             Self::Buckets | Self::Parameters | Self::Parameter(..) => "",
         }
     }
-
-    /// The cache key: the path of the query in its simplest form. Equal queries have equal keys,
-    /// and different queries have different keys.
-    fn key(&self) -> String {
-        match self {
-            Self::Buckets => "/buckets".to_owned(),
-            Self::Parameters => "/params".to_owned(),
-            Self::Parameter(name, form) => parameter_key(name, *form),
-            Self::Values(PathQuery { path, recursive, form }) => {
-                // No route has the other bases.
-                let base = match (form, recursive) {
-                    (SecretForm::Value, true) => "/values",
-                    (SecretForm::Value, false) => "/level",
-                    (SecretForm::Ciphertext, true) => "/ciphertexts",
-                    (SecretForm::Ciphertext, false) => "/level-ciphertexts",
-                };
-                format!("{base}{}", path.as_str())
-            }
-        }
-    }
-}
-
-/// The cache key of one parameter.
-fn parameter_key(name: &ParameterName, form: SecretForm) -> String {
-    // No route has the second base.
-    let base = match form {
-        SecretForm::Value => "/param",
-        SecretForm::Ciphertext => "/ciphertext",
-    };
-    [base, &name.path()].concat()
 }
 
 type BoxedLoad = Pin<Box<dyn Future<Output = Result<Loaded, LoadError>> + Send>>;
@@ -129,6 +106,7 @@ pub struct CachedStore {
     cache: Cache<LoadError>,
     loader: Arc<Loader>,
     lists: LoadingLists,
+    changes: Changes,
 }
 
 /// An error, and the lifetime of its entry if it becomes a negative entry.
@@ -185,8 +163,27 @@ impl CachedStore {
             Switch::On => Cache::new(settings),
             Switch::Off => Cache::off(settings),
         };
-        let loader = Loader::new(config, backend, fleet);
-        Self { cache, loader: Arc::new(loader), lists: LoadingLists::default() }
+        let shared = fleet.map(|fleet| {
+            let prefixes = &config.parameter_prefixes.to_string();
+            let scope = Scope {
+                region: backend.region().unwrap_or("embedded"),
+                origin: backend.origin(),
+                prefixes,
+                allow_secure_strings: config.allow_secure_strings,
+            };
+            (fleet.cache(&scope), fleet.changes(&scope))
+        });
+        let (shared_cache, shared_changes) = shared.unzip();
+        let changes =
+            Changes::new(cache.clone(), config.parameter_prefixes.clone(), shared_changes);
+        changes.follow();
+        let loader = Arc::new(Loader::new(config, backend, shared_cache));
+        Self { cache, loader, lists: LoadingLists::default(), changes }
+    }
+
+    /// Returns the changes that this replica learns of.
+    pub fn changes(&self) -> &Changes {
+        &self.changes
     }
 
     /// Returns the entry from the cache, or loads it. Concurrent requests for one entry share a
@@ -201,7 +198,7 @@ impl CachedStore {
         mode: Mode,
         Deadline(deadline): Deadline,
     ) -> Result<Served, Problem> {
-        let key = query.key();
+        let key = key_of(&query);
         let demand = match mode {
             Mode::Normal => Demand::Fresh,
             Mode::Revalidate => Demand::NewLoad,
@@ -216,7 +213,7 @@ impl CachedStore {
     /// Loads an entry although no request waits for it, so that it stays fresh. Returns the time
     /// for which it is fresh.
     pub async fn refresh(&self, query: StoreQuery) -> Result<Duration, Problem> {
-        let key = query.key();
+        let key = key_of(&query);
         let load = self.load_of(query, &key, Demand::Young, None);
         let served = self.cache.refresh(&key, load).await?;
         Ok(served.freshness().lifetime.saturating_sub(served.age()))
@@ -231,17 +228,50 @@ impl CachedStore {
         demand: Demand,
         deadline: Option<Instant>,
     ) -> impl FnOnce(LoadContext) -> BoxedLoad + Send + 'static + use<> {
-        let (loader, lists, key) = (Arc::clone(&self.loader), self.lists.clone(), key.to_owned());
+        let (store, key) = (self.clone(), key.to_owned());
         let request_context = RequestContext::current();
         move |context: LoadContext| {
             Box::pin(RequestContext::restore(request_context, async move {
-                let progress = query.is_list().then(|| lists.start(key.clone()));
+                let progress = query.is_list().then(|| store.lists.start(key.clone()));
                 let unlisted = ListProgress::default();
                 let progress = progress.as_deref().unwrap_or(&unlisted);
-                let load = Load { query: &query, key: &key, progress, demand, deadline };
-                loader.load(&load, &context).await
+                let load = Load { query: &query, progress, demand, deadline };
+                let started = Instant::now();
+                let result = store.loader.load(&load, &context).await;
+                store.report_changes(&query, key, started, &context, &result);
+                result
             }))
         }
+    }
+
+    /// Publishes the changes that a load has found, once its entry is stored.
+    fn report_changes(
+        &self,
+        query: &StoreQuery,
+        key: String,
+        started: Instant,
+        context: &LoadContext,
+        result: &Result<Loaded, LoadError>,
+    ) {
+        // A known change was published already.
+        let Some(stored) = context.stored.as_ref().filter(|stored| !stored.outdated) else {
+            return;
+        };
+        let changes = match result {
+            Ok(loaded) => differences(query, &stored.body, &loaded.body),
+            Err(failed) => deletion(query, &failed.error),
+        };
+        let Some(mut events) = self.cache.subscribe(&key).filter(|_| !changes.is_empty()) else {
+            return;
+        };
+        let age = result.as_ref().map_or(Duration::ZERO, |loaded| loaded.freshness.age_at_load);
+        let (store, current) =
+            (self.clone(), Current { key, resource: record_key(query).resource });
+        tokio::spawn(async move {
+            // The end of this load.
+            events.event().await;
+            store.changes.publish_found(changes, started.elapsed() + age, current).await;
+        });
     }
 
     /// Looks up the entry of one parameter without waiting and without a call.

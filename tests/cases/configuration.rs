@@ -31,6 +31,7 @@ async fn a_bad_value_ends_the_start_and_is_named() {
         ("aux-service", "CACHE", "maybe"),
         ("aux-service", "PARAMETER_PREFIXES", "app"),
         ("aux-service", "ALLOW_SECURE_STRINGS", "perhaps"),
+        ("aux-service", "CHANGE_QUEUE_URL", "https://sqs.eu-west-2.amazonaws.com/changes"),
         ("aux-service", "MAX_IN_FLIGHT", "0"),
         ("main-api", "LISTEN_ADDR", "127.0.0.1"),
         ("main-api", "AUX_URL", "aux-service:5000"),
@@ -65,6 +66,16 @@ async fn values_that_contradict_each_other_end_the_start_and_are_named() {
             "aux-service",
             &[("AWS_LIST_TIMEOUT", "1s")],
             ["--aws-operation-timeout", "--aws-list-timeout"],
+        ),
+        (
+            "aux-service",
+            &[("CHANGE_QUEUE_URL", "https://a/123456789012/b"), ("BACKEND", "embedded")],
+            ["--change-queue-url", "--backend"],
+        ),
+        (
+            "aux-service",
+            &[("CHANGE_QUEUE_URL", "https://a/123456789012/b"), ("CACHE", "off")],
+            ["--change-queue-url", "--cache"],
         ),
         ("aux-service", &[("EMBEDDED_FILE", "inventory.yaml")], ["--embedded-file", "--backend"]),
         (
@@ -190,6 +201,7 @@ async fn help_names_every_variable() {
         "SHARED_CACHE_TIMEOUT",
         "SHARED_AWS_RATE_GET",
         "SHARED_AWS_RATE_LIST",
+        "CHANGE_QUEUE_URL",
     ];
     let main = [
         "MAIN_VERSION",

@@ -37,7 +37,7 @@ fn age(reply: &Response) -> u64 {
 /// Waits until all loads of the fleet have stored their records, which follows the responses.
 async fn stored(engine: &Engine) {
     let stored = async {
-        while !engine.keys(":lock").await.is_empty() {
+        while !engine.keys("#lock").await.is_empty() {
             sleep(Duration::from_millis(10)).await;
         }
     };

@@ -25,6 +25,9 @@ mod outage;
 // Tests of several replicas.
 mod fleet;
 
+// Tests of changes that take effect before the end of a lifetime.
+mod changes;
+
 // Tests of the operator's view.
 mod chaos;
 mod configuration;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! test ── http ──► main-api ──► [proxy] ──► aux-service ──► [proxy] ──► moto
-//!                 (service)                  (service)                (S3 and SSM)
+//!                 (service)                  (service)                (S3, SSM and SQS)
 //! ```
 //!
 //! The services are the real binaries, each a process of its own. [`moto`] serves the real AWS
@@ -11,6 +11,8 @@
 //!
 //! A [`fleet`] is several replicas of aux-service that share an [`engine`], a real Valkey or Redis.
 //! A [`relay`] between them is a slow link, or one that breaks.
+//!
+//! A [`change_queue`] holds the events of changed parameters, which EventBridge would put there.
 //!
 //! Every value of a parameter and every credential in these tests holds [`MARK`]. The tests search
 //! every log line, error and metric for it, because a value must not appear there.
@@ -26,6 +28,7 @@ pub mod stack;
 pub mod engine;
 pub mod relay;
 pub mod fleet;
+pub mod change_queue;
 pub mod balancer;
 pub mod http;
 pub mod client;

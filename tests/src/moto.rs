@@ -72,6 +72,14 @@ impl Aws {
         self.seed("ssm", Method::POST, "/", &headers, body.to_string()).await;
     }
 
+    /// Sends a call of SQS directly to moto, and returns the response.
+    pub(crate) async fn sqs(&self, operation: &str, body: Value) -> Value {
+        let target = format!("AmazonSQS.{operation}");
+        let headers = [("x-amz-target", &*target), ("content-type", "application/x-amz-json-1.0")];
+        let text = self.seed("sqs", Method::POST, "/", &headers, body.to_string()).await;
+        serde_json::from_str(&text).unwrap_or_default()
+    }
+
     /// Sends a call directly to moto, past the proxy, so that the setup of a test does not count as
     /// one of the calls that it observes.
     async fn seed(
@@ -81,7 +89,7 @@ impl Aws {
         path: &str,
         headers: &[(&str, &str)],
         body: String,
-    ) {
+    ) -> String {
         let mut request = reqwest::Client::new()
             .request(method, format!("{}{path}", self.moto))
             .header(ACCOUNT_HEADER, &self.account)
@@ -93,6 +101,7 @@ impl Aws {
         let status = answer.status();
         let text = answer.text().await.unwrap_or_default();
         assert!(status.is_success(), "moto refused {path} {body}: {status} {text}");
+        text
     }
 }
 

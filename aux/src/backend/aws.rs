@@ -1,7 +1,7 @@
 //! The AWS backend. Only this module uses the AWS SDK.
 //!
 //! Imports go one way: `values` → `client` → `list` → `call`, `retry` → `credentials` → `errors`,
-//! `metrics`, `panics` → `operation`.
+//! `metrics`, `panics` → `operation`. `change_queue` → `call`.
 
 use std::sync::Arc;
 
@@ -19,8 +19,13 @@ mod call;
 mod list;
 mod client;
 mod values;
+mod change_queue;
 
-use self::client::AwsClient;
+pub use self::change_queue::{ChangeQueue, QueueHealth};
+use self::{
+    client::{AwsClient, load_sdk_config},
+    operation::Operation,
+};
 use super::parameter_store::ParameterStore;
 use crate::{
     batch::{Batcher, ParameterReader},
@@ -61,13 +66,20 @@ impl ParameterReader for Reader {
 }
 
 impl Aws {
-    /// Ends the process with status 2 if AWS's own configuration is incomplete.
-    pub(super) async fn from_config(config: &Config, fleet: Option<&Fleet>) -> Self {
-        let client = Arc::new(AwsClient::from_config(config, fleet).await);
+    /// Returns the store and, if the configuration names one, the queue of its changes. Ends the
+    /// process with status 2 if AWS's own configuration is incomplete.
+    pub(super) async fn from_config(
+        config: &Config,
+        fleet: Option<&Fleet>,
+    ) -> (Self, Option<ChangeQueue>) {
+        let (sdk, credentials) = load_sdk_config(config).await;
+        let queue = ChangeQueue::from_config(&sdk, &credentials, config);
+        let client = Arc::new(AwsClient::new(&sdk, config, credentials, fleet));
         metrics::describe();
+        metrics::describe_operations(&Operation::OF_STORE);
         let batcher = |form| Batcher::new(Reader { client: Arc::clone(&client), form });
         let (values, ciphertexts) = (batcher(SecretForm::Value), batcher(SecretForm::Ciphertext));
-        Self { client, values, ciphertexts }
+        (Self { client, values, ciphertexts }, queue)
     }
 }
 

@@ -202,6 +202,26 @@ impl Engine {
         Err(NoReply { engine: self.clone(), late })
     }
 
+    /// Runs a script for a task that no request waits for.
+    ///
+    /// # Errors
+    ///
+    /// The engine does not work, or does not respond in time.
+    pub(super) async fn run_patiently<T: FromRedisValue>(
+        &self,
+        operation: Operation,
+        script: &ScriptInvocation<'_>,
+        outcome: impl FnOnce(&T) -> Outcome,
+    ) -> Result<Reply<T>, NoReply> {
+        let deadline = Instant::now() + self.background_timeout();
+        self.run(operation, script, deadline, outcome).await
+    }
+
+    /// Makes a connection of its own, for commands that block.
+    pub(super) async fn connect_separately(&self) -> Result<Connection, ConnectError> {
+        self.0.connector.connect().await
+    }
+
     /// Runs a script in a task of its own, for a request that does not wait.
     pub(super) fn run_in_background<T: FromRedisValue + Send>(
         &self,
@@ -213,9 +233,8 @@ impl Engine {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         let engine = self.clone();
         runtime.spawn(async move {
-            let deadline = Instant::now() + engine.background_timeout();
             // The state of the circuit is the only result.
-            let _ = engine.run(operation, &prepare(), deadline, outcome).await;
+            let _ = engine.run_patiently(operation, &prepare(), outcome).await;
         });
     }
 
@@ -313,9 +332,8 @@ impl Engine {
                 () = self.0.lost.notified() => {}
                 () = sleep(PROBE_INTERVAL) => {
                     let probe = PROBE.key(&self.0.probe_key);
-                    let deadline = Instant::now() + self.background_timeout();
                     let outcome = |(): &()| Outcome::Stored;
-                    let _ = self.run(Operation::Probe, &probe, deadline, outcome).await;
+                    let _ = self.run_patiently(Operation::Probe, &probe, outcome).await;
                 }
             }
         }

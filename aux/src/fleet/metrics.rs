@@ -16,12 +16,24 @@ pub(super) enum Operation {
     Renew,
     Release,
     Quota,
+    /// The note of a change, which outdates records.
+    Mark,
+    /// A change for the other replicas.
+    Announce,
     Probe,
 }
 
 impl Operation {
-    const ALL: [Self; 6] =
-        [Self::Lookup, Self::Store, Self::Renew, Self::Release, Self::Quota, Self::Probe];
+    const ALL: [Self; 8] = [
+        Self::Lookup,
+        Self::Store,
+        Self::Renew,
+        Self::Release,
+        Self::Quota,
+        Self::Mark,
+        Self::Announce,
+        Self::Probe,
+    ];
 
     fn label(self) -> &'static str {
         match self {
@@ -30,6 +42,8 @@ impl Operation {
             Self::Renew => "renew",
             Self::Release => "release",
             Self::Quota => "quota",
+            Self::Mark => "mark",
+            Self::Announce => "announce",
             Self::Probe => "probe",
         }
     }

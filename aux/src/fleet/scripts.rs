@@ -19,6 +19,8 @@ pub(super) static RENEW: LazyLock<Script> = script!("renew");
 pub(super) static RELEASE: LazyLock<Script> = script!("release");
 pub(super) static TAKE: LazyLock<Script> = script!("quota");
 pub(super) static DRAIN: LazyLock<Script> = script!("drain");
+pub(super) static MARK: LazyLock<Script> = script!("mark");
+pub(super) static ANNOUNCE: LazyLock<Script> = script!("announce");
 
 /// Writes a key of its own, because a full engine or a read-only server still answers a `PING`.
 pub(super) static PROBE: LazyLock<Script> =
@@ -27,7 +29,7 @@ pub(super) static PROBE: LazyLock<Script> =
 /// Loads all scripts, so that the first run of none takes more round trips. The release of a lock
 /// would otherwise not follow a lookup that the engine runs late.
 pub(super) async fn load(connection: &mut Connection) -> Result<(), RedisError> {
-    for script in [&LOOKUP, &STORE, &RENEW, &RELEASE, &TAKE, &DRAIN, &PROBE] {
+    for script in [&LOOKUP, &STORE, &RENEW, &RELEASE, &TAKE, &DRAIN, &MARK, &ANNOUNCE, &PROBE] {
         script.load_async(connection).await?;
     }
     Ok(())

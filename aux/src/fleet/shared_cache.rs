@@ -57,6 +57,18 @@ pub struct SharedRecord {
     /// The time that the load took, which lengthened the lifetime.
     pub load: Duration,
     pub age: Duration,
+    /// Whether a change has outdated the record: it may serve only if a load fails.
+    pub outdated: bool,
+}
+
+/// The place of a record in the shared cache.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordKey {
+    /// The key of the parameter, the path or the list whose changes outdate the record.
+    pub resource: String,
+    /// The part that tells several records of one resource apart; empty for one of them. It begins
+    /// with a character that no resource holds after its base.
+    pub variant: String,
 }
 
 /// The demand of a load on the shared cache.
@@ -104,7 +116,7 @@ impl SharedCache {
     /// record that may serve if the load fails, at most once.
     pub async fn claim<T>(
         &self,
-        key: &str,
+        key: &RecordKey,
         demand: Demand,
         wait: Wait<'_>,
         decode: impl Fn(&SharedRecord) -> Option<T>,
@@ -174,16 +186,27 @@ impl SharedCache {
         Claim::Load { lock: None, has_stale: offer_once(None) }
     }
 
-    fn keys_of(&self, key: &str) -> Keys {
-        // The braces make both keys one slot of a Cluster (its "hash tag").
-        let record = format!("{}:{{{key}}}", self.keys);
-        Keys { lock: format!("{record}:lock"), record }
+    fn keys_of(&self, RecordKey { resource, variant }: &RecordKey) -> Keys {
+        // No name, version or label holds a `#`.
+        let record = format!("{}{variant}", self.key_of(resource));
+        let (lock, change) = (format!("{record}#lock"), self.change_key(resource));
+        Keys { record, lock, change }
+    }
+
+    /// Returns the key of the latest change of a resource.
+    pub(super) fn change_key(&self, resource: &str) -> String {
+        format!("{}#change", self.key_of(resource))
+    }
+
+    /// The braces put all keys of a resource into one slot of a Cluster (its "hash tag").
+    fn key_of(&self, resource: &str) -> String {
+        format!("{}:{{{resource}}}", self.keys)
     }
 
     /// Checks a record and computes its age. The age counts the whole round trip, because the
     /// engine may have read the record at its beginning.
     fn open(&self, keys: &Keys, stored: Stored, round_trip: Duration) -> Option<SharedRecord> {
-        let Stored { body, times, remaining, code } = stored;
+        let Stored { body, times, remaining, outdated, code } = stored;
         let [lifetime, revalidate, total, load] = times;
         let parts = Parts { key: &keys.record, times, body: &body };
         if !self.seal.verify(parts, &code) {
@@ -196,14 +219,16 @@ impl SharedCache {
             bound: Duration::from_millis(total),
             load: Duration::from_millis(load),
             age: Duration::from_millis(total.saturating_sub(remaining)) + round_trip,
+            outdated,
         })
     }
 }
 
-/// The keys of a record and of its lock.
+/// The keys of a record, of its lock, and of the latest change of its resource.
 struct Keys {
     record: String,
     lock: String,
+    change: String,
 }
 
 impl Keys {
@@ -221,7 +246,8 @@ impl Keys {
             Demand::Young => ("read", "0.5"),
         };
         let mut script = LOOKUP.key(&self.record);
-        script.key(&self.lock).arg(token).arg(millis(LOCK_LIFETIME)).arg(word).arg(fraction);
+        script.key(&self.lock).key(&self.change);
+        script.arg(token).arg(millis(LOCK_LIFETIME)).arg(word).arg(fraction);
         script.arg(MAX_BODY_BYTES).arg(if has_stale { "known" } else { "unknown" });
         script
     }
@@ -287,7 +313,7 @@ impl Lock {
             let code = cache.seal.code(parts);
             let age_now = record.age + loaded_at.elapsed();
             let mut script = STORE.key(&keys.record);
-            script.key(&keys.lock).arg(token).arg(body).arg(&times).arg(code);
+            script.key(&keys.lock).key(&keys.change).arg(token).arg(body).arg(&times).arg(code);
             // Rounding down the time from the lock to the load makes the record older.
             script.arg(millis(age_now)).arg(millis(record.age)).arg(until_load.as_millis() as u64);
             script
@@ -327,7 +353,7 @@ fn written(done: &bool) -> Outcome {
 }
 
 /// Whole milliseconds, rounded up so that an age never becomes younger.
-fn millis(duration: Duration) -> u64 {
+pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros().div_ceil(1000)).unwrap_or(u64::MAX)
 }
 
@@ -353,6 +379,7 @@ struct Stored {
     body: Vec<u8>,
     times: [u64; 4],
     remaining: u64,
+    outdated: bool,
     code: Vec<u8>,
 }
 
@@ -369,9 +396,20 @@ impl Found {
 
 impl FromRedisValue for Found {
     fn from_redis_value(value: Value) -> Result<Self, ParsingError> {
-        type Row = (String, Option<Vec<u8>>, u64, u64, u64, u64, i64, Vec<u8>, usize, usize);
-        let (state, body, lifetime, revalidate, total, load, remaining, code, pages, names) =
-            Row::from_redis_value(value)?;
+        type Row = (String, Option<Vec<u8>>, u64, u64, u64, u64, i64, u8, Vec<u8>, usize, usize);
+        let (
+            state,
+            body,
+            lifetime,
+            revalidate,
+            total,
+            load,
+            remaining,
+            outdated,
+            code,
+            pages,
+            names,
+        ) = Row::from_redis_value(value)?;
         let state = match state.as_str() {
             "fresh" => State::Fresh,
             "locked" => State::Locked(Arrived::elsewhere(pages, names)),
@@ -379,7 +417,8 @@ impl FromRedisValue for Found {
         };
         let remaining = u64::try_from(remaining).unwrap_or_default();
         let times = [lifetime, revalidate, total, load];
-        let record = body.map(|body| Stored { body, times, remaining, code });
+        let outdated = outdated == 1;
+        let record = body.map(|body| Stored { body, times, remaining, outdated, code });
         Ok(Self { state, record })
     }
 }

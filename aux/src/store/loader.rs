@@ -10,12 +10,12 @@ use cache::{CacheableError, Disposition, LoadContext, Loaded, Priority, http::Fr
 use service::config::Switch;
 use tokio::time::Instant;
 
-use super::{LoadError, StoreQuery};
+use super::{LoadError, StoreQuery, keys::record_key};
 use crate::{
     backend::ParameterStore,
     config::Config,
     error::Error,
-    fleet::{Claim, Demand, Fleet, Lock, Scope, SharedCache, SharedRecord, Wait},
+    fleet::{Claim, Demand, Lock, SharedCache, SharedRecord, Wait},
     name::{Malformed, ParameterName, Prefixes},
     parameter::{Parameter, PathQuery, PathValues, SecretForm},
     progress::ListProgress,
@@ -43,8 +43,6 @@ pub(super) struct Loader {
 /// One load.
 pub(super) struct Load<'a> {
     pub(super) query: &'a StoreQuery,
-    /// The key of the entry.
-    pub(super) key: &'a str,
     pub(super) progress: &'a ListProgress,
     pub(super) demand: Demand,
     /// The deadline of the request that started the load; absent if no request waits.
@@ -55,17 +53,9 @@ impl Loader {
     pub(super) fn new(
         config: &Config,
         backend: Arc<dyn ParameterStore>,
-        fleet: Option<&Fleet>,
+        shared: Option<SharedCache>,
     ) -> Self {
         let is_on = config.common.cache == Switch::On;
-        let shared = fleet.map(|fleet| {
-            fleet.cache(&Scope {
-                region: backend.region().unwrap_or("embedded"),
-                origin: backend.origin(),
-                prefixes: &config.parameter_prefixes.to_string(),
-                allow_secure_strings: config.allow_secure_strings,
-            })
-        });
         Self {
             version: config.aux_version.clone(),
             backend,
@@ -107,11 +97,11 @@ impl Loader {
         // A list may load for minutes, and a second load of it would cost as much of the quota.
         let until = load.deadline.filter(|_| !load.query.is_list()).map(halfway);
         let wait = Wait { until, progress: load.progress };
-        let (lock, has_stale) = match shared.claim(load.key, load.demand, wait, decode, offer).await
-        {
-            Claim::Found(result) => return result,
-            Claim::Load { lock, has_stale } => (lock, has_stale),
-        };
+        let (lock, has_stale) =
+            match shared.claim(&record_key(load.query), load.demand, wait, decode, offer).await {
+                Claim::Found(result) => return result,
+                Claim::Load { lock, has_stale } => (lock, has_stale),
+            };
         let priority = match context.priority {
             Priority::Miss if has_stale => Priority::WithFallback,
             priority => priority,
@@ -223,7 +213,7 @@ impl Loader {
             // A stale negative record is of no use.
             let left = shared.lifetime.min(self.negative_ttl).saturating_sub(shared.age);
             let negative = LoadError { error: Error::ParameterNotFound, negative_ttl: left };
-            return (!left.is_zero()).then_some(Err(negative));
+            return (!left.is_zero() && !shared.outdated).then_some(Err(negative));
         };
         if !load.query.is_answered_by(&record) {
             return None;
@@ -248,6 +238,7 @@ impl Loader {
             stale_if_error: bound - lifetime,
             age_at_load: shared.age,
         };
+        let freshness = if shared.outdated { freshness.only_if_error() } else { freshness };
         let ttl = lifetime.as_secs_f64() - shared.age.as_secs_f64();
         let cache_status = format!("shared-cache; hit; ttl={ttl:.0}");
         let body = record.body(&self.version, load.query.path());
@@ -299,6 +290,7 @@ fn share(lock: Lock, record: Result<Record, Error>, loaded: &Result<Loaded, Load
         // The load took as long as its first part is old.
         load: freshness.age_at_load,
         age: freshness.age_at_load,
+        outdated: false,
     });
 }
 

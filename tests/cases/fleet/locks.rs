@@ -78,7 +78,7 @@ async fn a_replica_that_is_killed_while_it_loads_delays_no_other_beyond_its_dead
     // No lock outlives the load.
     fleet.aws.put("/app/other", "hush: another value").await;
     fleet.replicas[0].get("/param/app/other").await.ok();
-    assert_eq!(fleet.engine.keys(":lock").await, Vec::<String>::new());
+    assert_eq!(fleet.engine.keys("#lock").await, Vec::<String>::new());
 }
 
 #[tokio::test]
@@ -115,7 +115,7 @@ async fn a_load_that_outlives_its_lock_replaces_no_newer_record() {
     called(&fleet, 1).await;
     fleet.aws.put("/app/key", "hush: the second value").await;
     // The lock of the slow load is gone, as after its lifetime or a change of the parameter.
-    for lock in fleet.engine.keys(":lock").await {
+    for lock in fleet.engine.keys("#lock").await {
         fleet.engine.run::<()>(redis::cmd("DEL").arg(lock)).await;
     }
     assert_eq!(

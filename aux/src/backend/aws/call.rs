@@ -65,10 +65,6 @@ impl CallPolicy {
         Self { credentials, limiter, operation_timeout, list_timeout, health }
     }
 
-    pub(super) fn limiter(&self) -> &QuotaLimiter {
-        &self.limiter
-    }
-
     /// The time that AWS may take in all to return the next page of a list.
     pub(super) fn list_timeout(&self) -> Duration {
         self.list_timeout
@@ -82,7 +78,8 @@ impl CallPolicy {
         priority: Priority,
     ) -> Result<(), Error> {
         self.await_credentials(operation).await?;
-        self.limiter.try_acquire(operation.group(), priority).await.map_err(|retry_after| {
+        let Some(group) = operation.group() else { return Ok(()) };
+        self.limiter.try_acquire(group, priority).await.map_err(|retry_after| {
             metrics::record_refusal(operation, Outcome::Shielded);
             Error::AwsThrottled { retry_after, cause: None }
         })
@@ -96,23 +93,29 @@ impl CallPolicy {
         priority: Priority,
     ) -> Result<(), Error> {
         self.await_credentials(operation).await?;
-        self.limiter.acquire(operation.group(), priority).await;
+        self.await_quota(operation, priority).await;
         Ok(())
+    }
+
+    /// Waits for the quota, and takes one call from it.
+    pub(super) async fn await_quota(&self, operation: Operation, priority: Priority) {
+        if let Some(group) = operation.group() {
+            self.limiter.acquire(group, priority).await;
+        }
     }
 
     /// Waits for credentials, before the call takes a part of the quota and before its timeout
     /// begins.
     pub(super) async fn await_credentials(&self, operation: Operation) -> Result<(), Error> {
-        let ready = self.credentials.ready().await;
+        let ready = await_credentials(&self.credentials, operation).await;
         if ready.is_err() {
-            metrics::record_refusal(operation, Outcome::Credentials);
             self.health.record(operation, true);
         }
         ready
     }
 
-    /// Makes one call. Limits the time of the call with its retries, records its outcome, and
-    /// classifies its error. A panic of the SDK is an error like any other.
+    /// Makes one call, as [`make_call`] does, within the timeout of an operation. Records the result in
+    /// the span of the request, in the quota and in the health.
     pub(super) async fn send<T, E>(
         &self,
         operation: Operation,
@@ -122,26 +125,11 @@ impl CallPolicy {
         E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
     {
         let mut span = Span::client(|| operation.name().to_owned());
-        let started = Instant::now();
-        // The request type of this tower service is the call's future itself.
-        let mut limited = Timeout::new(service_fn(|request| request), self.operation_timeout);
-        let result = match catch_panic(limited.call(request)).await {
-            Ok(result) => result.map_err(|error| match error.downcast() {
-                Ok(error) => classify_error::<E>(operation, *error),
-                Err(elapsed) => Error::AwsTimeout(Some(Cause::from(elapsed))),
-            }),
-            Err(panicked) => Err(Error::AwsUnavailable(Arc::new(panicked))),
-        };
+        let result = make_call(&self.credentials, operation, self.operation_timeout, request).await;
         let outcome = Outcome::of(&result);
-        metrics::record_call(operation, outcome, started.elapsed());
         span.set_attribute("outcome", outcome.label());
-        if outcome == Outcome::Throttled {
-            self.limiter.drain(operation.group());
-        }
-        match outcome {
-            Outcome::Credentials => self.credentials.rejected(),
-            Outcome::Ok | Outcome::NotFound | Outcome::Denied => self.credentials.accepted(),
-            Outcome::Throttled | Outcome::Shielded | Outcome::Timeout | Outcome::Error => {}
+        if let (Outcome::Throttled, Some(group)) = (outcome, operation.group()) {
+            self.limiter.drain(group);
         }
         let failed = is_failure_of_aws(&result);
         self.health.record(operation, failed);
@@ -168,6 +156,50 @@ impl CallPolicy {
     }
 }
 
+/// Waits for credentials. Counts the call as refused if there are none.
+pub(super) async fn await_credentials(
+    credentials: &CredentialCache,
+    operation: Operation,
+) -> Result<(), Error> {
+    let ready = credentials.ready().await;
+    if ready.is_err() {
+        metrics::record_refusal(operation, Outcome::Credentials);
+    }
+    ready
+}
+
+/// Makes one call. Limits the time of the call with its retries, records its outcome, classifies its
+/// error, and reports to the credentials whether AWS accepted them. A panic of the SDK is an error
+/// like any other.
+pub(super) async fn make_call<T, E>(
+    credentials: &CredentialCache,
+    operation: Operation,
+    limit: Duration,
+    request: impl Future<Output = Result<T, SdkError<E>>>,
+) -> Result<T, Error>
+where
+    E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
+{
+    let started = Instant::now();
+    // The request type of this tower service is the call's future itself.
+    let mut limited = Timeout::new(service_fn(|request| request), limit);
+    let result = match catch_panic(limited.call(request)).await {
+        Ok(result) => result.map_err(|error| match error.downcast() {
+            Ok(error) => classify_error::<E>(operation, *error),
+            Err(elapsed) => Error::AwsTimeout(Some(Cause::from(elapsed))),
+        }),
+        Err(panicked) => Err(Error::AwsUnavailable(Arc::new(panicked))),
+    };
+    let outcome = Outcome::of(&result);
+    metrics::record_call(operation, outcome, started.elapsed());
+    match outcome {
+        Outcome::Credentials => credentials.rejected(),
+        Outcome::Ok | Outcome::NotFound | Outcome::Denied => credentials.accepted(),
+        Outcome::Throttled | Outcome::Shielded | Outcome::Timeout | Outcome::Error => {}
+    }
+    result
+}
+
 /// Whether a call failed because of AWS or our access to it. A refusal of one call shows that AWS
 /// works.
 fn is_failure_of_aws<T>(result: &Result<T, Error>) -> bool {
@@ -190,8 +222,10 @@ struct Health {
 impl Health {
     fn record(&self, operation: Operation, failed: bool) {
         let degraded = match operation.group() {
-            Group::BucketLists => &self.s3_degraded,
-            Group::Reads | Group::ParameterLists => &self.ssm_degraded,
+            Some(Group::BucketLists) => &self.s3_degraded,
+            Some(Group::Reads | Group::ParameterLists) => &self.ssm_degraded,
+            // The queue's reader has a health of its own.
+            None => return,
         };
         degraded.store(failed, Relaxed);
     }

@@ -51,38 +51,38 @@ pub(super) struct AwsClient {
     decrypt: bool,
 }
 
-impl AwsClient {
-    /// Reads AWS's own configuration: environment variables, profile, web identity, container,
-    /// instance. Ends the process with status 2 if no region is set, because no call would be
-    /// possible.
-    pub(super) async fn from_config(config: &Config, fleet: Option<&Fleet>) -> Self {
-        let timeouts = TimeoutConfig::builder()
-            .connect_timeout(config.aws_attempt_timeout)
-            .operation_attempt_timeout(config.aws_attempt_timeout)
-            .build();
-        let sdk = aws_config::defaults(BehaviorVersion::latest())
-            .timeout_config(timeouts)
-            .retry_config(retry_config())
-            .no_credentials()
-            // A service that speaks AWS's protocol recognises its own calls by this name.
-            .app_name(AppName::new(OWN_APP).expect("letters and a dash"))
-            .load()
-            .await;
-        if sdk.region().is_none_or(|region| region.as_ref().trim().is_empty()) {
-            service::config::exit_with_usage_error::<Config>(
-                "no AWS region is set; set AWS_REGION, for example to eu-west-2, or set --backend embedded",
-            );
-        }
-        let credentials = CredentialCache::start(&sdk, config.aws_credentials_timeout);
-        let sdk = sdk
-            .into_builder()
-            .credentials_provider(SharedCredentialsProvider::new(credentials.clone()))
-            .identity_cache(IdentityCache::no_cache())
-            .build();
-        Self::new(&sdk, config, credentials, fleet)
+/// Reads AWS's own configuration: environment variables, profile, web identity, container, instance.
+/// Starts the first load of credentials. Ends the process with status 2 if no region is set, because
+/// no call would be possible.
+pub(super) async fn load_sdk_config(config: &Config) -> (SdkConfig, CredentialCache) {
+    let timeouts = TimeoutConfig::builder()
+        .connect_timeout(config.aws_attempt_timeout)
+        .operation_attempt_timeout(config.aws_attempt_timeout)
+        .build();
+    let sdk = aws_config::defaults(BehaviorVersion::latest())
+        .timeout_config(timeouts)
+        .retry_config(retry_config())
+        .no_credentials()
+        // A service that speaks AWS's protocol recognises its own calls by this name.
+        .app_name(AppName::new(OWN_APP).expect("letters and a dash"))
+        .load()
+        .await;
+    if sdk.region().is_none_or(|region| region.as_ref().trim().is_empty()) {
+        service::config::exit_with_usage_error::<Config>(
+            "no AWS region is set; set AWS_REGION, for example to eu-west-2, or set --backend embedded",
+        );
     }
+    let credentials = CredentialCache::start(&sdk, config.aws_credentials_timeout);
+    let sdk = sdk
+        .into_builder()
+        .credentials_provider(SharedCredentialsProvider::new(credentials.clone()))
+        .identity_cache(IdentityCache::no_cache())
+        .build();
+    (sdk, credentials)
+}
 
-    fn new(
+impl AwsClient {
+    pub(super) fn new(
         sdk: &SdkConfig,
         config: &Config,
         credentials: CredentialCache,

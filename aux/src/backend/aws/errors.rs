@@ -63,7 +63,7 @@ impl Scope {
         match self {
             Self::Any => true,
             Self::OneName => operation == Operation::GetParameter,
-            Self::Reads => operation.group() == Group::Reads,
+            Self::Reads => operation.group() == Some(Group::Reads),
         }
     }
 }
@@ -87,9 +87,10 @@ const fn any(code: &'static str, class: ErrorClass) -> Rule {
 /// The rules. The first one that matches applies.
 ///
 /// Sources: the errors of each operation and the common errors in AWS's references of
-/// [SSM](https://docs.aws.amazon.com/systems-manager/latest/APIReference/CommonErrors.html) and
-/// [S3](https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html), and the codes that
-/// the SDKs treat as throttling.
+/// [SSM](https://docs.aws.amazon.com/systems-manager/latest/APIReference/CommonErrors.html),
+/// [S3](https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html) and
+/// [SQS](https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/CommonErrors.html),
+/// and the codes that the SDKs treat as throttling.
 static RULES: &[Rule] = &[
     // An error for several names says nothing about one of them, so only the call for one name can
     // report that it does not exist.
@@ -130,6 +131,11 @@ static RULES: &[Rule] = &[
     // Refusals by KMS arrive through SSM: the key is deleted, disabled or not permitted to us.
     any("InvalidKeyId", AccessDenied),
     any("KMSAccessDeniedException", AccessDenied),
+    // The refusals by KMS that arrive through SQS have codes of their own.
+    any("KmsAccessDenied", AccessDenied),
+    any("KMS.AccessDeniedException", AccessDenied),
+    any("KmsThrottled", Throttled),
+    any("KMS.ThrottlingException", Throttled),
     any("UnrecognizedClientException", Credentials),
     any("InvalidClientTokenId", Credentials),
     any("InvalidAccessKeyId", Credentials),
@@ -256,9 +262,15 @@ fn loggable(code: &str) -> String {
 /// Whether a content type is one of AWS's protocols, JSON or XML.
 fn is_aws_type(content_type: &str) -> bool {
     let media_type = content_type.split(';').next().unwrap_or_default().trim();
-    ["application/x-amz-json-1.1", "application/json", "application/xml", "text/xml"]
-        .iter()
-        .any(|known| media_type.eq_ignore_ascii_case(known))
+    [
+        "application/x-amz-json-1.1",
+        "application/x-amz-json-1.0",
+        "application/json",
+        "application/xml",
+        "text/xml",
+    ]
+    .iter()
+    .any(|known| media_type.eq_ignore_ascii_case(known))
 }
 
 /// Returns an error, then its source, the source of that, and so on.
@@ -269,6 +281,11 @@ pub(super) fn causes<'a>(
         let error: &'a (dyn StdError + 'static) = *error;
         error.source()
     })
+}
+
+/// Returns an error with all its causes, for the log.
+pub(super) fn chain(error: &Error) -> String {
+    causes(error).map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 /// Whether an error code refuses the token of a page, because the token is invalid or has expired.

@@ -107,7 +107,7 @@ impl CallPolicy {
                 }
                 failures.pause_after(&error).await;
             }
-            self.limiter().acquire(operation.group(), priority).await;
+            self.await_quota(operation, priority).await;
         }
     }
 }

@@ -74,12 +74,16 @@ impl Outcome {
     }
 }
 
-/// Describes the metrics, and exports each counter from the start, at zero.
+/// Describes the metrics.
 pub(super) fn describe() {
     describe_counter!(REQUESTS, "Calls to AWS by operation and outcome");
     describe_histogram!(DURATION, "Time of one call to AWS, its retries included");
     describe_gauge!(CREDENTIALS_EXPIRY, "Time at which the AWS credentials expire");
-    for operation in Operation::ALL {
+}
+
+/// Exports the counters of these operations from the start, at zero.
+pub(super) fn describe_operations(operations: &[Operation]) {
+    for &operation in operations {
         for outcome in Outcome::ALL {
             requests(operation, outcome).absolute(0);
         }

@@ -10,16 +10,23 @@ pub(super) enum Operation {
     GetParameter,
     GetParameters,
     GetParametersByPath,
+    ReceiveMessage,
+    /// AWS's operation `DeleteMessageBatch`, under the name that the metrics use.
+    DeleteMessage,
 }
 
 impl Operation {
-    pub(super) const ALL: [Self; 5] = [
+    /// The operations that read parameters and buckets.
+    pub(super) const OF_STORE: [Self; 5] = [
         Self::ListBuckets,
         Self::DescribeParameters,
         Self::GetParameter,
         Self::GetParameters,
         Self::GetParametersByPath,
     ];
+
+    /// The operations on the queue of changes.
+    pub(super) const OF_QUEUE: [Self; 2] = [Self::ReceiveMessage, Self::DeleteMessage];
 
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -28,15 +35,21 @@ impl Operation {
             Self::GetParameter => "GetParameter",
             Self::GetParameters => "GetParameters",
             Self::GetParametersByPath => "GetParametersByPath",
+            Self::ReceiveMessage => "ReceiveMessage",
+            Self::DeleteMessage => "DeleteMessage",
         }
     }
 
-    /// The quota that the operation uses.
-    pub(super) fn group(self) -> Group {
+    /// The quota that the operation uses. The operations on a queue have none: SQS allows more calls
+    /// than one reader can make.
+    pub(super) fn group(self) -> Option<Group> {
         match self {
-            Self::ListBuckets => Group::BucketLists,
-            Self::DescribeParameters => Group::ParameterLists,
-            Self::GetParameter | Self::GetParameters | Self::GetParametersByPath => Group::Reads,
+            Self::ListBuckets => Some(Group::BucketLists),
+            Self::DescribeParameters => Some(Group::ParameterLists),
+            Self::GetParameter | Self::GetParameters | Self::GetParametersByPath => {
+                Some(Group::Reads)
+            }
+            Self::ReceiveMessage | Self::DeleteMessage => None,
         }
     }
 }

@@ -24,10 +24,17 @@ pub enum NameChange {
 impl ChangedNames {
     /// Collects the names of events.
     pub fn of<'a>(events: impl IntoIterator<Item = &'a ChangeEvent>) -> Self {
-        let mut changed = Self { names: HashMap::new(), paths_above: HashSet::new() };
-        for event in events {
+        Self::of_names(events.into_iter().map(|event| {
             let change = if event.deleted { NameChange::Deleted } else { NameChange::Changed };
-            changed.add(bare(&event.name), change);
+            (&*event.name, change)
+        }))
+    }
+
+    /// Collects names with their changes.
+    pub fn of_names<'a>(names: impl IntoIterator<Item = (&'a str, NameChange)>) -> Self {
+        let mut changed = Self { names: HashMap::new(), paths_above: HashSet::new() };
+        for (name, change) in names {
+            changed.add(bare(name), change);
         }
         changed
     }

@@ -18,6 +18,9 @@ use metrics::{Counter, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Sh
 use metrics_exporter_prometheus::PrometheusRecorder;
 use parking_lot::RwLock;
 
+/// The name of a histogram: the time from a change of a parameter until its publication.
+pub const CHANGE_DELAY: &str = "change_delay_seconds";
+
 /// Bucket bounds in seconds. The smallest separate a cached response from a slow one, and the
 /// largest exceed every default deadline.
 const BUCKETS: [f64; 17] = [
@@ -25,9 +28,18 @@ const BUCKETS: [f64; 17] = [
     5.0, 10.0, 30.0,
 ];
 
+/// Bucket bounds of [`CHANGE_DELAY`] in seconds. A message that is received again arrives half a minute
+/// later, and the queue of the Terraform module keeps it for five minutes.
+const CHANGE_DELAY_BUCKETS: [f64; 12] =
+    [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0];
+
 /// Returns the upper bounds of a histogram's buckets.
 fn buckets(name: &str) -> &'static [f64] {
-    if name == cache::SERVED_AGE { &cache::SERVED_AGE_BUCKETS } else { &BUCKETS }
+    match name {
+        cache::SERVED_AGE => &cache::SERVED_AGE_BUCKETS,
+        CHANGE_DELAY => &CHANGE_DELAY_BUCKETS,
+        _ => &BUCKETS,
+    }
 }
 
 /// A recorder that passes all metrics except histograms to the exporter's recorder.

@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 
 pub use axum_prometheus::PrometheusMetricLayer;
 
+pub use super::histogram::CHANGE_DELAY;
 use super::histogram::{Histograms, Recorder};
 
 /// Requests that were rejected because `MAX_IN_FLIGHT` requests were already in progress.

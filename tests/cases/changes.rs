@@ -1,0 +1,3 @@
+//! Changes of parameters that take effect before the lifetime of an entry ends.
+
+mod queue;
