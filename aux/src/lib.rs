@@ -5,10 +5,10 @@
 //! cache, whose entries are records, or calls the [`ParameterStore`](backend::ParameterStore). A
 //! [`backend`] is AWS, or memory for trials without AWS. The calls to AWS are combined by [`batch`]
 //! and limited by [`quota`]. A failed request is an [`Error`](error::Error), which becomes the
-//! problem that the client gets.
+//! problem that the client gets. A [`change`] of a parameter arrives from the queue of AWS's events.
 //!
 //! Imports go one way: `api` → `keep_fresh` → `store` → `record`, `backend` → `batch`, `quota` →
-//! `parameter` → `error`, `config` → `warm_up` → `name`.
+//! `parameter` → `error`, `config` → `warm_up`, `change` → `name`.
 
 pub mod name;
 pub mod change;

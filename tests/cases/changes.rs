@@ -1,3 +1,5 @@
 //! Changes of parameters that take effect before the lifetime of an entry ends.
 
 mod queue;
+mod propagation;
+mod streams;

@@ -29,6 +29,7 @@ pub mod engine;
 pub mod relay;
 pub mod fleet;
 pub mod change_queue;
+pub mod events;
 pub mod balancer;
 pub mod http;
 pub mod client;

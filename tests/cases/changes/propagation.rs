@@ -1,0 +1,347 @@
+//! Changes reach every entry that is made of the parameter, on every replica of both services.
+
+use std::time::Duration;
+
+use e2e::{
+    change_queue::{change, create, messages, reader, send, url},
+    engine::Engine,
+    fleet::{Fleet, reads, start_replicas},
+    moto::Aws,
+    proxy::{Answer, Fault},
+    service::{Service, main_api},
+};
+use reqwest::Method;
+use tokio::{
+    task::JoinSet,
+    time::{Instant, sleep, timeout},
+};
+
+/// The time limit for steps that take a second or two, on a machine that is busy with other work. It
+/// is far below the lifetime of an entry.
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// Three replicas of aux-service with a queue, and a main-api in front of each.
+struct Replicas {
+    fleet: Fleet,
+    gateways: Vec<Service>,
+}
+
+impl Replicas {
+    async fn start() -> Self {
+        let (aws, engine) = tokio::join!(Aws::start(), Engine::start());
+        create(&aws, 30).await;
+        let setup = e2e::fleet::replica(&aws.proxy.url, &engine.url())
+            .with("CHANGE_QUEUE_URL", &url(&aws))
+            .with("PARAMETER_PREFIXES", "/app,/new");
+        let replicas = start_replicas(3, &setup).await;
+        let mut gateways = Vec::new();
+        for replica in &replicas {
+            gateways.push(gateway(replica).await);
+        }
+        Self { fleet: Fleet { replicas, aws, engine }, gateways }
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Service> {
+        self.fleet.replicas.iter().chain(&self.gateways)
+    }
+
+    /// Reports a change of a parameter through the queue.
+    async fn report(&self, name: &str, operation: &str) {
+        send(&self.fleet.aws, &[change(name, operation)]).await;
+    }
+
+    /// Waits until every service has this number of waiting requests.
+    async fn until_waiting(&self, number: usize) {
+        for service in self.all() {
+            until_waiting(service, number).await;
+        }
+    }
+}
+
+/// Starts a main-api with a cache that follows the changes of this aux-service.
+async fn gateway(aux: &Service) -> Service {
+    let gateway = main_api(&aux.url).with("CACHE", "on").start().await;
+    let follows = async {
+        while gateway.get("/readyz").await.ok()["dependencies"]["changes"] != "ok" {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    assert!(timeout(LIMIT, follows).await.is_ok(), "main-api never followed the changes");
+    gateway
+}
+
+async fn until_waiting(service: &Service, number: usize) {
+    let line = format!("waiting_requests{{kind=\"wait\"}} {number}\n");
+    let waiting = async {
+        while !service.get("/metrics").await.body.contains(&line) {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    assert!(timeout(LIMIT, waiting).await.is_ok(), "{} never had {line}", service.name);
+}
+
+/// Waits until a request gets this status, and returns the body. An entry with another result would
+/// be used for a minute.
+async fn until_status(service: &Service, path: &str, status: u16) -> String {
+    let poll = async {
+        loop {
+            let reply = service.get(path).await;
+            if reply.status == status {
+                return reply.body;
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let reply = timeout(LIMIT, poll).await;
+    reply.unwrap_or_else(|_| panic!("{} never had {status} for {path}", service.name))
+}
+
+/// Starts a request at a service that waits until the response for a path changes.
+async fn start_wait(waits: &mut JoinSet<(u16, String)>, service: &Service, path: &str) {
+    let current = service.get(path).await;
+    assert_eq!(current.status, 200, "{}", current.body);
+    let tag = current.header("etag").expect("it has a tag").to_owned();
+    let url = format!("{}{path}", service.url);
+    waits.spawn(async move {
+        let headers = [("if-none-match", tag.as_str()), ("prefer", "wait=18")];
+        let reply = e2e::http::send(Method::GET, &url, &headers).await;
+        assert_eq!(reply.header("preference-applied"), Some("wait=18"));
+        (reply.status, reply.body)
+    });
+}
+
+#[tokio::test]
+async fn a_change_reaches_all_waiting_clients_of_all_replicas_with_one_call_a_name_and_path() {
+    let replicas = Replicas::start().await;
+    let aws = &replicas.fleet.aws;
+    aws.put("/app/key", "hush: first").await;
+    aws.put("/app/other", "hush: another").await;
+    let mut waits = JoinSet::new();
+    for service in replicas.all() {
+        for path in ["/param/app/key", "/parameter/app/key", "/values/app"] {
+            start_wait(&mut waits, service, path).await;
+        }
+    }
+    replicas.until_waiting(3).await;
+    let count = || (reads(&aws.proxy).len(), aws.proxy.calls("GetParametersByPath"));
+    let (names, paths) = count();
+
+    aws.put("/app/key", "hush: second").await;
+    let reported = Instant::now();
+    replicas.report("/app/key", "Update").await;
+    while let Some(wait) = waits.join_next().await {
+        let (status, body) = wait.unwrap();
+        assert_eq!(status, 200, "{body}");
+        assert!(body.contains("hush: second"), "{body}");
+    }
+    eprintln!("the last client got the change after {:?}", reported.elapsed());
+    assert_eq!(count(), (names + 1, paths + 1), "one call a name and a path for all replicas");
+    for service in replicas.all() {
+        let body = service.get("/param/app/key").await;
+        assert_eq!(body.ok()["value"], "hush: second");
+        assert!(!body.header("cache-status").unwrap().contains("fwd"), "it is in the cache");
+    }
+    assert_eq!(count(), (names + 1, paths + 1));
+    let emptied = async {
+        while messages(aws).await > 0 {
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(LIMIT, emptied).await.expect("the message is deleted");
+}
+
+#[tokio::test]
+async fn a_deleted_parameter_is_gone_at_once_and_never_served_again() {
+    let replicas = Replicas::start().await;
+    let aws = &replicas.fleet.aws;
+    aws.put("/app/key", "hush: first").await;
+    let mut waits = JoinSet::new();
+    for service in replicas.all() {
+        start_wait(&mut waits, service, "/param/app/key").await;
+    }
+    replicas.until_waiting(1).await;
+    aws.ssm("DeleteParameter", serde_json::json!({ "Name": "/app/key" })).await;
+    replicas.report("/app/key", "Delete").await;
+    while let Some(wait) = waits.join_next().await {
+        assert_eq!(wait.unwrap().0, 404);
+    }
+
+    // A parameter whose deletion cannot be confirmed is not served either.
+    aws.put("/app/key", "hush: second").await;
+    replicas.report("/app/key", "Create").await;
+    for service in replicas.all() {
+        until_status(service, "/param/app/key", 200).await;
+    }
+    let failure = Answer::new(500, "application/x-amz-json-1.1", "{}");
+    aws.proxy.fail_all(failure);
+    replicas.report("/app/key", "Delete").await;
+    for service in replicas.all() {
+        until_status(service, "/param/app/key", 502).await;
+    }
+}
+
+#[tokio::test]
+async fn a_created_parameter_is_found_at_once_in_every_list() {
+    let replicas = Replicas::start().await;
+    let aws = &replicas.fleet.aws;
+    aws.put("/app/key", "hush: first").await;
+    for service in replicas.all() {
+        until_status(service, "/param/new/key", 404).await;
+        assert!(!until_status(service, "/params", 200).await.contains("/new/key"));
+        assert!(!until_status(service, "/values/new", 200).await.contains("/new/key"));
+    }
+    aws.put("/new/key", "hush: second").await;
+    replicas.report("/new/key", "Create").await;
+    for service in replicas.all() {
+        assert!(until_status(service, "/param/new/key", 200).await.contains("hush: second"));
+        assert!(service.get("/params").await.body.contains("/new/key"));
+        assert!(service.get("/values/new").await.body.contains("hush: second"));
+    }
+}
+
+#[tokio::test]
+async fn a_moved_label_changes_the_entry_of_that_label() {
+    let replicas = Replicas::start().await;
+    let aws = &replicas.fleet.aws;
+    for (version, value) in [(1, "hush: first"), (2, "hush: second")] {
+        aws.put("/app/key", value).await;
+        aws.label("/app/key", version, if version == 1 { "green" } else { "blue" }).await;
+    }
+    let mut waits = JoinSet::new();
+    for service in replicas.all() {
+        start_wait(&mut waits, service, "/param/app/key:green").await;
+    }
+    replicas.until_waiting(1).await;
+    aws.label("/app/key", 2, "green").await;
+    replicas.report("/app/key", "LabelParameterVersion").await;
+    while let Some(wait) = waits.join_next().await {
+        let (status, body) = wait.unwrap();
+        assert!(status == 200 && body.contains("hush: second"), "{status} {body}");
+    }
+}
+
+#[tokio::test]
+async fn a_changed_entry_is_served_stale_while_its_source_fails() {
+    let replicas = Replicas::start().await;
+    let aws = &replicas.fleet.aws;
+    aws.put("/app/key", "hush: first").await;
+    for service in replicas.all() {
+        service.get("/param/app/key").await.ok();
+    }
+    aws.proxy.fail_all(Answer::new(500, "application/x-amz-json-1.1", "{}"));
+    replicas.report("/app/key", "Update").await;
+    for service in replicas.all() {
+        let stale = async {
+            loop {
+                let reply = service.get("/param/app/key").await;
+                assert_eq!(reply.ok()["value"], "hush: first");
+                if reply.header("cache-control").unwrap().starts_with("max-age=0") {
+                    return;
+                }
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        assert!(timeout(LIMIT, stale).await.is_ok(), "{} never expired the entry", service.name);
+    }
+    aws.proxy.heal();
+    aws.put("/app/key", "hush: second").await;
+    for service in replicas.all() {
+        let fresh = async {
+            while service.get("/param/app/key").await.ok()["value"] != "hush: second" {
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        assert!(timeout(2 * LIMIT, fresh).await.is_ok(), "{} stayed stale", service.name);
+    }
+}
+
+#[tokio::test]
+async fn a_load_that_began_before_a_change_is_stored_on_no_replica() {
+    let replicas = Replicas::start().await;
+    let aws = &replicas.fleet.aws;
+    aws.put("/app/key", "hush: first").await;
+    // The response of AWS is the one from before the change.
+    aws.proxy.fail_nth("GetParameter", 1, Fault::Hold(Duration::from_secs(3)));
+    let slow = {
+        let url = format!("{}/param/app/key", replicas.fleet.replicas[0].url);
+        tokio::spawn(async move { e2e::http::get(&url).await.ok()["value"].clone() })
+    };
+    let called = async {
+        while reads(&aws.proxy).is_empty() {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(LIMIT, called).await.expect("the load begins");
+    aws.put("/app/key", "hush: second").await;
+    let changes = |service: &Service| {
+        let metrics = format!("{}/metrics", service.url);
+        async move {
+            let metrics = e2e::http::get(&metrics).await.body;
+            let mut lines = metrics.lines().filter(|line| line.starts_with("changes_total{"));
+            lines.any(|line| !line.ends_with(" 0"))
+        }
+    };
+    replicas.report("/app/key", "Update").await;
+    for service in &replicas.fleet.replicas {
+        let learned = async {
+            while !changes(service).await {
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(LIMIT, learned).await.expect("each replica learns of the change");
+    }
+    assert!(!slow.is_finished(), "the load outlasts the change");
+    for service in replicas.all() {
+        assert_eq!(service.get("/param/app/key").await.ok()["value"], "hush: second");
+    }
+    slow.await.unwrap();
+    for service in replicas.all() {
+        assert_eq!(service.get("/param/app/key").await.ok()["value"], "hush: second");
+    }
+}
+
+#[tokio::test]
+async fn without_a_queue_a_refresh_of_one_replica_tells_all_others() {
+    let fleet = Fleet::with(3, |replica| replica.with("CACHE_TTL", "2s")).await;
+    fleet.aws.put("/app/key", "hush: first").await;
+    let gateway = gateway(&fleet.replicas[0]).await;
+    let services: Vec<_> = fleet.replicas.iter().chain([&gateway]).collect();
+    let mut waits = JoinSet::new();
+    for service in &services {
+        start_wait(&mut waits, service, "/param/app/key").await;
+        start_wait(&mut waits, service, "/values/app").await;
+    }
+    for service in &services {
+        until_waiting(service, 2).await;
+    }
+    fleet.aws.put("/app/key", "hush: second").await;
+    let changed = Instant::now();
+    while let Some(wait) = waits.join_next().await {
+        let (status, body) = wait.unwrap();
+        assert!(status == 200 && body.contains("hush: second"), "{status} {body}");
+    }
+    eprintln!("the last client got the change after {:?}", changed.elapsed());
+}
+
+#[tokio::test]
+async fn one_replica_without_a_shared_cache_learns_of_changes_too() {
+    let aws = Aws::start().await;
+    create(&aws, 30).await;
+    let aux = reader(&aws).start().await;
+    let gateway = gateway(&aux).await;
+    aws.put("/app/key", "hush: first").await;
+    let mut waits = JoinSet::new();
+    for service in [&aux, &gateway] {
+        start_wait(&mut waits, service, "/param/app/key").await;
+    }
+    for service in [&aux, &gateway] {
+        until_waiting(service, 1).await;
+    }
+    aws.put("/app/key", "hush: second").await;
+    send(&aws, &[change("/app/key", "Update")]).await;
+    while let Some(wait) = waits.join_next().await {
+        let (status, body) = wait.unwrap();
+        assert!(status == 200 && body.contains("hush: second"), "{status} {body}");
+    }
+    assert_eq!(reads(&aws.proxy).len(), 2, "one call for each value");
+}
