@@ -18,7 +18,7 @@ use reqwest::Method;
 const REQUEST: [&str; 3] = ["endpoint", "method", "status"];
 
 /// The metrics that both services export: name, type, labels.
-const OF_BOTH: [(&str, &str, &[&str]); 19] = [
+const OF_BOTH: [(&str, &str, &[&str]); 21] = [
     ("axum_http_requests_duration_seconds", "histogram", &REQUEST),
     ("axum_http_requests_pending", "gauge", &["endpoint", "method"]),
     ("axum_http_requests_total", "counter", &REQUEST),
@@ -28,6 +28,7 @@ const OF_BOTH: [(&str, &str, &[&str]); 19] = [
     ("cache_evictions_total", "counter", &["cache", "cause"]),
     ("cache_requests_total", "counter", &["cache", "outcome"]),
     ("cache_served_age_seconds", "histogram", &["cache"]),
+    ("changes_total", "counter", &["source"]),
     ("http_connections_open", "gauge", &[]),
     ("process_cpu_seconds_total", "counter", &[]),
     ("process_max_fds", "gauge", &[]),
@@ -38,6 +39,7 @@ const OF_BOTH: [(&str, &str, &[&str]); 19] = [
     ("process_virtual_memory_bytes", "gauge", &[]),
     ("process_virtual_memory_max_bytes", "gauge", &[]),
     ("requests_shed_total", "counter", &[]),
+    ("waiting_requests", "gauge", &["kind"]),
 ];
 
 const OF_AUX: [(&str, &str, &[&str]); 3] = [
@@ -58,11 +60,12 @@ const OF_MAIN: [(&str, &str, &[&str]); 8] = [
 ];
 
 /// The values that each label may have; those of `endpoint` are below.
-const VALUES: [(&str, &[&str]); 16] = [
+const VALUES: [(&str, &[&str]); 18] = [
     ("cache", &["answers", "variants"]),
     ("cause", &["expired", "invalidated", "size"]),
     ("from", &["closed", "half_open", "open"]),
     ("group", &["reads", "parameter_lists", "bucket_lists"]),
+    ("kind", &["stream", "wait"]),
     (
         "method",
         &["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "CONNECT", "PATCH", ""],
@@ -128,6 +131,7 @@ const VALUES: [(&str, &[&str]); 16] = [
     ),
     ("scope", &["replica", "fleet"]),
     ("service", &["aux-service", "main-api"]),
+    ("source", &["queue", "refresh", "fleet"]),
     ("state", &["closed", "half_open", "open"]),
     ("status", &["200", "304", "400", "401", "403", "404", "405", "499", "502", "503", "504"]),
     ("to", &["closed", "half_open", "open"]),
@@ -137,6 +141,7 @@ const VALUES: [(&str, &[&str]); 16] = [
         &[
             "/",
             "/buckets",
+            "/changes",
             "/params",
             "/param/{name}",
             "/values/{path}",

@@ -113,16 +113,22 @@ impl Connections {
 }
 
 /// Builds the client of a stream. A stream lasts for minutes, so each has a connection of its own,
-/// which may reach another replica than the one before.
+/// which may reach another replica than the one before. It counts as no attempt.
 ///
 /// # Errors
 ///
 /// reqwest cannot build a client.
 pub(crate) fn streaming_client() -> reqwest::Result<Client> {
-    client().pool_max_idle_per_host(0).build()
+    base_client().pool_max_idle_per_host(0).build()
 }
 
 fn client() -> ClientBuilder {
+    base_client()
+        .pool_idle_timeout(POOL_IDLE_TIMEOUT)
+        .connector_layer(MapResponseLayer::new(record_opened))
+}
+
+fn base_client() -> ClientBuilder {
     Client::builder()
         // Calls stay inside the cluster. A proxy from the environment is not meant for them.
         .no_proxy()
@@ -131,10 +137,8 @@ fn client() -> ClientBuilder {
         // connection that was closed before it took the request, since nothing was sent then.
         .retry(reqwest::retry::never())
         .connect_timeout(CONNECT_TIMEOUT)
-        .pool_idle_timeout(POOL_IDLE_TIMEOUT)
         .tcp_nodelay(true)
         .http1_only()
-        .connector_layer(MapResponseLayer::new(record_opened))
 }
 
 /// Counts a new connection. The type of a connection is reqwest's own and has no public name.

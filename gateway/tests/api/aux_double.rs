@@ -27,7 +27,7 @@ pub(crate) struct Seen {
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: String,
     pub(crate) at: Instant,
-    /// The number of its connection, from 0, in the order of acceptance.
+    /// The number of its connection, from 0, in the order of their first requests.
     pub(crate) connection: usize,
 }
 
@@ -56,6 +56,8 @@ pub(crate) enum Act {
     Wait(Duration),
     /// Waits until as many requests as the barrier needs have arrived.
     Meet(Arc<Barrier>),
+    /// Waits until the test sends `true`.
+    Until(watch::Receiver<bool>),
     /// Sends nothing more and leaves the connection open.
     Stall,
     /// Closes the connection in order.
@@ -68,7 +70,13 @@ pub(crate) type Reply = Vec<Act>;
 
 type Behaviour = Box<dyn FnMut(&Seen) -> Reply + Send>;
 
+/// The path of the stream of changes.
+pub(crate) const CHANGES: &str = "/changes";
+
 struct Shared {
+    /// Whether the behaviour responds to requests for the stream of changes. If not, they get a 404,
+    /// and neither they nor their connections are counted.
+    has_changes: bool,
     behaviour: Mutex<Behaviour>,
     seen: Mutex<Vec<Seen>>,
     accepted: AtomicUsize,
@@ -87,13 +95,29 @@ impl Aux {
         Self::start_on(SocketAddr::from(([127, 0, 0, 1], 0)), behaviour).await
     }
 
+    /// Starts a double whose behaviour also responds to requests for the stream of changes.
+    pub(crate) async fn with_changes(
+        behaviour: impl FnMut(&Seen) -> Reply + Send + 'static,
+    ) -> Self {
+        Self::launch(SocketAddr::from(([127, 0, 0, 1], 0)), true, behaviour).await
+    }
+
     pub(crate) async fn start_on(
         addr: SocketAddr,
+        behaviour: impl FnMut(&Seen) -> Reply + Send + 'static,
+    ) -> Self {
+        Self::launch(addr, false, behaviour).await
+    }
+
+    async fn launch(
+        addr: SocketAddr,
+        has_changes: bool,
         behaviour: impl FnMut(&Seen) -> Reply + Send + 'static,
     ) -> Self {
         let listener = TcpListener::bind(addr).await.expect("the port is free");
         let addr = listener.local_addr().expect("a bound listener has an address");
         let shared = Arc::new(Shared {
+            has_changes,
             behaviour: Mutex::new(Box::new(behaviour)),
             seen: Mutex::new(Vec::new()),
             accepted: AtomicUsize::new(0),
@@ -118,7 +142,7 @@ impl Aux {
         self.shared.seen.lock().len()
     }
 
-    /// Returns the number of connections accepted so far.
+    /// Returns the number of connections so far that have had a request.
     pub(crate) fn accepted(&self) -> usize {
         self.shared.accepted.load(Relaxed)
     }
@@ -155,17 +179,18 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     let mut connections = JoinSet::new();
     loop {
         let (stream, _) = listener.accept().await.expect("accepting works");
-        let connection = shared.accepted.fetch_add(1, Relaxed);
-        shared.open.lock().insert(connection);
         let shared = Arc::clone(&shared);
         connections.spawn(async move {
-            converse(stream, connection, &shared).await;
-            shared.open.lock().remove(&connection);
+            let mut connection = None;
+            converse(stream, &mut connection, &shared).await;
+            if let Some(connection) = connection {
+                shared.open.lock().remove(&connection);
+            }
         });
     }
 }
 
-async fn converse(mut stream: TcpStream, connection: usize, shared: &Shared) {
+async fn converse(mut stream: TcpStream, connection: &mut Option<usize>, shared: &Shared) {
     stream.set_nodelay(true).expect("an option of a socket");
     let mut hang_up = shared.hang_up.subscribe();
     loop {
@@ -173,7 +198,18 @@ async fn converse(mut stream: TcpStream, connection: usize, shared: &Shared) {
             seen = read_request(&mut stream) => seen,
             _ = hang_up.changed() => return,
         };
-        let Some(seen) = seen.map(|seen| Seen { connection, ..seen }) else { return };
+        let Some(seen) = seen else { return };
+        if seen.path == CHANGES && !shared.has_changes {
+            let reply = bytes(404, &[], 0, "");
+            let _ = stream.write_all(&reply).await;
+            continue;
+        }
+        let connection = *connection.get_or_insert_with(|| {
+            let connection = shared.accepted.fetch_add(1, Relaxed);
+            shared.open.lock().insert(connection);
+            connection
+        });
+        let seen = Seen { connection, ..seen };
         shared.seen.lock().push(seen.clone());
         let reply = (shared.behaviour.lock())(&seen);
         for act in reply {
@@ -184,6 +220,9 @@ async fn converse(mut stream: TcpStream, connection: usize, shared: &Shared) {
                 Act::Wait(pause) => sleep(pause).await,
                 Act::Meet(barrier) => {
                     barrier.wait().await;
+                }
+                Act::Until(mut signal) => {
+                    signal.wait_for(|sent| *sent).await.expect("the test runs");
                 }
                 Act::Stall => std::future::pending().await,
                 Act::Close => return,

@@ -7,7 +7,11 @@ use main_api::{api, config::Config, upstream::Upstream};
 use reqwest::header::HeaderMap;
 use serde_json::Value;
 use service::{config::Validate, observe::metrics::Exporter, server};
-use tokio::{net::TcpListener, sync::oneshot, time::Instant};
+use tokio::{
+    net::TcpListener,
+    sync::oneshot,
+    time::{Instant, timeout},
+};
 
 use crate::aux_double::Aux;
 
@@ -63,6 +67,21 @@ impl Gateway {
     }
 
     pub(crate) async fn start(aux_url: &str, flags: &[&str]) -> Self {
+        Self::launch(aux_url, flags, false).await
+    }
+
+    /// Starts main-api in front of an `aux` whose changes it follows, with a cache unless a flag says
+    /// otherwise.
+    pub(crate) async fn following(aux: &Aux, flags: &[&str]) -> Self {
+        let flags = if flags.contains(&"--cache=off") {
+            flags.to_vec()
+        } else {
+            [&["--cache=on"], flags].concat()
+        };
+        Self::launch(&aux.url(), &flags, true).await
+    }
+
+    async fn launch(aux_url: &str, flags: &[&str], follows: bool) -> Self {
         let aux_url = format!("--aux-url={aux_url}");
         let mut arguments = vec!["main-api", &aux_url];
         if !flags.iter().any(|flag| flag.starts_with("--cache=")) {
@@ -74,6 +93,9 @@ impl Gateway {
 
         let exporter = Exporter::install("main-api", "0.0.0").expect("one recorder");
         let upstream = Upstream::new(&config).expect("a client");
+        if follows {
+            upstream.follow_changes().expect("a client");
+        }
         let app = api::app(&config, upstream, &exporter);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("a bound address"));
@@ -127,6 +149,12 @@ impl Gateway {
         request.send().await.expect("main-api always answers")
     }
 
+    /// Opens a stream of changes.
+    pub(crate) async fn changes(&self, last_id: Option<&str>) -> Changes {
+        let headers: Vec<_> = last_id.map(|id| ("last-event-id", id)).into_iter().collect();
+        Changes { response: self.send("/changes", &headers).await, text: String::new() }
+    }
+
     /// Sends a request with another method, or for a page. Returns the response's head.
     pub(crate) async fn head_of(&self, method: &str, path: &str) -> reqwest::Response {
         let method = method.parse().expect("a method");
@@ -139,6 +167,29 @@ impl Gateway {
         let ready = self.get("/readyz").await;
         assert_eq!(ready.status, 200, "an outage of aux-service takes no traffic away");
         ready.body["dependencies"]["circuit_breaker"].as_str().expect("a state").to_owned()
+    }
+}
+
+/// A stream of changes, as a client of main-api reads it.
+pub(crate) struct Changes {
+    response: reqwest::Response,
+    /// The bytes behind the latest event.
+    text: String,
+}
+
+impl Changes {
+    /// Waits for the next event, and returns its lines.
+    pub(crate) async fn next(&mut self) -> String {
+        loop {
+            if let Some((event, rest)) = self.text.split_once("\n\n") {
+                let (event, rest) = (event.to_owned(), rest.to_owned());
+                self.text = rest;
+                return event;
+            }
+            let chunk = timeout(Duration::from_secs(10), self.response.chunk()).await;
+            let chunk = chunk.expect("an event").expect("an open stream").expect("no end");
+            self.text.push_str(std::str::from_utf8(&chunk).expect("text"));
+        }
     }
 }
 

@@ -10,5 +10,6 @@ mod propagation;
 mod outage;
 mod inventory;
 mod cache;
+mod changes;
 mod ssm;
 mod metrics;

@@ -162,8 +162,8 @@ impl ChangeStream {
         }
     }
 
-    /// The position from which another stream continues without a gap. `None` if there is none:
-    /// the history no longer holds it, or the stream has a reset to report first.
+    /// The position from which another stream continues without a gap. It is absent if the history no
+    /// longer holds it, or if the stream has a reset to report first.
     pub fn position_id(&self) -> Option<Arc<str>> {
         if matches!(self.first, Some(StreamItem::Reset(_))) {
             return None;

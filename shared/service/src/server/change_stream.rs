@@ -91,6 +91,8 @@ async fn start(
 }
 
 /// Reads the path from a query. Clients may add parameters of their own, so others are ignored.
+// The problem is large, but it is built only for rejected requests.
+#[allow(clippy::result_large_err)]
 fn path_of(query: &str) -> Result<ParameterPath, Problem> {
     let mut path = None;
     for pair in query.split('&') {
