@@ -31,7 +31,7 @@ mod tests {
     use super::*;
 
     fn wait(lines: &[&'static str]) -> Option<u64> {
-        let lines = lines.iter().map(|line| (PREFER, HeaderValue::from_static(line)));
+        let lines = lines.iter().map(|line| (PREFER.clone(), HeaderValue::from_static(line)));
         preferred_wait(&lines.collect()).map(|wait| wait.as_secs())
     }
 
