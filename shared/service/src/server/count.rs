@@ -33,13 +33,13 @@ use crate::{
 #[derive(Clone)]
 pub(crate) struct CountLayer {
     prometheus: PrometheusMetricLayer<'static>,
-    cacheable: Arc<[RouteSeries]>,
+    resolved: Arc<[RouteSeries]>,
 }
 
 impl CountLayer {
     pub(crate) fn new(prometheus: PrometheusMetricLayer<'static>, routes: Routes) -> Self {
-        let cacheable = routes.0.iter().filter(|id| id.route().cacheable || id.route().is_aws());
-        Self { prometheus, cacheable: cacheable.map(|&id| RouteSeries::new(id)).collect() }
+        let resolved = routes.0.iter().filter(|id| id.route().cacheable || id.route().is_aws());
+        Self { prometheus, resolved: resolved.map(|&id| RouteSeries::new(id)).collect() }
     }
 }
 
@@ -51,7 +51,7 @@ impl<S: Clone> Layer<S> for CountLayer {
 
     fn layer(&self, inner: S) -> Count<S> {
         let prometheus = Arc::new(self.prometheus.layer(inner.clone()));
-        Count { inner, prometheus, cacheable: Arc::clone(&self.cacheable) }
+        Count { inner, prometheus, resolved: Arc::clone(&self.resolved) }
     }
 }
 
@@ -60,7 +60,7 @@ pub(crate) struct Count<S> {
     inner: S,
     /// Behind an `Arc`, because a copy of it takes more than a hit that does not use it.
     prometheus: Arc<Prometheus<S>>,
-    cacheable: Arc<[RouteSeries]>,
+    resolved: Arc<[RouteSeries]>,
 }
 
 impl<S, B, P> Service<Request<B>> for Count<S>
@@ -82,20 +82,24 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let info = request.extensions().get::<RequestInfo>().copied();
         let position = info.and_then(|info| {
-            let index = self.cacheable.iter().position(|series| {
+            let index = self.resolved.iter().position(|series| {
                 Some(series.route) == info.route && series.method == request.method()
             })?;
             Some((index, info.received_at))
         });
         match position {
-            Some((index, received_at)) => CountFuture::Cacheable {
-                request: Counted { cacheable: Arc::clone(&self.cacheable), index, pending: false },
+            Some((index, received_at)) => CountFuture::Resolved {
+                request: ResolvedRequest {
+                    resolved: Arc::clone(&self.resolved),
+                    index,
+                    pending: false,
+                },
                 received_at,
                 inner: self.inner.call(request),
             },
             None => {
                 let counted = Prometheus::clone(&self.prometheus).call(request);
-                CountFuture::Other { inner: Box::pin(counted) }
+                CountFuture::ByLabels { inner: Box::pin(counted) }
             }
         }
     }
@@ -104,9 +108,9 @@ where
 pin_project! {
     #[project = CountProjection]
     pub(crate) enum CountFuture<F, P> {
-        Cacheable { #[pin] inner: F, request: Counted, received_at: Instant },
-        // Boxed, because it is so large that moving it would slow down the cacheable routes.
-        Other { inner: Pin<Box<P>> },
+        Resolved { #[pin] inner: F, request: ResolvedRequest, received_at: Instant },
+        // Boxed, because it is so large that moving it would slow down the routes above.
+        ByLabels { inner: Pin<Box<P>> },
     }
 }
 
@@ -121,7 +125,7 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<ResponseResult> {
         match self.project() {
-            CountProjection::Cacheable { inner, request, received_at } => {
+            CountProjection::Resolved { inner, request, received_at } => {
                 let Poll::Ready(Ok(response)) = inner.poll(cx) else {
                     request.set_pending();
                     return Poll::Pending;
@@ -130,7 +134,7 @@ where
                 request.series().with_series(response.status(), |series| series.count(elapsed));
                 Poll::Ready(Ok(response))
             }
-            CountProjection::Other { inner } => {
+            CountProjection::ByLabels { inner } => {
                 let Ok(response) = ready!(inner.as_mut().poll(cx));
                 Poll::Ready(Ok(response.map(Body::new)))
             }
@@ -138,8 +142,8 @@ where
     }
 }
 
-/// The series of one cacheable route, or of an operation of AWS's protocol. Each is resolved at its first use, since a series must
-/// not exist before there is something to count.
+/// The series of one cacheable route, or of an operation of AWS's protocol. Each is resolved at its
+/// first use, since a series must not exist before there is something to count.
 struct RouteSeries {
     route: RouteId,
     /// `GET`, or `POST` for AWS's protocol.
@@ -149,12 +153,15 @@ struct RouteSeries {
 }
 
 /// The statuses of nearly all responses.
-const COMMON_STATUSES: [StatusCode; 4] = [
+const COMMON_STATUSES: [StatusCode; 6] = [
     StatusCode::OK,
     StatusCode::NOT_MODIFIED,
     StatusCode::NOT_FOUND,
     // AWS's status for a parameter that does not exist.
     StatusCode::BAD_REQUEST,
+    // AWS's statuses for all failures behind the service. SDKs repeat such requests.
+    StatusCode::INTERNAL_SERVER_ERROR,
+    StatusCode::SERVICE_UNAVAILABLE,
 ];
 
 impl RouteSeries {
@@ -178,17 +185,17 @@ impl RouteSeries {
     }
 }
 
-/// A request of a cacheable route.
-pub(crate) struct Counted {
-    cacheable: Arc<[RouteSeries]>,
+/// A request that is counted through resolved handles.
+pub(crate) struct ResolvedRequest {
+    resolved: Arc<[RouteSeries]>,
     index: usize,
     /// Whether the gauge of requests in progress counts it. A hit is over within one poll.
     pending: bool,
 }
 
-impl Counted {
+impl ResolvedRequest {
     fn series(&self) -> &RouteSeries {
-        &self.cacheable[self.index]
+        &self.resolved[self.index]
     }
 
     /// Counts the request as in progress until it is dropped, because its response is not ready.
@@ -199,7 +206,7 @@ impl Counted {
     }
 }
 
-impl Drop for Counted {
+impl Drop for ResolvedRequest {
     fn drop(&mut self) {
         if self.pending {
             self.series().pending().decrement(1);

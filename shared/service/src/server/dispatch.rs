@@ -26,7 +26,7 @@ use tokio::time::Instant;
 use tower::{BoxError, Service};
 
 use super::{
-    request::{BodyRead, Deadline, RequestInfo, ResponseResult},
+    request::{Deadline, RequestInfo, ResponseResult},
     request_body::read_body,
 };
 use crate::contract::{problem::Problem, routes::RouteId, ssm};
@@ -156,9 +156,7 @@ where
         Err(error) => Err(error.into()),
     };
     // A `POST` has no conditions, so no header of the request matters (RFC 9110, 13.1.2).
-    let mut response = response_of(found, &HeaderMap::new());
-    response.extensions_mut().insert(BodyRead);
-    response
+    response_of(found, &HeaderMap::new())
 }
 
 fn response_of(found: Result<Served, Problem>, request: &HeaderMap) -> Response {

@@ -13,8 +13,8 @@ fn connection() -> (DuplexStream, TokioIo<ActivityIo<TokioIo<DuplexStream>>>) {
     (client, TokioIo::new(ActivityIo::new(TokioIo::new(server), activity())))
 }
 
-fn body(activity: &Arc<Activity>) -> TrackedBody {
-    TrackedBody::new(Body::empty(), Arc::clone(activity))
+fn body(activity: &Arc<Activity>) -> ResponseBody {
+    ResponseBody::new(Body::empty(), Arc::clone(activity))
 }
 
 #[test]
