@@ -19,7 +19,7 @@ use tokio::{
 };
 
 use crate::{
-    batch::MAX_BATCH,
+    batch::{GroupMember, MAX_BATCH},
     parameter::{PathQuery, SecretForm},
     store::{CachedStore, StoreQuery},
     warm_up::{Item, WarmUp},
@@ -147,9 +147,10 @@ impl Group {
 
     async fn load_once(&self, due: Vec<StoreQuery>) -> Round {
         let mut loads = JoinSet::new();
-        for query in due {
+        let members = GroupMember::group(due.len());
+        for (query, member) in due.into_iter().zip(members) {
             let store = self.store.clone();
-            loads.spawn(async move { (store.refresh(query.clone()).await, query) });
+            loads.spawn(async move { (store.refresh(query.clone(), member).await, query) });
         }
         let mut round =
             Round { failed: Vec::new(), pause: Duration::ZERO, refused: true, fresh_for: None };

@@ -2,7 +2,9 @@
 //! value, `/parameter` all of it, and AWS's protocol the same in AWS's form.
 //!
 //! The body of an entry is the one of the plain route. The facts of each parameter are the body's
-//! annotation: an object in AWS's form, one a line, in AWS's order. All representations are made of these two.
+//! annotation: an object in AWS's form, one a line, in AWS's order. In the entry of a path, the
+//! position of the value in the body precedes each object, so that a page needs no other part of the
+//! body. All representations are made of body and annotation.
 
 use std::{
     borrow::Cow,
@@ -86,7 +88,9 @@ impl Record {
                     once.iter().map(|p| (p.name.clone(), p.value.as_str())).collect();
                 let (path, omitted) = (path.to_owned(), unreadable.clone());
                 let body = Versioned { version, body: Values { path, values, omitted } };
-                json(&body, !self.is_public()).annotated(&lines(once.into_iter().map(Facts::of)))
+                let body = json(&body, !self.is_public());
+                let lines = ssm::path_lines(&body, &once);
+                body.annotated(&lines)
             }
         }
     }
@@ -109,27 +113,31 @@ impl<'a> Facts<'a> {
 }
 
 /// Writes one object a line.
-fn lines<T: Serialize>(objects: impl Iterator<Item = T>) -> Vec<u8> {
-    let mut lines = Vec::new();
+fn lines<T: Serialize>(objects: impl Iterator<Item = T>) -> String {
+    let mut lines = String::new();
     for object in objects {
         if !lines.is_empty() {
-            lines.push(b'\n');
+            lines.push('\n');
         }
-        serde_json::to_writer(&mut lines, &object).expect("strings and numbers are JSON");
+        lines += &object_text(&object);
     }
     lines
 }
 
 /// Returns the facts of the parameters of an entry, an object each; none for an entry without facts.
 pub(crate) fn fact_lines(body: &CachedBody) -> impl Iterator<Item = &str> {
-    let annotation = body.annotation().unwrap_or_default();
-    std::str::from_utf8(annotation).expect("JSON is UTF-8").lines()
+    // The position of a value stands before the facts.
+    let lines = body.annotation().unwrap_or_default().lines();
+    lines.map(|line| &line[line.find('{').unwrap_or_default()..])
+}
+
+fn object_text(object: &impl Serialize) -> String {
+    serde_json::to_string(object).expect("strings and numbers are JSON")
 }
 
 /// Reads the annotation of an entry of parameters: one object of facts a line.
 fn annotation(body: &CachedBody) -> &str {
-    let annotation = body.annotation().expect("each entry of parameters holds their facts");
-    std::str::from_utf8(annotation).expect("JSON is UTF-8")
+    body.annotation().expect("each entry of parameters holds their facts")
 }
 
 /// Converts a response of `/param` to the response of `/parameter`. The value keeps its spelling,

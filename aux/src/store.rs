@@ -28,6 +28,7 @@ use self::{
 };
 use crate::{
     backend::ParameterStore,
+    batch::GroupMember,
     config::Config,
     error::Error,
     fleet::{Demand, Fleet, Scope},
@@ -196,25 +197,41 @@ impl CachedStore {
         &self,
         query: StoreQuery,
         mode: Mode,
+        deadline: Deadline,
+    ) -> Result<Served, Problem> {
+        self.get_in_group(query, mode, deadline, None).await
+    }
+
+    /// Returns one of several entries that are read together, like [`get`](Self::get). Their misses
+    /// share a call.
+    pub async fn get_in_group(
+        &self,
+        query: StoreQuery,
+        mode: Mode,
         Deadline(deadline): Deadline,
+        member: Option<GroupMember>,
     ) -> Result<Served, Problem> {
         let key = key_of(&query);
         let demand = match mode {
             Mode::Normal => Demand::Fresh,
             Mode::Revalidate => Demand::NewLoad,
         };
-        let load = self.load_of(query, &key, demand, Some(deadline));
+        let load = self.load_of(query, &key, demand, Some(deadline), member);
         let late = || LoadError { error: self.lists.late(&key), negative_ttl: Duration::ZERO };
         // Without the margin, the layer that enforces the deadline could respond first.
         let deadline = deadline.checked_sub(DEADLINE_MARGIN).unwrap_or(deadline);
         Ok(self.cache.get_until(&key, mode, deadline, late, load).await?)
     }
 
-    /// Loads an entry although no request waits for it, so that it stays fresh. Returns the time
-    /// for which it is fresh.
-    pub async fn refresh(&self, query: StoreQuery) -> Result<Duration, Problem> {
+    /// Loads one of several entries although no request waits for them, so that they stay fresh.
+    /// Returns the time for which it is fresh.
+    pub async fn refresh(
+        &self,
+        query: StoreQuery,
+        member: GroupMember,
+    ) -> Result<Duration, Problem> {
         let key = key_of(&query);
-        let load = self.load_of(query, &key, Demand::Young, None);
+        let load = self.load_of(query, &key, Demand::Young, None, Some(member));
         let served = self.cache.refresh(&key, load).await?;
         Ok(served.freshness().lifetime.saturating_sub(served.age()))
     }
@@ -227,6 +244,7 @@ impl CachedStore {
         key: &str,
         demand: Demand,
         deadline: Option<Instant>,
+        member: Option<GroupMember>,
     ) -> impl FnOnce(LoadContext) -> BoxedLoad + Send + 'static + use<> {
         let (store, key) = (self.clone(), key.to_owned());
         let request_context = RequestContext::current();
@@ -237,7 +255,7 @@ impl CachedStore {
                 let progress = progress.as_deref().unwrap_or(&unlisted);
                 let load = Load { query: &query, progress, demand, deadline };
                 let started = Instant::now();
-                let result = store.loader.load(&load, &context).await;
+                let result = store.loader.load(&load, member, &context).await;
                 store.report_changes(&query, key, started, &context, &result);
                 result
             }))

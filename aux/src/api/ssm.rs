@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use super::access::Access;
 use crate::{
+    batch::GroupMember,
     error::Error,
     name::ParameterName,
     parameter::{PathQuery, SecretForm},
@@ -35,6 +36,22 @@ pub(super) struct SsmApi {
 struct Conditions {
     mode: Mode,
     deadline: Deadline,
+}
+
+/// The places of one name among those of a request: in the reads of values, and in those of
+/// ciphertexts, which follow them.
+#[derive(Default)]
+struct Members {
+    value: Option<GroupMember>,
+    ciphertext: Option<GroupMember>,
+}
+
+impl Members {
+    /// Returns the places of this many names.
+    fn of(names: usize) -> impl Iterator<Item = Self> {
+        let groups = GroupMember::group(names).zip(GroupMember::group(names));
+        groups.map(|(value, ciphertext)| Self { value: Some(value), ciphertext: Some(ciphertext) })
+    }
 }
 
 impl SsmApi {
@@ -92,12 +109,11 @@ impl SsmApi {
         conditions: Conditions,
     ) -> Result<Served, Problem> {
         let parsed = self.parse(&name, with_decryption, conditions).await?;
-        let found = self.read(parsed, with_decryption, conditions).await;
+        let found = self.read(parsed, Members::default(), with_decryption, conditions).await;
         found.map(parameter).map_err(|problem| not_found(problem, &name))
     }
 
-    /// Reads each name from its own entry. Concurrent misses share a call; see
-    /// [`batch`](crate::batch).
+    /// Reads each name from its own entry. The misses share a call; see [`batch`](crate::batch).
     async fn get_parameters(
         &self,
         GetParameters { names, with_decryption }: GetParameters,
@@ -108,7 +124,10 @@ impl SsmApi {
         for name in &names {
             parsed.push(self.parse(name, with_decryption, conditions).await?);
         }
-        let reads = parsed.into_iter().map(|name| self.read(name, with_decryption, conditions));
+        let reads = parsed
+            .into_iter()
+            .zip(Members::of(names.len()))
+            .map(|(name, members)| self.read(name, members, with_decryption, conditions));
         let (mut found, mut invalid, mut expires_in) = (Vec::new(), Vec::new(), None);
         for (name, result) in names.iter().zip(join_all(reads).await) {
             match result {
@@ -187,18 +206,23 @@ impl SsmApi {
     async fn read(
         &self,
         name: ParameterName,
+        Members { value, ciphertext }: Members,
         with_decryption: bool,
         Conditions { mode, deadline }: Conditions,
     ) -> Result<Served, Problem> {
         let store = &self.access.store;
-        let read = |form| store.get(StoreQuery::Parameter(name.clone(), form), mode, deadline);
+        let read = |form, member| {
+            let query = StoreQuery::Parameter(name.clone(), form);
+            store.get_in_group(query, mode, deadline, member)
+        };
         // A ciphertext that was read before must not depend on another call.
         if !with_decryption && store.holds_parameter(&name, SecretForm::Ciphertext) {
-            return read(SecretForm::Ciphertext).await;
+            drop(value);
+            return read(SecretForm::Ciphertext, ciphertext).await;
         }
-        let found = read(SecretForm::Value).await;
+        let found = read(SecretForm::Value, value).await;
         if !with_decryption && needs_ciphertext(&found) {
-            return read(SecretForm::Ciphertext).await;
+            return read(SecretForm::Ciphertext, ciphertext).await;
         }
         found
     }

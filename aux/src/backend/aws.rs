@@ -28,7 +28,7 @@ use self::{
 };
 use super::parameter_store::ParameterStore;
 use crate::{
-    batch::{Batcher, ParameterReader},
+    batch::{Batcher, GroupMember, ParameterReader},
     config::Config,
     error::Error,
     fleet::Fleet,
@@ -106,14 +106,17 @@ impl ParameterStore for Aws {
         name: &ParameterName,
         form: SecretForm,
         priority: Priority,
+        member: Option<GroupMember>,
     ) -> Result<Parameter, Error> {
         let batcher = match form {
             SecretForm::Value => &self.values,
             SecretForm::Ciphertext => &self.ciphertexts,
         };
         if name.can_join_batch() {
-            batcher.get(name.as_str(), priority).await
+            batcher.get(name.as_str(), priority, member).await
         } else {
+            // The others must not wait for it.
+            drop(member);
             batcher.reader().get_one(name.as_str(), priority).await
         }
     }

@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 
 use super::parameter_store::ParameterStore;
 use crate::{
+    batch::GroupMember,
     config::Config,
     error::Error,
     name::ParameterName,
@@ -169,6 +170,7 @@ impl ParameterStore for Embedded {
         name: &ParameterName,
         form: SecretForm,
         _: Priority,
+        _: Option<GroupMember>,
     ) -> Result<Parameter, Error> {
         let own = name.account().is_none_or(|account| account == ACCOUNT);
         let mut named = self.parameters.iter().filter(|parameter| parameter.name == name.bare());

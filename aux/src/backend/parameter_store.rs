@@ -5,6 +5,7 @@ use cache::Priority;
 use service::contract::ssm::ParameterMetadata;
 
 use crate::{
+    batch::GroupMember,
     error::Error,
     name::ParameterName,
     parameter::{Parameter, PathQuery, PathValues, SecretForm},
@@ -29,12 +30,14 @@ pub trait ParameterStore: Send + Sync {
         progress: &ListProgress,
     ) -> Result<Vec<ParameterMetadata>, Error>;
 
-    /// Returns one parameter.
+    /// Returns one parameter. `member` is the place of this load among those that start together
+    /// with it; a store may read all of them at once.
     async fn parameter(
         &self,
         name: &ParameterName,
         form: SecretForm,
         priority: Priority,
+        member: Option<GroupMember>,
     ) -> Result<Parameter, Error>;
 
     /// Returns the parameters below a path. SecureStrings that cannot be decrypted are only named.

@@ -92,7 +92,7 @@ mod tests {
     use crate::parameter::{PathQuery, SecretForm};
 
     fn body(text: &str, facts: &[&str]) -> CachedBody {
-        CachedBody::json(&text).expect("JSON").annotated(facts.join("\n").as_bytes())
+        CachedBody::json(&text).expect("JSON").annotated(&facts.join("\n"))
     }
 
     fn found(query: &StoreQuery, old: &CachedBody, new: &CachedBody) -> Vec<(String, ChangeKind)> {
@@ -137,7 +137,7 @@ mod tests {
             r#"{"Name":"/b","Version":1}"#,
             r#"{"Name":"c","Version":1}"#,
         ];
-        let old = body("old", &[a, b]);
+        let old = body("old", &[&format!("1 {a}"), &format!("20 {b}")]);
         let name = |name: &str, kind| (name.to_owned(), kind);
         assert_eq!(found(&values, &old, &body("new", &[a, b])), []);
         assert_eq!(found(&values, &old, &body("new", &[b, a])), [], "the order is no change");

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::{LoadError, StoreQuery, keys::record_key};
 use crate::{
     backend::ParameterStore,
+    batch::GroupMember,
     config::Config,
     error::Error,
     fleet::{Claim, Demand, Lock, SharedCache, SharedRecord, Wait},
@@ -79,16 +80,18 @@ impl Loader {
         self.own_account.get().map(String::as_str)
     }
 
-    /// Loads an entry, from the shared cache or from the backend.
+    /// Loads an entry, from the shared cache or from the backend. `member` is the place of this load
+    /// among those that start together with it.
     pub(super) async fn load(
         &self,
         load: &Load<'_>,
+        member: Option<GroupMember>,
         context: &LoadContext,
     ) -> Result<Loaded, LoadError> {
         // Ciphertexts stay with this replica.
         let shared = self.shared.as_ref().filter(|_| load.query.form() == SecretForm::Value);
         let Some(shared) = shared else {
-            let record = self.fetch(load, context.priority).await;
+            let record = self.fetch(load, context.priority, member).await;
             return self.loaded(load, record.as_ref());
         };
         let decode = |record: &SharedRecord| self.decode(load, record);
@@ -106,7 +109,7 @@ impl Loader {
             Priority::Miss if has_stale => Priority::WithFallback,
             priority => priority,
         };
-        let fetch = self.fetch(load, priority);
+        let fetch = self.fetch(load, priority, member);
         let record = match &lock {
             Some(lock) => lock.hold(load.progress, fetch).await,
             None => fetch.await,
@@ -119,7 +122,12 @@ impl Loader {
     }
 
     /// Calls the backend. Leaves out what this service may not show.
-    async fn fetch(&self, load: &Load<'_>, priority: Priority) -> Result<Record, Error> {
+    async fn fetch(
+        &self,
+        load: &Load<'_>,
+        priority: Priority,
+        member: Option<GroupMember>,
+    ) -> Result<Record, Error> {
         let progress = load.progress;
         match load.query {
             StoreQuery::Buckets => {
@@ -131,7 +139,7 @@ impl Loader {
                 Ok(Record::Parameters(found))
             }
             StoreQuery::Parameter(name, form) => {
-                self.fetch_parameter(name, *form, priority).await.map(Record::Parameter)
+                self.fetch_parameter(name, *form, priority, member).await.map(Record::Parameter)
             }
             StoreQuery::Values(query) => {
                 self.fetch_values(query, priority, progress).await.map(Record::Values)
@@ -144,13 +152,14 @@ impl Loader {
         name: &ParameterName,
         form: SecretForm,
         priority: Priority,
+        member: Option<GroupMember>,
     ) -> Result<Parameter, Error> {
         // AWS reads a secret with decryption only, so no call is necessary.
         if name.is_secret_reference() && !self.allow_secure_strings {
             return Err(Error::SecureStringNotAllowed);
         }
         self.check_region(name)?;
-        let mut parameter = self.backend.parameter(name, form, priority).await?;
+        let mut parameter = self.backend.parameter(name, form, priority, member).await?;
         shown_as(form, &mut parameter);
         if name.account().is_none() {
             self.learn_account(&parameter);

@@ -56,6 +56,7 @@ impl ParameterStore for Slow {
         _: &ParameterName,
         _: SecretForm,
         _: Priority,
+        _: Option<GroupMember>,
     ) -> Result<Parameter, Error> {
         Err(Error::ParameterNotFound)
     }

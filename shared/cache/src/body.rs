@@ -18,8 +18,8 @@ pub struct CachedBody {
     etag: Option<EntityTag>,
     /// Only the client may see the body: its response has `no-store`.
     confidential: bool,
-    /// Data that the loader stores with the body.
-    annotation: Option<Arc<[u8]>>,
+    /// A text that the loader stores with the body.
+    annotation: Option<Arc<str>>,
 }
 
 impl CachedBody {
@@ -74,17 +74,17 @@ impl CachedBody {
         Ok(Self::confidential(Self::JSON, Zeroizing::new(to_json(value)?)))
     }
 
-    /// Stores data beside the body, for another representation of the same thing: see
+    /// Stores a text beside the body, for another representation of the same thing: see
     /// [`Served::represented_by`](crate::Served::represented_by). It is not sent. It must not be
     /// confidential, because nothing wipes it.
     #[must_use]
-    pub fn annotated(mut self, annotation: &[u8]) -> Self {
+    pub fn annotated(mut self, annotation: &str) -> Self {
         self.annotation = Some(annotation.into());
         self
     }
 
-    /// Returns the data that is stored beside the body.
-    pub fn annotation(&self) -> Option<&[u8]> {
+    /// Returns the text that is stored beside the body.
+    pub fn annotation(&self) -> Option<&str> {
         self.annotation.as_deref()
     }
 

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 
 use e2e::{
     MARK,
+    engine::Engine,
     moto::Aws,
-    sdk_clients::{Question, SDKS, SdkClient},
+    sdk_clients::{Kind, Question, SDKS, SdkClient},
 };
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use super::{Front, TARGETS};
+use super::{Front, TARGETS, Target};
 
 /// A lifetime that no entry exceeds, even on a busy machine.
 const LONG: (&str, &str) = ("CACHE_TTL", "1h");
@@ -98,6 +99,56 @@ async fn sdks_and_plain_routes_make_one_call_for_a_name_and_one_for_a_path() {
         assert_eq!(calls_by_name(&aws), expected, "{target:?}: one call for each name");
         assert_eq!(aws.proxy.calls("GetParametersByPath"), 1, "{target:?}: one call for the path");
     }
+}
+
+/// Returns the settings of a service with this engine, if there is one. A busy machine must not look
+/// like a slow engine.
+fn with_engine(engine: Option<&Engine>) -> Vec<(&'static str, String)> {
+    let mut settings = vec![(LONG.0, LONG.1.to_owned())];
+    if let Some(engine) = engine {
+        settings.push(("SHARED_CACHE_URL", engine.url()));
+        settings.push(("SHARED_CACHE_TIMEOUT", "2s".to_owned()));
+    }
+    settings
+}
+
+#[tokio::test]
+async fn ten_cold_names_are_one_call_with_and_without_a_shared_cache() {
+    let engine = Engine::start().await;
+    for target in TARGETS {
+        for engine in [None, Some(&engine)] {
+            let aws = Aws::start().await;
+            let names: Vec<_> = (0..10).map(|number| format!("/ten/{number}")).collect();
+            for name in &names {
+                aws.put(name, MARK).await;
+            }
+            let settings = with_engine(engine);
+            let settings: Vec<_> = settings.iter().map(|(name, v)| (*name, v.as_str())).collect();
+            let front = Front::start(target, &aws.proxy.url, &settings).await;
+            let question = Question::new("GetParameters", json!({ "Names": names }));
+            for _ in 0..2 {
+                let result = front.client(Kind::Rust).ask(&question).await;
+                let parameters = result["output"]["Parameters"].as_array().unwrap();
+                assert_eq!(parameters.len(), names.len(), "{result}");
+            }
+            let calls = (aws.proxy.calls("GetParameters"), aws.proxy.calls("GetParameter"));
+            assert_eq!(calls, (1, 0), "{target:?}, shared cache: {}", engine.is_some());
+        }
+    }
+}
+
+#[tokio::test]
+async fn cold_ciphertexts_are_one_call_after_one_for_their_types() {
+    let aws = Aws::start().await;
+    let names: Vec<_> = (0..4).map(|number| format!("/secret/{number}")).collect();
+    for name in &names {
+        aws.put_typed(name, "SecureString", MARK).await;
+    }
+    let front = Front::start(Target::Aux, &aws.proxy.url, &[LONG]).await;
+    let question = Question::new("GetParameters", json!({ "Names": names }));
+    let result = front.client(Kind::Rust).ask(&question).await;
+    assert_eq!(result["output"]["Parameters"].as_array().unwrap().len(), names.len(), "{result}");
+    assert_eq!((aws.proxy.calls("GetParameters"), aws.proxy.calls("GetParameter")), (2, 0));
 }
 
 #[tokio::test]

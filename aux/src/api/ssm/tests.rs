@@ -10,6 +10,7 @@ use service::contract::ssm::{Operation, ParameterMetadata, Timestamp};
 use super::*;
 use crate::{
     backend::ParameterStore,
+    batch::GroupMember,
     config::Config,
     parameter::{Details, Parameter, PathValues},
     progress::ListProgress,
@@ -92,6 +93,7 @@ impl ParameterStore for Fake {
         name: &ParameterName,
         form: SecretForm,
         _: Priority,
+        _: Option<GroupMember>,
     ) -> Result<Parameter, Error> {
         self.call(format!("{} {form:?}", name.as_str()))?;
         let bare = |stored: &str| format!("/{}", stored.trim_start_matches('/'));

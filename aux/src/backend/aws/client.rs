@@ -63,7 +63,8 @@ pub(super) async fn load_sdk_config(config: &Config) -> (SdkConfig, CredentialCa
         .timeout_config(timeouts)
         .retry_config(retry_config())
         .no_credentials()
-        // A service that speaks AWS's protocol recognises its own calls by this name.
+        // A service that speaks AWS's protocol recognises the calls of aux-service by this name. It
+        // replaces that of `AWS_SDK_UA_APP_ID` and of the profile.
         .app_name(AppName::new(OWN_APP).expect("letters and a dash"))
         .load()
         .await;

@@ -16,7 +16,7 @@ use std::{
 use axum::body::Body;
 use bytes::Bytes;
 use hyper::{
-    body::{Body as HttpBody, Frame, SizeHint},
+    body::{Body as HttpBody, Frame, Incoming, SizeHint},
     rt::{Read, ReadBuf, ReadBufCursor, Write},
 };
 use tokio::time::Instant;
@@ -107,13 +107,8 @@ impl Activity {
         self.enter(Phase::Processing);
     }
 
-    /// Whether the latest request has a body that was not read.
-    pub(super) fn has_request_body(&self) -> bool {
-        self.request_body.load(Relaxed)
-    }
-
     /// The body of the latest request was read to its end.
-    pub(super) fn request_body_read(&self) {
+    fn request_body_read(&self) {
         self.request_body.store(false, Relaxed);
     }
 
@@ -205,26 +200,62 @@ impl Activity {
     }
 }
 
+/// The body of a request. It reports to the connection that it was read to its end.
+pub(super) struct RequestBody {
+    body: Incoming,
+    activity: Arc<Activity>,
+}
+
+impl RequestBody {
+    pub(super) fn new(body: Incoming, activity: Arc<Activity>) -> Self {
+        Self { body, activity }
+    }
+}
+
+impl HttpBody for RequestBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        if frame.is_none() {
+            self.activity.request_body_read();
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
 /// The body of a response, which reports its end to the connection.
-pub(super) struct TrackedBody {
+pub(super) struct ResponseBody {
     body: Body,
     activity: Arc<Activity>,
 }
 
-impl TrackedBody {
+impl ResponseBody {
     pub(super) fn new(body: Body, activity: Arc<Activity>) -> Self {
         Self { body, activity }
     }
 }
 
 /// hyper drops a body when it has read its last frame, or needs none of it (a 304, a `HEAD`).
-impl Drop for TrackedBody {
+impl Drop for ResponseBody {
     fn drop(&mut self) {
         self.activity.response_ended.store(true, Relaxed);
     }
 }
 
-impl HttpBody for TrackedBody {
+impl HttpBody for ResponseBody {
     type Data = Bytes;
     type Error = axum::Error;
 

@@ -36,15 +36,15 @@ use crate::{
 #[derive(Clone)]
 pub(crate) struct CountLayer {
     prometheus: PrometheusMetricLayer<'static>,
-    cacheable: Arc<[RouteSeries]>,
+    resolved: Arc<[RouteSeries]>,
 }
 
 impl CountLayer {
     pub(crate) fn new(prometheus: PrometheusMetricLayer<'static>, routes: Routes) -> Self {
-        let cacheable = routes.0.iter().filter(|id| id.route().cacheable || id.route().is_aws());
+        let resolved = routes.0.iter().filter(|id| id.route().cacheable || id.route().is_aws());
         let waited = RouteSeries { label: WAITED, route: None, ..RouteSeries::new(RouteId::Param) };
-        let cacheable = cacheable.map(|&id| RouteSeries::new(id)).chain([waited]).collect();
-        Self { prometheus, cacheable }
+        let resolved = resolved.map(|&id| RouteSeries::new(id)).chain([waited]).collect();
+        Self { prometheus, resolved }
     }
 }
 
@@ -56,7 +56,7 @@ impl<S: Clone> Layer<S> for CountLayer {
 
     fn layer(&self, inner: S) -> Count<S> {
         let prometheus = Arc::new(self.prometheus.layer(inner.clone()));
-        Count { inner, prometheus, cacheable: Arc::clone(&self.cacheable) }
+        Count { inner, prometheus, resolved: Arc::clone(&self.resolved) }
     }
 }
 
@@ -65,7 +65,7 @@ pub(crate) struct Count<S> {
     inner: S,
     /// Behind an `Arc`, because a copy of it takes more than a hit that does not use it.
     prometheus: Arc<Prometheus<S>>,
-    cacheable: Arc<[RouteSeries]>,
+    resolved: Arc<[RouteSeries]>,
 }
 
 impl<S, B, P> Service<Request<B>> for Count<S>
@@ -87,16 +87,16 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let info = request.extensions().get::<RequestInfo>().copied();
         let position = info.and_then(|info| {
-            let index = self.cacheable.iter().position(|series| {
+            let index = self.resolved.iter().position(|series| {
                 series.route.is_some_and(|route| Some(route) == info.route)
                     && series.method == request.method()
             })?;
             Some((index, info.received_at))
         });
         match position {
-            Some((index, received_at)) => CountFuture::Cacheable {
-                request: Counted {
-                    cacheable: Arc::clone(&self.cacheable),
+            Some((index, received_at)) => CountFuture::Resolved {
+                request: ResolvedRequest {
+                    resolved: Arc::clone(&self.resolved),
                     index,
                     ticket: request.extensions().get().cloned(),
                     pending: false,
@@ -106,7 +106,7 @@ where
             },
             None => {
                 let counted = Prometheus::clone(&self.prometheus).call(request);
-                CountFuture::Other { inner: Box::pin(counted) }
+                CountFuture::ByLabels { inner: Box::pin(counted) }
             }
         }
     }
@@ -115,9 +115,9 @@ where
 pin_project! {
     #[project = CountProjection]
     pub(crate) enum CountFuture<F, P> {
-        Cacheable { #[pin] inner: F, request: Counted, received_at: Instant },
-        // Boxed, because it is so large that moving it would slow down the cacheable routes.
-        Other { inner: Pin<Box<P>> },
+        Resolved { #[pin] inner: F, request: ResolvedRequest, received_at: Instant },
+        // Boxed, because it is so large that moving it would slow down the routes above.
+        ByLabels { inner: Pin<Box<P>> },
     }
 }
 
@@ -132,7 +132,7 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<ResponseResult> {
         match self.project() {
-            CountProjection::Cacheable { inner, request, received_at } => {
+            CountProjection::Resolved { inner, request, received_at } => {
                 let polled = inner.poll(cx);
                 request.check_wait();
                 let Poll::Ready(Ok(response)) = polled else {
@@ -143,7 +143,7 @@ where
                 request.series().with_series(response.status(), |series| series.count(elapsed));
                 Poll::Ready(Ok(response))
             }
-            CountProjection::Other { inner } => {
+            CountProjection::ByLabels { inner } => {
                 let Ok(response) = ready!(inner.as_mut().poll(cx));
                 Poll::Ready(Ok(response.map(Body::new)))
             }
@@ -151,8 +151,8 @@ where
     }
 }
 
-/// The series of one cacheable route, or of an operation of AWS's protocol. Each is resolved at its first use, since a series must
-/// not exist before there is something to count.
+/// The series of one cacheable route, or of an operation of AWS's protocol. Each is resolved at its
+/// first use, since a series must not exist before there is something to count.
 struct RouteSeries {
     /// Absent in the last one: it counts requests that have waited for a change.
     route: Option<RouteId>,
@@ -164,12 +164,15 @@ struct RouteSeries {
 }
 
 /// The statuses of nearly all responses.
-const COMMON_STATUSES: [StatusCode; 4] = [
+const COMMON_STATUSES: [StatusCode; 6] = [
     StatusCode::OK,
     StatusCode::NOT_MODIFIED,
     StatusCode::NOT_FOUND,
     // AWS's status for a parameter that does not exist.
     StatusCode::BAD_REQUEST,
+    // AWS's statuses for all failures behind the service. SDKs repeat such requests.
+    StatusCode::INTERNAL_SERVER_ERROR,
+    StatusCode::SERVICE_UNAVAILABLE,
 ];
 
 impl RouteSeries {
@@ -198,18 +201,18 @@ impl RouteSeries {
     }
 }
 
-/// A request of a cacheable route.
-pub(crate) struct Counted {
-    cacheable: Arc<[RouteSeries]>,
+/// A request that is counted through resolved handles.
+pub(crate) struct ResolvedRequest {
+    resolved: Arc<[RouteSeries]>,
     index: usize,
     ticket: Option<Arc<WaitTicket>>,
     /// Whether the gauge of requests in progress counts it. A hit is over within one poll.
     pending: bool,
 }
 
-impl Counted {
+impl ResolvedRequest {
     fn series(&self) -> &RouteSeries {
-        &self.cacheable[self.index]
+        &self.resolved[self.index]
     }
 
     /// Counts a request that has begun to wait under the label of all waits: its duration says
@@ -217,7 +220,7 @@ impl Counted {
     fn check_wait(&mut self) {
         if self.ticket.take_if(|ticket| ticket.is_waiting()).is_some() {
             self.clear_pending();
-            self.index = self.cacheable.len() - 1;
+            self.index = self.resolved.len() - 1;
         }
     }
 
@@ -235,7 +238,7 @@ impl Counted {
     }
 }
 
-impl Drop for Counted {
+impl Drop for ResolvedRequest {
     fn drop(&mut self) {
         self.clear_pending();
     }

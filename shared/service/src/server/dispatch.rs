@@ -28,7 +28,7 @@ use tower::{BoxError, Service};
 
 use super::{
     cached_routes::{CachedRoutes, Query, ResponseFuture, SsmQuery, response_of},
-    request::{BodyRead, RequestInfo, ResponseResult},
+    request::{RequestInfo, ResponseResult},
     request_body::read_body,
     wait::Waiter,
     wait_ticket::WaitTicket,
@@ -126,9 +126,7 @@ where
         Err(error) => Err(error.into()),
     };
     // A `POST` has no conditions, so no header of the request matters (RFC 9110, 13.1.2).
-    let mut response = response_of(found, &HeaderMap::new());
-    response.extensions_mut().insert(BodyRead);
-    response
+    response_of(found, &HeaderMap::new())
 }
 
 fn undecodable_name() -> Problem {

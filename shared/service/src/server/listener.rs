@@ -10,7 +10,10 @@ use std::{
     time::Duration,
 };
 
-use axum::http::{HeaderValue, Request, Response, header::CONNECTION};
+use axum::{
+    body::Body,
+    http::{HeaderValue, Request, Response, header::CONNECTION},
+};
 use hyper::{
     body::{Body as _, Incoming},
     server::conn::http1,
@@ -25,9 +28,9 @@ use tokio::{
 };
 
 use super::{
-    connection::{Activity, ActivityIo, TrackedBody},
+    connection::{Activity, ActivityIo, RequestBody, ResponseBody},
     registry::{Registry, TICK},
-    request::{BodyRead, ResponseResult},
+    request::ResponseResult,
     stack::PublicApi,
 };
 
@@ -209,12 +212,17 @@ struct ConnectionService<S> {
 }
 
 impl<S: PublicApi> hyper::service::Service<Request<Incoming>> for ConnectionService<S> {
-    type Response = Response<TrackedBody>;
+    type Response = Response<ResponseBody>;
     type Error = Infallible;
-    type Future = ConnectionFuture<<S as tower::Service<Request<Incoming>>>::Future>;
+    type Future = ConnectionFuture<<S as tower::Service<Request<Body>>>::Future>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         self.activity.request_received(!request.body().is_end_stream());
+        // Most requests have no body, and an empty one needs no memory.
+        let request = request.map(|body| match body.is_end_stream() {
+            true => Body::empty(),
+            false => Body::new(RequestBody::new(body, Arc::clone(&self.activity))),
+        });
         ConnectionFuture {
             inner: self.api.lock().call(request),
             activity: Some(Arc::clone(&self.activity)),
@@ -231,19 +239,16 @@ pin_project! {
 }
 
 impl<F: Future<Output = ResponseResult>> Future for ConnectionFuture<F> {
-    type Output = Result<Response<TrackedBody>, Infallible>;
+    type Output = Result<Response<ResponseBody>, Infallible>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let Ok(mut response) = ready!(this.inner.poll(cx));
         let activity = this.activity.take().expect("a future is not polled after its end");
-        if activity.has_request_body() && response.extensions().get::<BodyRead>().is_some() {
-            activity.request_body_read();
-        }
         if activity.must_close() {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        Poll::Ready(Ok(response.map(|body| TrackedBody::new(body, activity))))
+        Poll::Ready(Ok(response.map(|body| ResponseBody::new(body, activity))))
     }
 }
 

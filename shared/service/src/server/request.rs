@@ -23,11 +23,6 @@ pub(crate) struct RequestInfo {
     pub(crate) received_at: Instant,
 }
 
-/// The mark of a response whose request's body was read to its end, in its extensions. The
-/// connection can then take another request.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct BodyRead;
-
 /// The time by which a response is due. Handlers find it in the request's extensions.
 #[derive(Clone, Copy, Debug)]
 pub struct Deadline(pub Instant);

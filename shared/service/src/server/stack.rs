@@ -8,7 +8,6 @@ use axum::{
     http::Request,
     response::{IntoResponse, Response},
 };
-use hyper::body::Incoming;
 use tower::{Service, ServiceBuilder};
 use tower_http::{catch_panic::CatchPanicLayer, validate_request::ValidateRequestHeaderLayer};
 
@@ -53,19 +52,9 @@ pub struct StackConfig {
 }
 
 /// The public API of a service: its routes below the whole stack. Each connection has a clone.
-pub trait PublicApi:
-    HttpService<Incoming, Future: Send> + HttpService<Body, Future: Send> + Clone + Send + 'static
-{
-}
+pub trait PublicApi: HttpService<Body, Future: Send> + Clone + Send + 'static {}
 
-impl<S> PublicApi for S where
-    S: HttpService<Incoming, Future: Send>
-        + HttpService<Body, Future: Send>
-        + Clone
-        + Send
-        + 'static
-{
-}
+impl<S> PublicApi for S where S: HttpService<Body, Future: Send> + Clone + Send + 'static {}
 
 /// A service that responds to every request.
 pub trait HttpService<B>: Service<Request<B>, Response = Response, Error = Infallible> {}

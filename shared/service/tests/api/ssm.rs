@@ -5,7 +5,9 @@ use std::fs;
 use service::observe::metrics::Exporter;
 use tokio::io::AsyncWriteExt;
 
-use crate::harness::{Server, assert_problem, assert_status, closing, eventually, rest, whole};
+use crate::harness::{
+    Server, assert_problem, assert_status, closing, eventually, head, rest, whole,
+};
 
 const TOKEN: &str = "a-token-of-a-client-0123";
 
@@ -49,6 +51,21 @@ async fn a_connection_takes_more_requests_after_a_body_that_was_read() {
     assert_eq!(stream.matches("connection: close").count(), 1, "{stream}");
     assert_eq!(stream.matches("\"a\"").count(), 3, "{stream}");
     assert_eq!(stream.matches("x-amzn-requestid: ").count(), 3, "{stream}");
+}
+
+#[tokio::test]
+async fn a_connection_takes_more_requests_after_one_that_reached_its_deadline() {
+    let server = Server::start(&[]).await;
+    let late = get("never", "x-envoy-expected-rq-timeout-ms: 50\r\n");
+    let mut stream = server.connect().await;
+    for request in [&late, &late, &get("small", "")] {
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let response = head(&mut stream).await;
+        assert_status(&response, if *request == late { 500 } else { 200 });
+        assert!(!response.contains("connection: close"), "{response}");
+    }
+    stream.write_all(closing("/hello", "").as_bytes()).await.unwrap();
+    assert_status(&rest(&mut stream).await, 200);
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use base64::prelude::{BASE64_URL_SAFE_NO_PAD as BASE64, Engine as _};
 /// Clients see an opaque text. It holds no more than the page before it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PageToken {
-    /// The position of the last parameter in the list, counted from zero.
+    /// The position of the last parameter, as its list counts.
     pub position: usize,
     /// The name of the last parameter.
     pub name: String,

@@ -23,8 +23,8 @@ fn connection() -> (DuplexStream, TokioIo<ActivityIo<TokioIo<DuplexStream>>>) {
     (client, TokioIo::new(ActivityIo::new(TokioIo::new(server), activity())))
 }
 
-fn body(activity: &Arc<Activity>) -> TrackedBody {
-    TrackedBody::new(Body::empty(), Arc::clone(activity))
+fn body(activity: &Arc<Activity>) -> ResponseBody {
+    ResponseBody::new(Body::empty(), Arc::clone(activity))
 }
 
 #[test]
@@ -159,7 +159,7 @@ async fn stream_of(
     let service = service_fn(move |_: Request<Incoming>| {
         served.request_received(false);
         let body = body.lock().take().expect("one request");
-        let response = Response::new(TrackedBody::new(body, Arc::clone(&served)));
+        let response = Response::new(ResponseBody::new(body, Arc::clone(&served)));
         std::future::ready(Ok::<_, Infallible>(response))
     });
     let connection = tokio::spawn(http1::Builder::new().serve_connection(io, service));
