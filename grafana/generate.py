@@ -18,18 +18,23 @@ PODS = 'job=~"$job", namespace=~"$namespace", pod=~"$pod"'
 # Lookups without a call of their own. /status and the alerts use the same outcomes.
 HITS = 'outcome=~"hit|stale|stale_error|coalesced|negative"'
 STALE, STALE_ERROR = 'outcome="stale"', 'outcome="stale_error"'
+# Calls to the queue of changes load no entry and have no part in the quota. One of them waits 20 s for messages.
+QUEUE_CALLS, OTHER_CALLS = 'operation=~"ReceiveMessage|DeleteMessage"', 'operation!~"ReceiveMessage|DeleteMessage"'
 # The quota limiter refuses a shielded call before it leaves the pod.
-CALLED, SHIELDED, THROTTLED = 'outcome!="shielded"', 'outcome="shielded"', 'outcome="throttled"'
+MADE, SHIELDED = 'outcome!="shielded"', 'outcome="shielded"'
+CALLED, THROTTLED = f'{OTHER_CALLS}, {MADE}', f'{OTHER_CALLS}, outcome="throttled"'
 # The operations that share Parameter Store's quota of reads, and the operation with a quota of its own.
-READ_CALLS = f'operation=~"GetParameter|GetParameters|GetParametersByPath", {CALLED}'
-LIST_CALLS = f'operation="DescribeParameters", {CALLED}'
+READ_CALLS = f'operation=~"GetParameter|GetParameters|GetParametersByPath", {MADE}'
+LIST_CALLS = f'operation="DescribeParameters", {MADE}'
 # Statuses of failures. 499 means that the client disconnected before the response.
 FAILED, UNAVAILABLE, ABANDONED = 'status=~"5.."', 'status="503"', 'status="499"'
+# Requests that wait for a change take as long as the client demands, and streams of changes take minutes.
+PROMPT = 'endpoint!~"wait|/changes"'
 OPEN, HALF_OPEN = 'state="open"', 'state="half_open"'
 # Lookups in the shared cache: `locked` ones wait for another pod's load and are repeated, so they are no loads of their own.
 SHARED_HIT, SHARED_LOADS = 'operation="lookup", outcome="hit"', 'operation="lookup", outcome!="locked"'
 REPLICA_READS = 'group="reads", scope="replica"'
-BUCKET_LISTS = f'operation="ListBuckets", {CALLED}'
+BUCKET_LISTS = f'operation="ListBuckets", {MADE}'
 CIRCUIT_OPEN, RETRIED = 'outcome="circuit_open"', 'outcome=~"success|failure"'
 OF_AUX = 'job="aux-service"'
 
@@ -208,6 +213,7 @@ OUTCOMES = coloured(
     stored="semi-dark-green", locked="super-light-blue", skipped="semi-dark-purple",
     timeout="light-red", unreachable="dark-red", invalid="super-light-red", error=RED, failure=RED, server_error=RED,
 )
+MESSAGES = coloured(changed=GREEN, foreign=GREY, failed=ORANGE, poison=RED)
 STATUSES = coloured(**{"2..": GREEN, "3..": BLUE, "4..": YELLOW, "499": GREY, "5..": RED, "503": ORANGE})
 
 HEALTH = [
@@ -300,8 +306,8 @@ RED_ROW = [
         unit="percentunit", thresholds=FAILING_ABOVE, width=12,
     ),
     graph(
-        "Latency by route, 99 %", "99 of 100 requests take at most this long.",
-        [(quantile(0.99, "axum_http_requests_duration_seconds", "job, endpoint"), "{{job}} {{endpoint}}")],
+        "Latency by route, 99 %", "99 of 100 requests take at most this long. Requests that wait for a change and streams of changes are left out.",
+        [(quantile(0.99, "axum_http_requests_duration_seconds", "job, endpoint", PROMPT), "{{job}} {{endpoint}}")],
         unit="s", thresholds=steps((GREEN, None), (RED, 1)), width=12,
     ),
     graph(
@@ -310,14 +316,14 @@ RED_ROW = [
         unit="reqps", stacked=True, width=12, overrides=STATUSES,
     ),
     graph(
-        "Latency", "Time of requests, over all routes of a service.",
-        [(quantile(q, "axum_http_requests_duration_seconds", "job"), f"{{{{job}}}} {name}") for q, name in [(0.5, "50 %"), (0.9, "90 %"), (0.99, "99 %")]],
+        "Latency", "Time of requests, over all routes of a service. Requests that wait for a change and streams of changes are left out.",
+        [(quantile(q, "axum_http_requests_duration_seconds", "job", PROMPT), f"{{{{job}}}} {name}") for q, name in [(0.5, "50 %"), (0.9, "90 %"), (0.99, "99 %")]],
         unit="s", width=12,
     ),
     graph(
-        "In flight, refused, abandoned", "Requests in progress; requests a second that `MAX_IN_FLIGHT` rejected; requests a second whose client disconnected.",
+        "In flight, refused, abandoned", "Requests in progress, without those that wait for a change; requests a second that `MAX_IN_FLIGHT` or `MAX_WAITING` rejected; requests a second whose client disconnected.",
         [
-            (f"sum by (job) ({selected('axum_http_requests_pending')})", "{{job}} in flight"),
+            (f"sum by (job) ({selected('axum_http_requests_pending', PROMPT)})", "{{job}} in flight"),
             (f"sum by (job) ({rate('requests_shed_total')})", "{{job}} refused"),
             (f"sum by (job) ({rate('axum_http_requests_total', ABANDONED)} or 0 * {selected('requests_shed_total')})", "{{job}} abandoned"),
         ],
@@ -356,7 +362,7 @@ CACHE_ROW = [
         unit="locale", width=6, defaults={"decimals": 0},
     ),
     stat(
-        "Calls to AWS", "Calls over the time shown. The quota limiter refuses `refused` ones before they leave the pod.",
+        "Calls to AWS", "Calls over the time shown, without those to the queue of changes. The quota limiter refuses `refused` ones before they leave the pod.",
         [(f"sum(increase({selected('aws_requests_total', CALLED)}[$__range]))", "made"),
          (f"sum(increase({selected('aws_requests_total', SHIELDED)}[$__range]))", "refused")],
         unit="locale", width=6, defaults={"decimals": 0},
@@ -402,16 +408,16 @@ CACHE_ROW = [
 
 AWS_ROW = [
     graph(
-        "Calls by operation", "Calls to AWS a second, without those that the quota limiter refused.",
+        "Calls by operation", "Calls to S3 and Parameter Store a second, without those that the quota limiter refused.",
         [(f"sum by (operation) ({rate('aws_requests_total', CALLED)})", "{{operation}}")], unit="reqps", stacked=True,
     ),
     graph(
-        "Calls by outcome", "Calls to AWS a second. The quota limiter refuses `shielded` ones before they leave the pod.",
-        [(f"sum by (outcome) ({rate('aws_requests_total')})", "{{outcome}}")], unit="reqps", stacked=True, overrides=OUTCOMES,
+        "Calls by outcome", "Calls to S3 and Parameter Store a second. The quota limiter refuses `shielded` ones before they leave the pod.",
+        [(f"sum by (outcome) ({rate('aws_requests_total', OTHER_CALLS)})", "{{outcome}}")], unit="reqps", stacked=True, overrides=OUTCOMES,
     ),
     graph(
-        "Latency of AWS, 99 %", "Time of one call with its retries.",
-        [(quantile(0.99, "aws_request_duration_seconds", "operation"), "{{operation}}")], unit="s", thresholds=steps((GREEN, None), (RED, 1)),
+        "Latency of AWS, 99 %", "Time of one call to S3 or Parameter Store with its retries.",
+        [(quantile(0.99, "aws_request_duration_seconds", "operation", OTHER_CALLS), "{{operation}}")], unit="s", thresholds=steps((GREEN, None), (RED, 1)),
     ),
     graph(
         "Quota used", "Calls of all chosen pods as a share of Parameter Store's default quota for the account and region: $reads_limit reads and $lists_limit lists a second. By default three pods can use at most 75 %.",
@@ -485,6 +491,39 @@ SHARED_ROW = [
     ),
 ]
 
+# Pods without CHANGE_QUEUE_URL have no such series.
+UNREAD = "change_queue_degraded_since_timestamp_seconds"
+
+CHANGES_ROW = [
+    graph(
+        "Changes by source", "Changes of parameters a minute that each pod learns of, by its source: the `queue` of AWS's events, a `refresh` that found another value, or the `fleet`. For main-api the fleet is aux-service.",
+        [(f"60 * sum by (job, source) ({rate('changes_total')})", "{{job}} {{source}}")],
+    ),
+    graph(
+        "Waiting requests", "Requests that wait for a change (`wait`), and streams of changes (`stream`). In each pod `MAX_WAITING` (4096 by default) bounds both together; further ones are refused.",
+        [(f"sum by (job, kind) ({selected('waiting_requests')})", "{{job}} {{kind}}")], stacked=True,
+    ),
+    graph(
+        "Delay of changes", "Time from the arrival of AWS's event in the queue until its changes are published. The time that AWS needs for the event is not included.",
+        [(quantile(q, "change_delay_seconds", "job"), name) for q, name in [(0.5, "50 %"), (0.9, "90 %"), (0.99, "99 %")]],
+        unit="s", thresholds=steps((GREEN, None), (RED, 5)),
+    ),
+    graph(
+        "Messages by outcome", "Messages of the queue a minute. `foreign`: an event that changes no parameter. `failed`: its change could not be published, and it arrives again. `poison`: no event; it is deleted at the third receipt.",
+        [(f"60 * sum by (outcome) ({rate('change_messages_total')})", "{{outcome}}")], stacked=True, overrides=MESSAGES,
+    ),
+    graph(
+        "Time without the queue", "Time since each pod has not been able to read the queue; 0 while it works. Another pod reads the messages meanwhile, and if none can, changes arrive at the end of the TTL.",
+        [(f"(time() - {selected(UNREAD)}) * ({selected(UNREAD)} > bool 0)", "{{pod}}")],
+        unit="s", thresholds=steps((GREEN, None), (RED, 120)),
+    ),
+    graph(
+        "Calls to the queue by outcome", "Calls to the queue a second. An idle pod receives three times a minute, and each call waits 20 s for messages.",
+        [(f"sum by (operation, outcome) ({rate('aws_requests_total', QUEUE_CALLS)})", "{{operation}} {{outcome}}")],
+        unit="reqps", stacked=True, overrides=OUTCOMES,
+    ),
+]
+
 GATEWAY_ROW = [
     Panel(
         "Circuit", "The circuit of each route to aux-service; the worst state of the chosen pods. Closed: calls flow. Open: calls are refused. Half open: one call at a time probes; a route without requests stays half open.",
@@ -537,7 +576,7 @@ GATEWAY_ROW = [
         [(selected("http_connections_open"), "{{pod}}")],
     ),
     graph(
-        "Refusals", "Attempts a second that an open circuit refused, requests a second that `MAX_IN_FLIGHT` rejected, and 503 responses a second for any reason.",
+        "Refusals", "Attempts a second that an open circuit refused, requests a second that `MAX_IN_FLIGHT` or `MAX_WAITING` rejected, and 503 responses a second for any reason.",
         [(f"sum({rate('upstream_requests_total', CIRCUIT_OPEN)} or 0 * {selected('requests_shed_total')})", "circuit open"),
          (f"sum({rate('requests_shed_total')})", "overloaded"),
          (f"sum({rate('axum_http_requests_total', UNAVAILABLE)} or 0 * {selected('requests_shed_total')})", "503 responses")],
@@ -547,7 +586,7 @@ GATEWAY_ROW = [
 
 DASHBOARDS = {
     "gateway-overview": ("overview", ".*", [("Health", HEALTH), ("Requests, errors, duration", RED_ROW), ("Processes", PROCESS)]),
-    "gateway-cache-aws": ("cache and AWS", ".*", [("Cache", CACHE_ROW), ("AWS", AWS_ROW), ("Shared cache", SHARED_ROW)]),
+    "gateway-cache-aws": ("cache and AWS", ".*", [("Cache", CACHE_ROW), ("AWS", AWS_ROW), ("Shared cache", SHARED_ROW), ("Changes", CHANGES_ROW)]),
     "gateway-upstream": ("gateway", "main-api", [("From main-api to aux-service", GATEWAY_ROW)]),
 }
 

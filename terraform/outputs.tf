@@ -83,6 +83,6 @@ output "parameter_names" {
 }
 
 output "parameter_change_queue_url" {
-  description = "The queue of parameter changes; null unless parameter_change_queue is on."
+  description = "The queue of parameter changes (the chart's changeQueue.url); null unless parameter_change_queue is on."
   value       = module.ssm.change_queue_url
 }

@@ -207,7 +207,7 @@ variable "workload_identity" {
 }
 
 variable "parameter_change_queue" {
-  description = "Create a queue of parameter changes, for programs of your own: neither service reads it yet."
+  description = "Create a queue of parameter changes, which aux-service reads (the chart's changeQueue.url), and allow aux-service to read it."
   type        = bool
   default     = false
   nullable    = false

@@ -184,18 +184,39 @@ def _answers(
         return [] if explained else [f"without a source of credentials the response was: {ran.stdout[-300:]}"]
     if ran.returncode:
         return [f"helm test's script failed with status {ran.returncode}: {(ran.stdout + ran.stderr)[-600:]}"]
-    return _shares(env, ports.get("admin", ports["http"])) if "SHARED_CACHE_URL" in env else []
+    port = ports.get("admin", ports["http"])
+    found = _shares(env, port) if "SHARED_CACHE_URL" in env else []
+    return found + (_receives(env, port) if "CHANGE_QUEUE_URL" in env else [])
 
 
 def _shares(env: dict[str, str], port: int) -> list[str]:
     """The program has reached the engine with the scenario's password and certificate authority, and uses its prefix there."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5) as answer:
-        state = json.load(answer)["dependencies"].get("shared_cache")
+    state = _dependency(port, "shared_cache")
     if state != "ok":
         return [f"/readyz reports the shared cache as {state}"]
     keys = sandbox.engine_keys(env["SHARED_CACHE_URL"], TOKEN)
     wrong = [key for key in keys if not key.startswith(f"{env['SHARED_CACHE_PREFIX']}:")]
     return [f"the engine has the keys {keys}, and not all begin with {env['SHARED_CACHE_PREFIX']}"] if wrong or not keys else []
+
+
+def _receives(env: dict[str, str], port: int) -> list[str]:
+    """The program receives an event from the queue of the scenario's URL, and the event is a change to it."""
+    sandbox.send_change(env["AWS_ENDPOINT_URL"], env["CHANGE_QUEUE_URL"])
+    received = r'^change_messages_total\{[^}]*outcome="changed"[^}]*\} [1-9]'
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+            if re.search(received, answer.read().decode(), re.M):
+                state = _dependency(port, "change_queue")
+                return [] if state == "ok" else [f"/readyz reports the queue of changes as {state}"]
+        time.sleep(0.2)
+    return ["the program has not received the event from the queue of changes within 30 s"]
+
+
+def _dependency(port: int, name: str) -> str | None:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5) as answer:
+        state: str | None = json.load(answer)["dependencies"].get(name)
+        return state
 
 
 def _stops(scenario: Scenario, pod: Manifest, process: subprocess.Popen[bytes]) -> list[str]:

@@ -6,13 +6,17 @@ The scripts run as root in a network and mount namespace (`unshare --net --mount
 from __future__ import annotations
 
 import functools
+import json
 import os
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+import uuid
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import boto3
@@ -100,12 +104,29 @@ def engine_keys(url: str, password: str) -> list[str]:
     return done.stdout.split()
 
 
-def seed(endpoint: str, authority: Path | None = None) -> None:
-    """Creates the bucket and the parameter of the tests."""
-    client = functools.partial(
+def _clients(endpoint: str, authority: Path | None = None) -> Callable[[str], Any]:
+    """A function that returns the client of a service of AWS at this endpoint."""
+    return functools.partial(
         boto3.client, endpoint_url=endpoint, region_name="eu-west-2", aws_access_key_id="test", aws_secret_access_key="test",
         verify=str(authority) if authority else None,
     )  # fmt: skip
+
+
+def seed(endpoint: str, authority: Path | None = None) -> None:
+    """Creates the bucket, the parameter and the queue of the tests."""
+    client = _clients(endpoint, authority)
     location = {"LocationConstraint": "eu-west-2"}
     client("s3").create_bucket(Bucket="kantox-challenge-bucket", CreateBucketConfiguration=location)
     client("ssm").put_parameter(Name="/challenge/kantox", Value="cloud-engineer", Type="String")
+    client("sqs").create_queue(QueueName="kantox-challenge-parameter-changes")
+
+
+def send_change(endpoint: str, queue: str) -> None:
+    """Sends the event of a changed parameter to a queue, in the form of EventBridge."""
+    event = {
+        "version": "0", "id": str(uuid.uuid4()), "detail-type": "Parameter Store Change", "source": "aws.ssm", "account": "123456789012",
+        "time": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), "region": "eu-west-2",
+        "resources": ["arn:aws:ssm:eu-west-2:123456789012:parameter/challenge/kantox"],
+        "detail": {"operation": "Update", "name": "/challenge/kantox", "type": "String"},
+    }  # fmt: skip
+    _clients(endpoint)("sqs").send_message(QueueUrl=queue, MessageBody=json.dumps(event))

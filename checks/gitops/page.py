@@ -46,11 +46,11 @@ def blocks() -> list[tuple[int, str]]:
 
 # The ways through the page, each as its sections in the order of reading.
 WAYS = {
-    "a new machine, with Argo CD": ["k3s", "Cloud resources", "The address of the repository", "Argo CD itself", "A private repository", "Secrets", "Tokens", "A shared cache",
+    "a new machine, with Argo CD": ["k3s", "Cloud resources", "The address of the repository", "Argo CD itself", "A private repository", "Secrets", "Tokens", "A shared cache", "Changes are pushed",
                                     "Images from ECR", "The root application", "Verify the installation", "Upgrade", "Roll back"],
     "a cluster, with Argo CD": ["Cloud resources", "The address of the repository", "Argo CD itself", "A private repository", "Secrets",
                                 "The root application", "Verify the installation", "Upgrade", "Roll back", "A sync that does not end", "Uninstall"],
-    "a cluster, with Helm": ["Cloud resources", "Secrets", "A shared cache", "Without Argo CD", "Monitoring with Helm", "The shared cache with Helm", "The services with AWS", "Verify the installation",
+    "a cluster, with Helm": ["Cloud resources", "Secrets", "A shared cache", "Without Argo CD", "Monitoring with Helm", "The shared cache with Helm", "The queue of changes with Helm", "The services with AWS", "Verify the installation",
                              "Remove everything"],
     "a cluster, with Helm, without AWS": ["Secrets", "Without Argo CD", "Monitoring with Helm", "The services without AWS", "Verify the installation",
                                           "Remove everything"],

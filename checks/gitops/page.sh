@@ -36,7 +36,10 @@ helm() {
 
 terraform() {
     grep -q "^output \"${!#}\"" terraform/outputs.tf || fail "terraform $*: no such output"
-    printf '123456789012.dkr.ecr.eu-west-2.amazonaws.com/kantox-challenge'
+    case ${!#} in
+        *_queue_url) printf 'https://sqs.eu-west-2.amazonaws.com/123456789012/kantox-challenge-parameter-changes' ;;
+        *) printf '123456789012.dkr.ecr.eu-west-2.amazonaws.com/kantox-challenge' ;;
+    esac
 }
 
 git() {

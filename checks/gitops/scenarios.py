@@ -21,6 +21,12 @@ EVERYTHING = (
     "services.aux-service.embedded.buckets[0]=one", "services.aux-service.backend=embedded", "services.aux-service.environment=development",
 )  # fmt: skip
 
+# aux-service reads the queue of changes, and its pods share the engine that this repository installs.
+CHANGES = (
+    "valkey.enabled=true", "services.aux-service.networkPolicy.enabled=true",
+    "services.aux-service.changeQueue.url=https://sqs.eu-west-2.amazonaws.com/123456789012/kantox-challenge-parameter-changes",
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Scenario:
@@ -38,7 +44,8 @@ class Scenario:
         return self.name
 
 
-SCENARIOS = [Scenario(name, name) for name in ENVIRONMENTS] + [Scenario("everything", "production", EVERYTHING)]
+SCENARIOS = [Scenario(name, name) for name in ENVIRONMENTS]
+SCENARIOS += [Scenario("everything", "production", EVERYTHING), Scenario("changes", "production", CHANGES)]
 
 
 @functools.cache

@@ -113,7 +113,7 @@ def scenarios() -> tuple[float, list[Scenario]]:
         assert bounds
         limit = chart.time("REQUEST_TIMEOUT")
         return [
-            counter("axum_http_requests_duration_seconds_bucket", chart.pods[0] | {"le": bound}, 20, 20 if float(bound) >= limit else 19)
+            counter("axum_http_requests_duration_seconds_bucket", chart.pods[0] | {"endpoint": "/param/{name}", "le": bound}, 20, 20 if float(bound) >= limit else 19)
             for bound in [*re.findall(r"[\d.]+", bounds[1].replace("_", "")), "+Inf"]
         ]
 
@@ -176,6 +176,8 @@ def scenarios() -> tuple[float, list[Scenario]]:
         Scenario("StaleAnswers", lookups(aux, "stale_error", 1, delay=ttl + refreshed, lasts=usable - refreshed)),
         # The engine stops, and does not return.
         Scenario("SharedCacheDegraded", [gauge("shared_cache_degraded_since_timestamp_seconds", pod, 0, CALM) for pod in aux.pods]),
+        # The queue of changes is deleted.
+        Scenario("ChangeQueueDegraded", [gauge("change_queue_degraded_since_timestamp_seconds", pod, 0, CALM) for pod in aux.pods]),
         # Other callers in the account use up the quota.
         Scenario("AwsThrottles", calls("DescribeParameters", throttled=lists)),
         # Each pod makes as many calls as its share of the quota permits.

@@ -1,4 +1,5 @@
-// Simulates the policies: the principals that may assume each role, and the actions that each role allows.
+// Simulates the policies: the principals that may assume each role, and the actions that each role allows. It also compares the
+// rules of ECR and EventBridge with images and events.
 // Terraform has rendered the policies: standard input is `terraform test -json -verbose` of tests/policies.tftest.hcl.
 // The library iam-simulate evaluates policies as IAM does.
 
@@ -32,6 +33,7 @@ await permissionsOfThePipeline()
 trustOfAuxService()
 await permissionsOfAuxService()
 await resourcePolicies()
+eventsInTheQueue()
 imagesThatExpire()
 console.log(`\n${passed} passed, ${failed} failed`)
 process.exit(failed === 0 && passed > 0 ? 0 : 1)
@@ -259,9 +261,62 @@ async function resourcePolicies() {
   const send = (verdict, what, context, principal = 'events.amazonaws.com') =>
     assume(queuePolicy, verdict, what, 'sqs:SendMessage', 'sqs:SendMessage', principal, { 'aws:SecureTransport': 'true', ...context }, queue)
   send('yes', 'the rule of parameter changes', { 'aws:SourceArn': rule })
+  send('yes', 'the rule of expired parameters', { 'aws:SourceArn': `${rule}-expired` })
   send('no', 'another rule', { 'aws:SourceArn': `${rule}-2` })
   send('no', 'another service', { 'aws:SourceArn': rule }, 'sns.amazonaws.com')
   send('no', 'the rule without TLS', { 'aws:SourceArn': rule, 'aws:SecureTransport': 'false' })
+}
+
+function eventsInTheQueue() {
+  const change = (name, operation = 'Update') => ({
+    source: 'aws.ssm', 'detail-type': 'Parameter Store Change', detail: { name, operation, type: 'String' }
+  })
+  const policyAction = (name, policyType = 'Expiration') => ({
+    source: 'aws.ssm', 'detail-type': 'Parameter Store Policy Action',
+    detail: { 'parameter-name': name, 'policy-type': policyType, 'parameter-type': 'String', 'action-status': 'Success' }
+  })
+  const ask = (run, verdict, what, event) => {
+    const patterns = [...states.get(run)].filter(([at]) => at.includes('aws_cloudwatch_event_rule.changes')).map(([, r]) => JSON.parse(r.event_pattern))
+    if (patterns.length !== 2) throw new Error(`${run} has ${patterns.length} rules`)
+    const arrivals = patterns.filter((pattern) => selects(pattern, event)).length
+    if (arrivals > 1) throw new Error(`${run}: both rules select ${what}`)
+    report(verdict, arrivals === 1 ? 'Allowed' : 'ImplicitlyDenied', what, event.detail.name ?? event.detail['parameter-name'])
+  }
+
+  title('Events that arrive in the queue (prefix /challenge/)')
+  const one = 'service_account_with_everything_on'
+  for (const operation of ['Create', 'Update', 'Delete', 'LabelParameterVersion', 'AnotherOperation']) ask(one, 'yes', operation, change('/challenge/kantox', operation))
+  ask(one, 'yes', 'an expired parameter', policyAction('/challenge/kantox'))
+  ask(one, 'yes', 'the parameter with the name of the path', change('/challenge'))
+  ask(one, 'yes', 'the same, expired', policyAction('/challenge'))
+  ask(one, 'no', 'a parameter outside', change('/other/kantox'))
+  ask(one, 'no', 'a name that begins alike', change('/challenge-two'))
+  ask(one, 'no', 'a name that begins alike, expired', policyAction('/challenge-two'))
+  ask(one, 'no', 'a name without a slash', change('challenge'))
+  ask(one, 'no', 'a reminder before the end', policyAction('/challenge/kantox', 'ExpirationNotification'))
+  ask(one, 'no', 'a reminder without a change', policyAction('/challenge/kantox', 'NoChangeNotification'))
+  ask(one, 'no', 'another source', { ...change('/challenge/kantox'), source: 'example.com' })
+  ask(one, 'no', 'another type', { ...change('/challenge/kantox'), 'detail-type': 'EC2 Command Status-change Notification' })
+
+  title('Events that arrive in the queue (prefixes /team-a/ and /team-b)')
+  for (const name of ['/team-a/x', '/team-a', '/team-b/x/y', '/team-b']) ask('certificates', 'yes', 'a parameter of a team', change(name))
+  for (const name of ['/team-bb', '/team-ab/x', '/challenge/kantox']) ask('certificates', 'no', 'a parameter of nobody', change(name))
+
+  title('Events that arrive in the queue (prefix /)')
+  for (const name of ['/anything/at/all', 'a-name-without-a-slash']) {
+    ask('user_who_reads_every_parameter', 'yes', 'any parameter', change(name))
+    ask('user_who_reads_every_parameter', 'yes', 'any expired parameter', policyAction(name))
+  }
+  ask('user_who_reads_every_parameter', 'no', 'a reminder', policyAction('/anything', 'NoChangeNotification'))
+}
+
+/** True if an event has, for each field of the pattern, one of the values, a value with one of the prefixes, or any value. */
+function selects(pattern, event) {
+  return Object.entries(pattern).every(([field, wanted]) => {
+    const found = event?.[field]
+    if (!Array.isArray(wanted)) return selects(wanted, found)
+    return wanted.some((one) => (typeof one === 'string' ? found === one : one.exists ? found !== undefined : found?.startsWith(one.prefix)))
+  })
 }
 
 function imagesThatExpire() {

@@ -54,3 +54,17 @@ run "a_parameter_of_both_kinds" {
 
   expect_failures = [var.secure_parameters]
 }
+
+run "more_prefixes_than_a_rule_can_hold" {
+  command = plan
+
+  module {
+    source = "./modules/ssm"
+  }
+
+  variables {
+    change_queue = { name = "changes", prefixes = [for i in range(40) : "/a-team-with-a-long-name-${i}/"] }
+  }
+
+  expect_failures = [aws_cloudwatch_event_rule.changes]
+}

@@ -51,11 +51,17 @@ run "service_account_with_everything_on" {
     target = module.workload_identity.aws_iam_openid_connect_provider.cluster
     values = { arn = "arn:aws:iam::123456789012:oidc-provider/oidc.example.com/k3s" }
   }
+
+  override_resource {
+    target = module.ssm.aws_cloudwatch_event_rule.changes["expirations"]
+    values = { arn = "arn:aws:events:eu-west-2:123456789012:rule/kantox-challenge-parameter-changes-expired" }
+  }
 }
 
 run "certificates" {
   variables {
-    parameter_prefixes = ["/team-a/", "/team-b"]
+    parameter_prefixes     = ["/team-a/", "/team-b"]
+    parameter_change_queue = true
     workload_identity = {
       method         = "roles-anywhere"
       ca_certificate = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
@@ -65,8 +71,9 @@ run "certificates" {
 
 run "user_who_reads_every_parameter" {
   variables {
-    parameter_prefixes = ["/"]
-    workload_identity  = { method = "user", image_pull_service_account = "kube-system/ecr-credentials" }
+    parameter_prefixes     = ["/"]
+    parameter_change_queue = true
+    workload_identity      = { method = "user", image_pull_service_account = "kube-system/ecr-credentials" }
   }
 
   assert {

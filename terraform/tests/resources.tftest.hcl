@@ -167,13 +167,18 @@ run "a_secret_stays_out_of_the_state" {
   }
 
   assert {
-    condition     = jsondecode(aws_cloudwatch_event_rule.changes["queue"].event_pattern).detail.name == [{ prefix = "/challenge/" }]
-    error_message = "the rule must match only changes below the prefixes"
+    condition     = toset(keys(aws_cloudwatch_event_rule.changes)) == toset(["changes", "expirations"])
+    error_message = "changes and expired parameters must each have a rule"
   }
 
   assert {
-    condition     = aws_cloudwatch_event_target.changes["queue"].arn == aws_sqs_queue.changes["queue"].arn
-    error_message = "the rule must send to the queue"
+    condition     = alltrue([for target in aws_cloudwatch_event_target.changes : target.arn == aws_sqs_queue.changes["queue"].arn])
+    error_message = "each rule must send to the queue"
+  }
+
+  assert {
+    condition     = toset(values(aws_cloudwatch_event_target.changes)[*].rule) == toset(["changes", "changes-expired"])
+    error_message = "each rule must have a target"
   }
 }
 

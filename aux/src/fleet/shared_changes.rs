@@ -183,11 +183,11 @@ impl SharedChanges {
     ) -> Result<std::convert::Infallible, FollowError> {
         let mut connection = self.engine.connect_separately().await?;
         if !self.holds(&mut connection, position.as_deref()).await? {
-            let (start, recent) = self.recent(&mut connection).await?;
-            let latest = recent.last().map_or(start.as_str(), |entry| &entry.id);
-            *position = Some(latest.to_owned());
+            let (oldest, recent) = self.recent(&mut connection).await?;
+            *position = Some(recent.last().unwrap_or(&oldest).id.clone());
+            let last_index = self.changes_of(&oldest).len().saturating_sub(1);
             let recent = recent.iter().flat_map(|entry| self.changes_of(entry)).collect();
-            follower.restart(position_behind(&start, 0), recent);
+            follower.restart(position_behind(&oldest.id, last_index), recent);
         }
         loop {
             let before = position.clone().unwrap_or_default();
@@ -227,12 +227,12 @@ impl SharedChanges {
         Ok(!found.ids.is_empty())
     }
 
-    /// Reads the latest entries, the oldest first, and the entry before them. Creates the first entry
-    /// of a stream, so that there is a position from which every change is known.
+    /// Reads the latest entries: the oldest, and those behind it in their order. Creates the first
+    /// entry of a stream, so that there is a position from which every change is known.
     async fn recent(
         &self,
         connection: &mut Connection,
-    ) -> Result<(String, Vec<StreamId>), FollowError> {
+    ) -> Result<(StreamId, Vec<StreamId>), FollowError> {
         let mut range = cmd("XREVRANGE");
         range.arg(&*self.stream).arg("+").arg("-").arg("COUNT").arg(RECENT_ENTRIES);
         let read = async |connection: &mut Connection| {
@@ -247,9 +247,7 @@ impl SharedChanges {
         }
         let oldest = entries.pop().ok_or(FollowError::Lost)?;
         entries.reverse();
-        let changes = self.changes_of(&oldest).len();
-        let start = position_behind(&oldest.id, changes.saturating_sub(1));
-        Ok((start, entries))
+        Ok((oldest, entries))
     }
 
     /// Returns the changes of an entry; none if it is garbage, or if another key authenticated it.

@@ -14,6 +14,7 @@
 {{- fail "warmUp.names: cache.enabled is false, so nothing can be loaded at the start; remove the names or enable the cache" -}}
 {{- end -}}
 {{- include "aux-service.sharedCacheValidate" . -}}
+{{- include "aux-service.changeQueueValidate" . -}}
 {{- include "common.shorter" (list "aws.attemptTimeout" $v.aws.attemptTimeout "aws.operationTimeout" $v.aws.operationTimeout) -}}
 {{- include "common.shorter" (list "aws.operationTimeout" $v.aws.operationTimeout "requests.timeout" $v.requests.timeout) -}}
 {{- include "common.shorter" (list "aws.operationTimeout" $v.aws.operationTimeout "aws.listTimeout" $v.aws.listTimeout) -}}
@@ -42,6 +43,9 @@ WARM_UP_TIMEOUT: {{ .Values.warmUp.timeout | quote }}
 AWS_RATE_GET: {{ include "aux-service.share" (list . "aws.quota.get" .Values.aws.quota.get) | quote }}
 AWS_RATE_LIST: {{ include "aux-service.share" (list . "aws.quota.list" .Values.aws.quota.list) | quote }}
 {{- include "aux-service.sharedCacheSettings" . }}
+{{- with .Values.changeQueue.url }}
+CHANGE_QUEUE_URL: {{ . | quote }}
+{{- end }}
 {{- if eq .Values.backend "aws" }}
 AWS_REGION: {{ .Values.aws.region | quote }}
 {{- with .Values.aws.endpointUrl }}
@@ -51,6 +55,24 @@ AWS_ENDPOINT_URL: {{ . | quote }}
 {{- else if .Values.embedded }}
 EMBEDDED_FILE: /etc/aux-service/embedded.yaml
 {{- end }}
+{{- end -}}
+
+{{/* aux-service.changeQueueValidate: a queue needs AWS, a cache, and an engine that carries each change to all pods. */}}
+{{- define "aux-service.changeQueueValidate" -}}
+{{- $v := .Values -}}
+{{- if $v.changeQueue.url -}}
+{{- if ne $v.backend "aws" -}}
+{{- fail (printf "changeQueue.url: backend is %q, whose parameters never change; set backend: aws, or remove the URL" $v.backend) -}}
+{{- end -}}
+{{- if not $v.cache.enabled -}}
+{{- fail "changeQueue.url: cache.enabled is false, so every request reads AWS's own value; remove the URL or enable the cache" -}}
+{{- end -}}
+{{- $key := ternary "autoscaling.maxReplicas" "replicas" $v.autoscaling.enabled -}}
+{{- $pods := ternary $v.autoscaling.maxReplicas $v.replicas $v.autoscaling.enabled | int -}}
+{{- if and (gt $pods 1) (empty $v.sharedCache.url) -}}
+{{- fail (printf "changeQueue.url: %s is %d and sharedCache.url is empty. The queue gives each message to one pod, so the other pods would not learn of the change; set sharedCache.url, or run one pod" $key $pods) -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 
 {{/*
@@ -129,7 +151,7 @@ data:
 
 {{- define "aux-service.callees" -}}
 {{- if eq .Values.backend "aws" }}
-# AWS: allowed by port, because its addresses change.
+# AWS, the queue of changes included: allowed by port, because its addresses change.
 - to:
     {{- range .Values.networkPolicy.awsCidrs }}
     - ipBlock:

@@ -107,6 +107,9 @@ spec:
               type: ReplacePrefixMatch
               replacePrefixMatch: /
       {{- end }}
+      {{- with .Values.httpRoute.timeouts }}
+      timeouts: {{- toYaml . | nindent 8 }}
+      {{- end }}
       backendRefs:
         - group: ""
           kind: Service

@@ -73,7 +73,7 @@ resource "aws_iam_policy" "aux_service" {
         Condition = { StringEquals = { "kms:ViaService" = local.through_ssm } }
       }],
       [for queue in [var.change_queue_arn] : {
-        Sid      = "HearOfChanges"
+        Sid      = "ReceiveChanges"
         Effect   = "Allow"
         Action   = ["sqs:DeleteMessage", "sqs:ReceiveMessage"]
         Resource = queue

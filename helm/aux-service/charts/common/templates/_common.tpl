@@ -297,6 +297,7 @@ CACHE: {{ ternary "on" "off" .Values.cache.enabled | quote }}
 CACHE_MAX_BYTES: {{ .Values.cache.maxBytes | quote }}
 REQUEST_TIMEOUT: {{ .Values.requests.timeout | quote }}
 MAX_IN_FLIGHT: {{ int64 .Values.requests.maxInFlight | quote }}
+MAX_WAITING: {{ int64 .Values.requests.maxWaiting | quote }}
 MAX_CONNECTION_AGE: {{ .Values.requests.maxConnectionAge | quote }}
 SHUTDOWN_DELAY: {{ .Values.shutdown.delay | quote }}
 SHUTDOWN_GRACE: {{ .Values.shutdown.grace | quote }}
@@ -689,6 +690,9 @@ spec:
             path:
               type: ReplacePrefixMatch
               replacePrefixMatch: /
+      {{- end }}
+      {{- with .Values.httpRoute.timeouts }}
+      timeouts: {{- toYaml . | nindent 8 }}
       {{- end }}
       backendRefs:
         - group: ""
