@@ -87,6 +87,9 @@ impl Request {
     }
 }
 
+/// The call of a stream of changes.
+const CHANGES: &str = "/changes";
+
 /// A proxy that runs. When it is dropped, it ends and closes the connections through it.
 pub struct Proxy {
     pub url: String,
@@ -170,18 +173,23 @@ impl Proxy {
         locked(&self.inner.seen).iter().filter(|request| request.call() == call).cloned().collect()
     }
 
-    /// Returns all requests so far, including those that failed.
+    /// Returns all requests so far, including those that failed, and without those for streams of
+    /// changes: main-api makes these by itself.
     pub fn all_requests(&self) -> Vec<Request> {
-        locked(&self.inner.seen).clone()
+        locked(&self.inner.seen)
+            .iter()
+            .filter(|request| request.call() != CHANGES)
+            .cloned()
+            .collect()
     }
 
     pub fn calls(&self, call: &str) -> usize {
         self.requests(call).len()
     }
 
-    /// Returns the number of requests of any kind.
+    /// Returns the number of [all requests](Self::all_requests).
     pub fn all_calls(&self) -> usize {
-        locked(&self.inner.seen).len()
+        self.all_requests().len()
     }
 
     fn add(&self, call: Option<&str>, nth: Option<usize>, fault: impl Into<Fault>) {
@@ -209,8 +217,8 @@ impl Inner {
         locked(&self.rules).iter().rev().find(matches).map(|rule| rule.fault.clone())
     }
 
-    /// Returns the server's own response, or `None` if the server sends none.
-    async fn forward(&self, request: &Request) -> Option<Answer> {
+    /// Sends the request to the server.
+    async fn send(&self, request: &Request) -> reqwest::Result<reqwest::Response> {
         let method = request.method.parse().expect("the parser saw a method");
         let mut forwarded =
             self.client.request(method, format!("{}{}", self.upstream, request.target));
@@ -222,19 +230,30 @@ impl Inner {
         if let Some((name, value)) = &self.added_header {
             forwarded = forwarded.header(*name, value);
         }
-        match forwarded.body(request.body.clone()).send().await {
+        forwarded.body(request.body.clone()).send().await
+    }
+
+    /// Passes on a stream as it arrives, until it ends. Returns `None` if it breaks off.
+    async fn forward_stream(&self, request: &Request, client: &mut TcpStream) -> Option<()> {
+        let mut answer = self.send(request).await.ok()?;
+        let mut head = format!("HTTP/1.1 {} \r\nconnection: close\r\n", answer.status().as_u16());
+        for (name, value) in headers_of(&answer) {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+        head.push_str("\r\n");
+        client.write_all(head.as_bytes()).await.ok()?;
+        while let Some(chunk) = answer.chunk().await.ok()? {
+            client.write_all(&chunk).await.ok()?;
+        }
+        client.shutdown().await.ok()
+    }
+
+    /// Returns the server's own response, or `None` if the server sends none.
+    async fn forward(&self, request: &Request) -> Option<Answer> {
+        match self.send(request).await {
             Ok(answer) => {
                 let status = answer.status().as_u16();
-                let headers = answer
-                    .headers()
-                    .iter()
-                    .filter(|(name, _)| {
-                        !matches!(name.as_str(), "connection" | "transfer-encoding")
-                    })
-                    .map(|(name, value)| {
-                        (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned())
-                    })
-                    .collect();
+                let headers = headers_of(&answer);
                 let body = answer.bytes().await.map(Vec::from).unwrap_or_default();
                 Some(Answer { status, headers, body })
             }
@@ -249,12 +268,28 @@ impl Inner {
     }
 }
 
+/// Returns the headers that a response keeps on its way through the proxy.
+fn headers_of(answer: &reqwest::Response) -> Vec<(String, String)> {
+    let kept = answer
+        .headers()
+        .iter()
+        .filter(|(name, _)| !matches!(name.as_str(), "connection" | "transfer-encoding"));
+    let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
+    kept.map(|(name, value)| (name.to_string(), text(value.as_bytes()))).collect()
+}
+
 /// Serves one connection, for as many requests as the client sends. Returns `None` to end it.
 async fn serve(mut stream: TcpStream, inner: Arc<Inner>) -> Option<()> {
     let mut received = Vec::new();
     loop {
         let request = read(&mut stream, &mut received).await?;
         match inner.fault_for(&request) {
+            None if request.call() == CHANGES => {
+                if inner.forward_stream(&request, &mut stream).await.is_none() {
+                    stream.set_zero_linger().ok()?;
+                }
+                return None;
+            }
             None => write(&mut stream, &request, inner.forward(&request).await?).await?,
             Some(Fault::Delay(pause)) => {
                 sleep(pause).await;

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn event(id: impl ToString, name: &str) -> ChangeEvent {
+fn event(id: impl std::fmt::Display, name: &str) -> ChangeEvent {
     ChangeEvent { id: id.to_string().into(), name: name.into(), deleted: false }
 }
 
@@ -20,15 +20,15 @@ fn follow(log: &ChangeLog, last_id: Option<&str>) -> ChangeStream {
     log.follow(last_id.map(str::as_bytes), path("/"))
 }
 
-fn position(id: impl ToString) -> Poll<Option<StreamItem>> {
+fn position(id: impl std::fmt::Display) -> Poll<Option<StreamItem>> {
     Poll::Ready(Some(StreamItem::Position(id.to_string().into())))
 }
 
-fn reset(id: impl ToString) -> Poll<Option<StreamItem>> {
+fn reset(id: impl std::fmt::Display) -> Poll<Option<StreamItem>> {
     Poll::Ready(Some(StreamItem::Reset(id.to_string().into())))
 }
 
-fn change(id: impl ToString, name: &str) -> Poll<Option<StreamItem>> {
+fn change(id: impl std::fmt::Display, name: &str) -> Poll<Option<StreamItem>> {
     Poll::Ready(Some(StreamItem::Change(event(id, name))))
 }
 
