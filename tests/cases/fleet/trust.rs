@@ -102,14 +102,16 @@ async fn an_authenticated_record_that_was_changed_by_hand_is_a_miss() {
     assert_eq!(stored.get(&replica, "/app/key").await, (VALUE.to_owned(), 1));
 }
 
-/// Every field of a record counts, also those that say how long it is good for.
+/// Every field of a record counts, also those that say how long it is good for. The time at which its
+/// load began does not: it is only compared with the note of a change, which whoever can write to the
+/// engine can delete.
 #[tokio::test]
 async fn each_field_of_an_authenticated_record_is_authenticated() {
     let stored = Stored::start().await;
     let engine = &stored.fleet.engine;
     let (fields, dump) = (engine.fields(&stored.record).await, engine.dump().await);
     assert!(!fields.is_empty() && !dump.is_empty());
-    for (field, value) in fields {
+    for (field, value) in fields.into_iter().filter(|(field, _)| field != b"began") {
         let ttl: i64 = engine.run(cmd("PTTL").arg(&stored.record)).await;
         let before = engine.fields(&stored.record).await;
         let mut other = value.clone();
