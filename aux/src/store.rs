@@ -272,7 +272,7 @@ impl CachedStore {
         result: &Result<Loaded, LoadError>,
     ) {
         // A known change was published already.
-        let Some(stored) = context.stored.as_ref().filter(|stored| !stored.outdated) else {
+        let Some(stored) = context.stored.as_ref().filter(|it| it.outdated_at.is_none()) else {
             return;
         };
         let changes = match result {

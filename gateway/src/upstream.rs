@@ -59,6 +59,9 @@ const SLOW_CALL_DIVISOR: u32 = 4;
 /// request timeout.
 const STATUS_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// The resolution of `Age`, which has whole seconds and is rounded down.
+const AGE_RESOLUTION: Duration = Duration::from_secs(1);
+
 /// The part of `CACHE_MAX_BYTES` for responses whose requests a client can vary at will: lists of
 /// names, pages and filters of AWS's protocol. They must not evict the other entries.
 const VARIANTS_DIVISOR: u64 = 8;
@@ -269,6 +272,13 @@ impl Upstream {
         let (headers, body) = self.fetch(request, validator, deadline).await?;
         let freshness = Freshness::read(&headers, started.elapsed());
         let storable = freshness.is_some();
+        let mut freshness = freshness.unwrap_or_default();
+        if let Some(changed_at) = stored.as_ref().and_then(|stored| stored.outdated_at)
+            && freshness.age_at_load + AGE_RESOLUTION > changed_at.elapsed()
+        {
+            // The replica that responded may not have learned of the change yet.
+            freshness = freshness.stale_from(freshness.age_at_load);
+        }
         let body = match (body, stored) {
             (None, stored) => stored.expect("only its validator has a 304").body,
             (Some(body), _) if storable => self.cacheable_body(request.route, &headers, &body),
@@ -276,7 +286,7 @@ impl Upstream {
         };
         Ok(Loaded {
             body,
-            freshness: freshness.unwrap_or_default(),
+            freshness,
             storable,
             validator: headers.get(header::ETAG).map(|tag| tag.as_bytes().into()),
             cache_status: headers

@@ -172,6 +172,35 @@ async fn a_change_expires_the_entries_that_it_concerns_and_reaches_the_clients()
     assert_eq!(resumed.next().await, "id: c1\ndata: {\"name\":\"/app/x\"}");
 }
 
+/// The stream and the response may come from two replicas, and one may be a moment behind the other.
+#[tokio::test]
+async fn a_response_that_may_be_from_before_the_change_is_requested_again() {
+    let (go, when) = signal();
+    let mut when = Some(when);
+    let scene = Scene::new(move |_, _| {
+        let mut reply = stream(POSITION);
+        reply.extend(when.take());
+        reply.extend([chunk(&changed("c1", "/app/x")), Act::Stall]);
+        reply
+    })
+    .await;
+    let gateway = Gateway::following(&scene.aux, &[]).await;
+    until_following(&gateway, "p1").await;
+    assert_value(&gateway.get("/param/app/x").await, "old");
+    go.send_replace(true);
+    until_following(&gateway, "c1").await;
+    assert_value(&gateway.get("/param/app/x").await, "old");
+    scene.values.set(Ok("new"));
+    let loads = scene.loads();
+    // The entry is stale: it is served once more, and refreshed.
+    assert_value(&gateway.get("/param/app/x").await, "old");
+    eventually("the entry is refreshed", || scene.loads() == loads + 1).await;
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while gateway.get("/param/app/x").await.body["value"] != "new" {
+        assert!(Instant::now() < deadline, "the entry stays old");
+    }
+}
+
 #[tokio::test]
 async fn a_changed_entry_is_served_when_aux_service_fails_and_a_deleted_one_is_not() {
     let (go, when) = signal();

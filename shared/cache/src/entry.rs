@@ -30,8 +30,8 @@ pub(crate) struct Entry {
     loaded: Loaded,
     loaded_at: Instant,
     backoff: Mutex<LoadBackoff>,
-    /// Whether a change has outdated the entry.
-    outdated: bool,
+    /// The time of the change that has outdated the entry.
+    outdated_at: Option<Instant>,
 }
 
 /// The pause of loads after failures, so that a failing upstream is not called by every
@@ -44,18 +44,19 @@ struct LoadBackoff {
 
 impl Entry {
     pub(crate) fn new(key: Arc<str>, loaded: Loaded, loaded_at: Instant) -> Self {
-        Self { key, loaded, loaded_at, backoff: Mutex::default(), outdated: false }
+        Self { key, loaded, loaded_at, backoff: Mutex::default(), outdated_at: None }
     }
 
     /// Returns the entry after a change that may concern it. Its next load does not back off.
     pub(crate) fn stale(&self, now: Instant) -> Self {
         let freshness = self.freshness().stale_from(self.age(now));
-        Self { outdated: self.outdated, ..self.with_freshness(freshness, now) }
+        Self { outdated_at: self.outdated_at, ..self.with_freshness(freshness, now) }
     }
 
     /// Returns the entry after a change that concerns it. Its next load does not back off.
     pub(crate) fn outdated(&self, now: Instant) -> Self {
-        Self { outdated: true, ..self.with_freshness(self.freshness().only_if_error(), now) }
+        let freshness = self.freshness().only_if_error();
+        Self { outdated_at: Some(now), ..self.with_freshness(freshness, now) }
     }
 
     fn with_freshness(&self, freshness: Freshness, now: Instant) -> Self {
@@ -105,7 +106,7 @@ impl Entry {
 
     pub(crate) fn as_stored(&self) -> Stored {
         let Loaded { body, validator, .. } = &self.loaded;
-        Stored { body: body.clone(), validator: validator.clone(), outdated: self.outdated }
+        Stored { body: body.clone(), validator: validator.clone(), outdated_at: self.outdated_at }
     }
 
     /// Returns whether a load failed so recently that the next one must wait.

@@ -2,6 +2,8 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use tokio::time::Instant;
+
 use crate::{CachedBody, http::Freshness};
 
 /// The context of a load: the stored response and the priority.
@@ -58,8 +60,9 @@ pub struct Stored {
     pub body: CachedBody,
     /// The [`Loaded::validator`] of the stored response.
     pub validator: Option<Box<[u8]>>,
-    /// Whether a change has outdated the response; see [`Effect::Expire`](crate::Effect::Expire).
-    pub outdated: bool,
+    /// The time of the change that has outdated the response, if any; see
+    /// [`Effect::Expire`](crate::Effect::Expire).
+    pub outdated_at: Option<Instant>,
 }
 
 /// The result of a load to which the upstream has responded.

@@ -56,7 +56,8 @@ async fn an_expired_entry_is_served_only_if_the_load_fails() {
     assert!(cache_control.starts_with("max-age=0, stale-while-revalidate=0, stale-if-error=6"));
     sleep(SECOND).await;
     assert_eq!(summary(&upstream.get(&cache, Ok("new")).await), ok("new", Outcome::Miss));
-    assert!(upstream.last_context().stored.unwrap().outdated);
+    let outdated_at = upstream.last_context().stored.unwrap().outdated_at;
+    assert_eq!(outdated_at.map(|at| at.elapsed()), Some(2 * LATENCY + SECOND));
 }
 
 #[tokio::test(start_paused = true)]
