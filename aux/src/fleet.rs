@@ -7,7 +7,7 @@
 //! Imports go one way: `shared_changes` → `shared_cache`, `shared_quota` → `engine`, `sealed`, `compression` → `scripts` → `connection`, `metrics` →
 //! `config` → `engine_url`, `secret_file`.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use cache::hex;
 use sha2::{Digest, Sha256};
@@ -69,10 +69,11 @@ impl Fleet {
         SharedCache::new(self.engine.clone(), self.keys(scope), self.seal.clone())
     }
 
-    /// Returns the changes that the replicas with this scope share.
-    pub fn changes(&self, scope: &Scope<'_>) -> SharedChanges {
+    /// Returns the changes that the replicas with this scope share. `bound` is the age at which a
+    /// record expires.
+    pub fn changes(&self, scope: &Scope<'_>, bound: Duration) -> SharedChanges {
         let (keys, cache) = (self.keys(scope), self.cache(scope));
-        SharedChanges::new(self.engine.clone(), cache, &keys, self.seal.clone())
+        SharedChanges::new(self.engine.clone(), cache, &keys, self.seal.clone(), bound)
     }
 
     /// The common part of the keys of the replicas with this scope.

@@ -172,7 +172,9 @@ impl CachedStore {
                 prefixes,
                 allow_secure_strings: config.allow_secure_strings,
             };
-            (fleet.cache(&scope), fleet.changes(&scope))
+            // No window of staleness is longer than that of errors.
+            let bound = config.cache_ttl.saturating_add(config.cache_stale_if_error);
+            (fleet.cache(&scope), fleet.changes(&scope, bound))
         });
         let (shared_cache, shared_changes) = shared.unzip();
         let changes =

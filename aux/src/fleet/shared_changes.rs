@@ -37,9 +37,8 @@ const RECENT_ENTRIES: usize = 256;
 /// The lifetime of the stream without a change.
 const STREAM_LIFETIME: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// The lifetime of the note of a change. It is longer than that of any record from before, because
-/// staleness longer than a day is a mistake.
-const MARK_LIFETIME: Duration = Duration::from_secs(2 * 24 * 3600);
+/// The shortest lifetime of the note of a change.
+const MIN_MARK_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 
 /// The notes that are sent at once.
 const MARKS_AT_ONCE: usize = 64;
@@ -65,6 +64,8 @@ pub struct SharedChanges {
     stream: Arc<str>,
     /// The random name of this replica.
     replica: Arc<str>,
+    /// The lifetime of the note of a change.
+    mark_lifetime: Duration,
 }
 
 /// A note about the records of one resource.
@@ -106,10 +107,20 @@ impl From<NoReply> for NotShared {
 }
 
 impl SharedChanges {
-    pub(super) fn new(engine: Engine, cache: SharedCache, keys: &str, seal: Seal) -> Self {
+    /// `bound` is the age at which a record expires.
+    pub(super) fn new(
+        engine: Engine,
+        cache: SharedCache,
+        keys: &str,
+        seal: Seal,
+        bound: Duration,
+    ) -> Self {
         let stream = format!("{keys}:changes").into();
         let replica = format!("{:032x}", fastrand::u128(..)).into();
-        Self { engine, cache, seal, stream, replica }
+        // A note must outlive every record from before the change. Another replica may have a longer
+        // bound.
+        let mark_lifetime = bound.saturating_mul(2).max(MIN_MARK_LIFETIME);
+        Self { engine, cache, seal, stream, replica, mark_lifetime }
     }
 
     /// Notes that all loads of some resources that began before `since` ago may have read old data.
@@ -122,7 +133,7 @@ impl SharedChanges {
             let scripts = marks.iter().map(|Mark { resource, deleted }| {
                 let mut script = MARK.key(self.cache.change_key(resource));
                 script.arg(millis(since)).arg(if *deleted { "deleted" } else { "changed" });
-                script.arg(millis(MARK_LIFETIME));
+                script.arg(millis(self.mark_lifetime));
                 script
             });
             let scripts: Vec<_> = scripts.collect();
