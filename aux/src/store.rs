@@ -284,9 +284,12 @@ impl CachedStore {
         let Some(mut events) = self.cache.subscribe(&key).filter(|_| !changes.is_empty()) else {
             return;
         };
-        let age = result.as_ref().map_or(Duration::ZERO, |loaded| loaded.freshness.age_at_load);
-        let (store, current) =
-            (self.clone(), Current { key, resource: record_key(query).resource });
+        let loaded = result.as_ref().ok();
+        let age = loaded.map_or(Duration::ZERO, |loaded| loaded.freshness.age_at_load);
+        // Another replica has loaded the record, at a time that is not known exactly.
+        let shared = loaded.is_some_and(|loaded| loaded.cache_status.is_some());
+        let resource = shared.then(|| record_key(query).resource);
+        let (store, current) = (self.clone(), Current { key, resource });
         tokio::spawn(async move {
             // The end of this load.
             events.event().await;

@@ -273,10 +273,11 @@ impl Upstream {
         let freshness = Freshness::read(&headers, started.elapsed());
         let storable = freshness.is_some();
         let mut freshness = freshness.unwrap_or_default();
-        if let Some(changed_at) = stored.as_ref().and_then(|stored| stored.outdated_at)
-            && freshness.age_at_load + AGE_RESOLUTION > changed_at.elapsed()
-        {
-            // The replica that responded may not have learned of the change yet.
+        // The replica that responded may not have learned of the change yet.
+        let outdated_at = stored.as_ref().and_then(|stored| stored.outdated_at).filter(|changed| {
+            freshness.age_at_load.saturating_add(AGE_RESOLUTION) > changed.elapsed()
+        });
+        if outdated_at.is_some() {
             freshness = freshness.stale_from(freshness.age_at_load);
         }
         let body = match (body, stored) {
@@ -292,6 +293,7 @@ impl Upstream {
             cache_status: headers
                 .get(header::CACHE_STATUS)
                 .and_then(|status| Some(status.to_str().ok()?.into())),
+            outdated_at,
         })
     }
 

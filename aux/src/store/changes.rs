@@ -24,6 +24,10 @@ use crate::{
     name::Prefixes,
 };
 
+/// The engine learns of a change a moment later, so `since` is lengthened by this time: the record of
+/// the load that has found the change must stay.
+const CLOCK_MARGIN: Duration = Duration::from_millis(100);
+
 /// The changes that this replica has learned of. Cloning is shallow.
 #[derive(Clone)]
 pub struct Changes(Arc<Inner>);
@@ -43,8 +47,9 @@ struct Inner {
 #[derive(Debug)]
 pub(super) struct Current {
     pub(super) key: String,
-    /// See [`RecordKey::resource`](crate::fleet::RecordKey::resource).
-    pub(super) resource: String,
+    /// The [resource](crate::fleet::RecordKey::resource) of the record, if another replica has loaded
+    /// it: its load may have begun before the load of the entry.
+    pub(super) resource: Option<String>,
 }
 
 impl Changes {
@@ -79,6 +84,7 @@ impl Changes {
         current: Current,
     ) {
         // The entries of replicas that do not learn of it become stale by themselves.
+        let since = since + CLOCK_MARGIN;
         let _ = self.spread(ChangeSource::Refresh, changes, since, Some(&current)).await;
     }
 
@@ -103,7 +109,8 @@ impl Changes {
         };
         // The shared records come first: a load of this replica would otherwise find an old one.
         let mut marks = marks(&changes);
-        marks.retain(|mark| current.is_none_or(|current| current.resource != mark.resource));
+        let up_to_date = current.and_then(|current| current.resource.as_ref());
+        marks.retain(|mark| up_to_date != Some(&mark.resource));
         let marked = shared.mark(&marks, since).await;
         self.apply(&changes, current_key);
         let announced = match marked {

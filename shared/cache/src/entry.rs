@@ -30,8 +30,6 @@ pub(crate) struct Entry {
     loaded: Loaded,
     loaded_at: Instant,
     backoff: Mutex<LoadBackoff>,
-    /// The time of the change that has outdated the entry.
-    outdated_at: Option<Instant>,
 }
 
 /// The pause of loads after failures, so that a failing upstream is not called by every
@@ -44,24 +42,23 @@ struct LoadBackoff {
 
 impl Entry {
     pub(crate) fn new(key: Arc<str>, loaded: Loaded, loaded_at: Instant) -> Self {
-        Self { key, loaded, loaded_at, backoff: Mutex::default(), outdated_at: None }
+        Self { key, loaded, loaded_at, backoff: Mutex::default() }
     }
 
     /// Returns the entry after a change that may concern it. Its next load does not back off.
     pub(crate) fn stale(&self, now: Instant) -> Self {
         let freshness = self.freshness().stale_from(self.age(now));
-        Self { outdated_at: self.outdated_at, ..self.with_freshness(freshness, now) }
+        self.with(freshness, self.loaded.outdated_at, now)
     }
 
     /// Returns the entry after a change that concerns it. Its next load does not back off.
     pub(crate) fn outdated(&self, now: Instant) -> Self {
-        let freshness = self.freshness().only_if_error();
-        Self { outdated_at: Some(now), ..self.with_freshness(freshness, now) }
+        self.with(self.freshness().only_if_error(), Some(now), now)
     }
 
-    fn with_freshness(&self, freshness: Freshness, now: Instant) -> Self {
+    fn with(&self, freshness: Freshness, outdated_at: Option<Instant>, now: Instant) -> Self {
         let freshness = Freshness { age_at_load: self.age(now), ..freshness };
-        let loaded = Loaded { freshness, ..self.loaded.clone() };
+        let loaded = Loaded { freshness, outdated_at, ..self.loaded.clone() };
         Self::new(Arc::clone(&self.key), loaded, now)
     }
 
@@ -105,8 +102,8 @@ impl Entry {
     }
 
     pub(crate) fn as_stored(&self) -> Stored {
-        let Loaded { body, validator, .. } = &self.loaded;
-        Stored { body: body.clone(), validator: validator.clone(), outdated_at: self.outdated_at }
+        let Loaded { body, validator, outdated_at, .. } = &self.loaded;
+        Stored { body: body.clone(), validator: validator.clone(), outdated_at: *outdated_at }
     }
 
     /// Returns whether a load failed so recently that the next one must wait.

@@ -60,7 +60,7 @@ pub struct Stored {
     pub body: CachedBody,
     /// The [`Loaded::validator`] of the stored response.
     pub validator: Option<Box<[u8]>>,
-    /// The time of the change that has outdated the response, if any; see
+    /// The time of the latest change that has outdated the response, or may have; see
     /// [`Effect::Expire`](crate::Effect::Expire).
     pub outdated_at: Option<Instant>,
 }
@@ -81,12 +81,21 @@ pub struct Loaded {
     pub validator: Option<Box<[u8]>>,
     /// The `Cache-Status` header of the upstream's response.
     pub cache_status: Option<Box<str>>,
+    /// The time of a change that the response may precede; see [`Stored::outdated_at`].
+    pub outdated_at: Option<Instant>,
 }
 
 impl Loaded {
     /// Creates a storable result that comes directly from the origin.
     pub fn new(body: CachedBody, freshness: Freshness) -> Self {
-        Self { body, freshness, storable: true, validator: None, cache_status: None }
+        Self {
+            body,
+            freshness,
+            storable: true,
+            validator: None,
+            cache_status: None,
+            outdated_at: None,
+        }
     }
 }
 

@@ -35,8 +35,8 @@ fn secret(wiped: &Arc<AtomicUsize>) -> Loaded {
 
 /// Waits until a secret is wiped. moka frees a dropped entry when no other thread reads it,
 /// including the threads of other tests: soon, but at no predictable moment.
+#[expect(clippy::disallowed_methods, reason = "the clock of tokio is paused")]
 async fn wiped(cache: &Cache<Error>, wiped: &AtomicUsize) -> usize {
-    // The clock of tokio is paused.
     let deadline = std::time::Instant::now() + 10 * SECOND;
     while wiped.load(SeqCst) == 0 && std::time::Instant::now() < deadline {
         cache.sync();

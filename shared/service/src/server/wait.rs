@@ -25,6 +25,9 @@ use crate::contract::problem::Problem;
 /// The longest wait for a change. Proxies close a connection after 60 seconds without a byte.
 const LONGEST_WAIT: Duration = Duration::from_secs(55);
 
+/// The time that is left for the response before the caller's deadline.
+const MARGIN: Duration = Duration::from_millis(50);
+
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
 /// Responds to requests that may wait. Cloning is shallow.
@@ -69,7 +72,8 @@ impl Waiter {
             found => return response_of(found, headers),
         };
         let wanted = preferred_wait(headers).unwrap_or_default().min(LONGEST_WAIT);
-        let deadline = Deadline::new(received_at, wanted, headers).0;
+        // A caller that waits for less time needs a moment for the response.
+        let deadline = Deadline::new(received_at, wanted + MARGIN, headers).0 - MARGIN;
         let seconds = deadline.saturating_duration_since(received_at).as_secs();
         let latest = self.watched.follow(route, &key, &served).filter(|_| seconds > 0);
         let Some(mut latest) = latest else { return response_of(Ok(served), headers) };

@@ -73,17 +73,20 @@ impl Watched {
 
     /// Keeps the entry of a key fresh, until no request waits for it any more.
     async fn keep_fresh(self, route: RouteId, key: String, mut events: Subscription) {
-        let mut failures = 0;
+        let (mut failures, mut stale) = (0, 0);
         loop {
             let latest = self.load(route, &key).await;
             failures = if latest.is_ok() { 0 } else { failures + 1 };
-            let (pause, failed) = (pause_after(&latest, failures), latest.is_err());
+            stale = if is_fresh(&latest) { 0 } else { stale + 1 };
+            let pause = pause_after(&latest, failures);
             if !self.publish(&key, latest) {
                 return;
             }
+            // The first load of a stale entry is its refresh. The event of a further load may be that
+            // this task has just made another one, to no avail: only time helps.
+            let listens = failures == 0 && stale <= 1;
             select! {
-                // After a failure, the event may be that failure itself.
-                () = events.event(), if !failed => {}
+                () = events.event(), if listens => {}
                 () = sleep(pause) => {}
                 () = self.abandoned(&key) => {}
             }
@@ -130,10 +133,14 @@ fn tag(latest: &Latest) -> Option<cache::http::EntityTag> {
     (**latest).as_ref().ok().and_then(|served| served.body().etag())
 }
 
+fn is_fresh(latest: &Latest) -> bool {
+    (**latest).as_ref().is_ok_and(|served| !served.fresh_for().is_zero())
+}
+
 /// Returns the time after which an entry must be looked at again if nothing happens to it.
 fn pause_after(latest: &Latest, failures: u32) -> Duration {
     match &**latest {
-        Ok(served) if !served.fresh_for().is_zero() => served.fresh_for().max(MIN_PAUSE),
+        Ok(served) if is_fresh(latest) => served.fresh_for().max(MIN_PAUSE),
         Ok(_) => POLL,
         Err(problem) => {
             let backoff = POLL.saturating_mul(1 << failures.min(8)).min(MAX_PAUSE);

@@ -6,7 +6,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering::SeqCst},
+        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
     },
     time::Duration,
 };
@@ -122,7 +122,8 @@ impl Names {
         let negative = |_| async { Err(LoadError::NotFound) };
         assert!(cache.get("/param/remembered-404", Mode::Normal, negative).await.is_err());
         let current = Arc::new(Mutex::new(Ok("first")));
-        let source = Source { cache: cache.clone(), current, loads: Arc::default() };
+        let source =
+            Source { cache: cache.clone(), current, loads: Arc::default(), stale: Arc::default() };
         Self { cache, source, waiting: Arc::default(), loads: Arc::default() }
     }
 }
@@ -224,6 +225,7 @@ pub(crate) struct Source {
     cache: Cache<LoadError>,
     current: Arc<Mutex<Result<&'static str, LoadError>>>,
     loads: Arc<AtomicUsize>,
+    stale: Arc<AtomicBool>,
 }
 
 impl Source {
@@ -241,6 +243,11 @@ impl Source {
         *self.current.lock() = value;
     }
 
+    /// Makes every later response stale, as an upstream's are that cannot reach its own upstream.
+    pub(crate) fn become_stale(&self) {
+        self.stale.store(true, SeqCst);
+    }
+
     /// Returns the number of loads so far.
     pub(crate) fn loads(&self) -> usize {
         self.loads.load(SeqCst)
@@ -250,7 +257,11 @@ impl Source {
     fn load(&self) -> Result<Loaded, LoadError> {
         self.loads.fetch_add(1, SeqCst);
         let body = CachedBody::json(&self.current.lock().clone()?).unwrap();
-        Ok(Loaded::new(body, Freshness::new(MINUTE / 60, MINUTE, 10 * MINUTE)))
+        let mut loaded = Loaded::new(body, Freshness::new(MINUTE / 60, MINUTE, 10 * MINUTE));
+        if self.stale.load(SeqCst) {
+            loaded.freshness.age_at_load = MINUTE / 2;
+        }
+        Ok(loaded)
     }
 }
 

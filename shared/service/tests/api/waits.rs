@@ -197,6 +197,22 @@ async fn many_waits_for_one_key_make_one_load_a_lifetime() {
 }
 
 #[tokio::test]
+async fn a_wait_for_an_entry_that_stays_stale_makes_a_load_a_second_and_not_more() {
+    let _turn = turn().await;
+    let server = Server::start(&[]).await;
+    let tag = current_tag(&server).await;
+    let response = start_waiting(&server, 1, &waiting(&tag, 20)).await;
+    server.source.become_stale();
+    let (loads, since) = (server.source.loads(), Instant::now());
+    sleep(Duration::from_millis(3500)).await;
+    let (made, seconds) = (server.source.loads() - loads, since.elapsed().as_secs() as usize);
+    assert!((2..=seconds + 3).contains(&made), "{made} loads in {seconds} s");
+    assert!(!response.is_finished());
+    server.source.change(Ok("second"));
+    assert!(response.await.unwrap().ends_with("\"second\""));
+}
+
+#[tokio::test]
 async fn a_drain_ends_waits_with_304_and_their_connections() {
     let _turn = turn().await;
     let server = Server::start(&["--shutdown-delay=1s"]).await;
