@@ -293,6 +293,7 @@ impl Upstream {
             cache_status: headers
                 .get(header::CACHE_STATUS)
                 .and_then(|status| Some(status.to_str().ok()?.into())),
+            min_interval: Duration::ZERO,
             outdated_at,
         })
     }

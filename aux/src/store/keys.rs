@@ -58,10 +58,17 @@ fn path_base(recursive: bool, form: SecretForm) -> &'static str {
 pub(super) fn record_key(query: &StoreQuery) -> RecordKey {
     let (resource, variant) = match query {
         StoreQuery::Buckets | StoreQuery::Parameters => (key_of(query), String::new()),
-        StoreQuery::Parameter(name, _) => match name.selector() {
-            Some(selector) => (parameter_resource(name.bare()), format!(":{selector}")),
-            None => (parameter_resource(&name.path()), String::new()),
-        },
+        StoreQuery::Parameter(name, _) => {
+            let variant = match (name.selector(), name.account()) {
+                (Some(selector), _) => format!(":{selector}"),
+                // The account of this service may be unknown, so a change of a name concerns each
+                // ARN with that name.
+                (None, Some(_)) => format!("#{}", name.as_str()),
+                (None, None) => String::new(),
+            };
+            let name = if variant.is_empty() { name.path() } else { name.bare().into() };
+            (parameter_resource(&name), variant)
+        }
         StoreQuery::Values(PathQuery { path, recursive, .. }) => {
             let variant = if *recursive { "" } else { "#level" };
             (path_resource(path.as_str()), variant.to_owned())
@@ -114,6 +121,8 @@ mod tests {
         StoreQuery::Values(PathQuery { path, recursive, form })
     }
 
+    const ARN: &str = "arn:aws:ssm:eu-west-2:210987654321:parameter/a/b:3";
+
     #[test]
     fn records_of_one_resource_share_its_changes_and_no_key() {
         let level = |path| values(path, false, SecretForm::Value);
@@ -122,6 +131,11 @@ mod tests {
             (parameter("a/b", SecretForm::Value), "/param/a/b", ""),
             (parameter("/a/b:3", SecretForm::Value), "/param/a/b", ":3"),
             (parameter("/a/b:lock", SecretForm::Value), "/param/a/b", ":lock"),
+            (
+                parameter(ARN, SecretForm::Value),
+                "/param/a/b",
+                "#arn:aws:ssm:eu-west-2:210987654321:parameter/a/b:3",
+            ),
             (recursive("/a/"), "/values/a", ""),
             (level("a"), "/values/a", "#level"),
             (recursive("/"), "/values/", ""),

@@ -23,6 +23,10 @@ use crate::{
     record::Record,
 };
 
+/// A list is loaded again because of a change after this many times the duration of its load. Without
+/// an interval, a large list with frequent changes would use up the quota.
+const LOADS_PER_INTERVAL: u32 = 10;
+
 /// Loads entries.
 pub(super) struct Loader {
     version: String,
@@ -199,8 +203,12 @@ impl Loader {
         let record = record
             .map_err(|error| LoadError { error: error.clone(), negative_ttl: self.negative_ttl })?;
         let body = record.body(&self.version, load.query.path());
-        Ok(match self.freshness_of(record, load.progress.age()) {
-            Some(freshness) => Loaded::new(body, freshness.jittered(self.jitter)),
+        let age = load.progress.age();
+        Ok(match self.freshness_of(record, age) {
+            Some(freshness) => Loaded {
+                min_interval: age.saturating_mul(LOADS_PER_INTERVAL),
+                ..Loaded::new(body, freshness.jittered(self.jitter))
+            },
             None => Loaded { storable: false, ..Loaded::new(body, Freshness::default()) },
         })
     }
@@ -252,7 +260,8 @@ impl Loader {
         let cache_status = format!("shared-cache; hit; ttl={ttl:.0}");
         let body = record.body(&self.version, load.query.path());
         let loaded = Loaded::new(body, freshness);
-        Some(Ok(Loaded { cache_status: Some(cache_status.into()), ..loaded }))
+        let min_interval = shared.load.saturating_mul(LOADS_PER_INTERVAL);
+        Some(Ok(Loaded { cache_status: Some(cache_status.into()), min_interval, ..loaded }))
     }
 
     /// Learns the account of this service from a parameter that was read by its plain name.

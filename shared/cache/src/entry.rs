@@ -29,11 +29,13 @@ pub(crate) struct Entry {
     key: Arc<str>,
     loaded: Loaded,
     loaded_at: Instant,
+    /// The time before which no change causes a load.
+    next_load_at: Option<Instant>,
     backoff: Mutex<LoadBackoff>,
 }
 
-/// The pause of loads after failures, so that a failing upstream is not called by every
-/// request.
+/// The pause of loads after failures, so that a failing upstream is not called by every request, or by
+/// every change.
 #[derive(Default)]
 struct LoadBackoff {
     failures: u32,
@@ -42,16 +44,18 @@ struct LoadBackoff {
 
 impl Entry {
     pub(crate) fn new(key: Arc<str>, loaded: Loaded, loaded_at: Instant) -> Self {
-        Self { key, loaded, loaded_at, backoff: Mutex::default() }
+        let next_load_at = loaded_at.checked_add(loaded.min_interval);
+        Self { key, loaded, loaded_at, next_load_at, backoff: Mutex::default() }
     }
 
-    /// Returns the entry after a change that may concern it. Its next load does not back off.
+    /// Returns the entry after a change that may concern it. Its next load does not back off after
+    /// failures.
     pub(crate) fn stale(&self, now: Instant) -> Self {
         let freshness = self.freshness().stale_from(self.age(now));
         self.with(freshness, self.loaded.outdated_at, now)
     }
 
-    /// Returns the entry after a change that concerns it. Its next load does not back off.
+    /// Returns the entry after a change that concerns it, like [`stale`](Self::stale).
     pub(crate) fn outdated(&self, now: Instant) -> Self {
         self.with(self.freshness().only_if_error(), Some(now), now)
     }
@@ -59,7 +63,12 @@ impl Entry {
     fn with(&self, freshness: Freshness, outdated_at: Option<Instant>, now: Instant) -> Self {
         let freshness = Freshness { age_at_load: self.age(now), ..freshness };
         let loaded = Loaded { freshness, outdated_at, ..self.loaded.clone() };
-        Self::new(Arc::clone(&self.key), loaded, now)
+        let backoff = LoadBackoff { failures: 0, until: self.next_load_at };
+        Self {
+            next_load_at: self.next_load_at,
+            backoff: Mutex::new(backoff),
+            ..Self::new(Arc::clone(&self.key), loaded, now)
+        }
     }
 
     pub(crate) fn body(&self) -> &CachedBody {
@@ -106,7 +115,8 @@ impl Entry {
         Stored { body: body.clone(), validator: validator.clone(), outdated_at: *outdated_at }
     }
 
-    /// Returns whether a load failed so recently that the next one must wait.
+    /// Returns whether a load failed so recently that the next one must wait, or whether the entry has
+    /// changed soon after its last load.
     pub(crate) fn is_backing_off(&self, now: Instant) -> bool {
         self.backoff.lock().until.is_some_and(|until| now < until)
     }

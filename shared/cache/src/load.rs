@@ -81,6 +81,10 @@ pub struct Loaded {
     pub validator: Option<Box<[u8]>>,
     /// The `Cache-Status` header of the upstream's response.
     pub cache_status: Option<Box<str>>,
+    /// The shortest time to the next load that a change causes. A response that takes long to load and
+    /// that changes all the time would otherwise be loaded without end. Until then the cache serves
+    /// it stale.
+    pub min_interval: Duration,
     /// The time of a change that the response may precede; see [`Stored::outdated_at`].
     pub outdated_at: Option<Instant>,
 }
@@ -94,6 +98,7 @@ impl Loaded {
             storable: true,
             validator: None,
             cache_status: None,
+            min_interval: Duration::ZERO,
             outdated_at: None,
         }
     }

@@ -71,6 +71,27 @@ async fn an_expired_entry_is_loaded_although_its_last_load_failed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_entry_with_a_minimum_interval_is_not_loaded_again_after_each_change() {
+    let (cache, upstream) = (cache(), Upstream::default());
+    let get = async |text| {
+        let loaded = Loaded { min_interval: 10 * SECOND, ..loaded(text) };
+        cache.get("key", Mode::Normal, upstream.load(Ok(loaded))).await
+    };
+    get("first").await.unwrap();
+    for _ in 0..3 {
+        change(&cache, Effect::Expire);
+        assert_eq!(summary(&get("unused").await), ok("first", Outcome::StaleError));
+        sleep(3 * SECOND).await;
+    }
+    sleep(SECOND).await;
+    assert_eq!(summary(&get("second").await), ok("second", Outcome::Miss));
+    assert_eq!(upstream.calls(), 2);
+    change(&cache, Effect::MarkStale);
+    assert_eq!(summary(&get("unused").await), ok("second", Outcome::Stale));
+    assert_eq!(upstream.calls(), 2, "it is not refreshed either");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_change_drops_a_negative_entry() {
     for effect in [Effect::MarkStale, Effect::Expire, Effect::Drop] {
         let (cache, upstream) = (cache(), Upstream::default());

@@ -25,7 +25,7 @@ const POLL: Duration = Duration::from_secs(1);
 const MIN_PAUSE: Duration = Duration::from_millis(50);
 
 /// The upper bound of the pause after a failure. It doubles with each further failure.
-const MAX_PAUSE: Duration = Duration::from_secs(30);
+const MAX_PAUSE: Duration = Duration::from_secs(5);
 
 /// The newest response for a key, or its failure.
 pub(crate) type Latest = Arc<Result<Served, Problem>>;
@@ -54,14 +54,14 @@ impl Watched {
         current: &Served,
     ) -> Option<watch::Receiver<Latest>> {
         if let Some(sender) = self.0.by_key.lock().get(key) {
-            return Some(sender.subscribe());
+            return Some(join(sender, current));
         }
         let events = self.0.cached.subscribe(key)?;
         let receiver = {
             let mut by_key = self.0.by_key.lock();
             // Another request may have been first.
             if let Some(sender) = by_key.get(key) {
-                return Some(sender.subscribe());
+                return Some(join(sender, current));
             }
             let (sender, receiver) = watch::channel(Arc::new(Ok(current.clone())));
             by_key.insert(key.to_owned(), sender);
@@ -127,6 +127,18 @@ impl Watched {
             sender.closed().await;
         }
     }
+}
+
+/// Follows a key that has a task already. The response of the request is newer than a failure.
+fn join(sender: &watch::Sender<Latest>, current: &Served) -> watch::Receiver<Latest> {
+    sender.send_if_modified(|latest| {
+        let failed = latest.is_err();
+        if failed {
+            *latest = Arc::new(Ok(current.clone()));
+        }
+        failed
+    });
+    sender.subscribe()
 }
 
 fn tag(latest: &Latest) -> Option<cache::http::EntityTag> {
