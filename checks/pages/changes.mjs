@@ -44,6 +44,7 @@ async function realChanges() {
   values.set("/app/key", "third");
   assert.equal((await (await waiting).json()).value, "third");
   await shows(page, "[data-main=waiting]", /^0\s/);
+  await picture(page, "page-changes");
   done("the page counts requests that wait, and streams");
 
   // While the page is hidden it has no stream. Then it gets what it has missed.
