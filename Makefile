@@ -47,7 +47,7 @@ advisories: ## known vulnerabilities of the services' dependencies; needs the in
 e2e-cluster: ## both images and charts in a kind or k3d cluster of their own
 	@scripts/e2e-cluster.sh
 
-fuzz: ## every parser of external input, a minute for each of eleven targets
+fuzz: ## every parser of external input, a minute for each of thirteen targets
 	@fuzz/run.sh
 
 soak: ## both services under mixed load, faults and restarts: make soak MINUTES=20

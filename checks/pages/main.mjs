@@ -1,16 +1,11 @@
 import assert from "node:assert/strict";
-import { createRequire } from "node:module";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { agree, describesItself } from "./api.mjs";
+import { accessible, browser, done, fits, open, picture, quiet, shows, text } from "./browser.mjs";
+import { changesAreShown } from "./changes.mjs";
 import { start, stripping, until } from "./services.mjs";
-
-const require = createRequire(path.join(process.env.PAGES_NODE_MODULES, "x.js"));
-const { chromium } = require("playwright-core");
-const axe = require.resolve("axe-core/axe.min.js");
-const pictures = process.argv[2] === "--pictures" ? process.argv[3] : undefined;
-if (pictures) mkdirSync(pictures, { recursive: true });
 
 const aux = await start("aux-service", { BACKEND: "embedded" });
 const main = await start("main-api", { AUX_URL: aux.url, RETRY_MAX_ATTEMPTS: "1", BREAKER_OPEN_FOR: "2s" });
@@ -19,48 +14,6 @@ const ofAux = await describesItself(aux.url);
 const ofMain = await describesItself(main.url);
 agree(ofMain.api, ofAux.api);
 done(`descriptions: ${ofAux.routes} and ${ofMain.routes} routes, ${ofAux.examples + ofMain.examples} examples, each matches its schema, and so do the responses`);
-
-const browser = await chromium.launch({
-  executablePath: "/usr/bin/chromium",
-  args: ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
-});
-
-// A page fails if it writes an error or a warning into the console or sends a request to another host. While a service is
-// down, the browser itself reports failed requests, which are expected.
-async function open(url, { down = false, ...options } = {}) {
-  const context = await browser.newContext({ viewport: { width: 1100, height: 760 }, bypassCSP: false, ...options });
-  const page = await context.newPage();
-  page.complaints = [];
-  page.on("pageerror", error => page.complaints.push(error.message));
-  page.on("console", message => {
-    if (["error", "warning"].includes(message.type()) && !(page.down && message.text().startsWith("Failed to load resource"))) page.complaints.push(message.text());
-  });
-  page.on("request", request => { if (!/^(data:|blob:)/.test(request.url()) && new URL(request.url()).origin !== new URL(url).origin) page.complaints.push(`a request to ${request.url()}`); });
-  page.down = down;
-  await page.goto(url);
-  return page;
-}
-
-const text = (page, selector) => page.locator(selector).first().innerText();
-const shows = (page, selector, wanted) => until(`${selector} shows ${wanted}`, async () => { const shown = await text(page, selector); return wanted.test(shown) || shown; });
-const picture = async (page, name) => pictures && page.screenshot({ path: path.join(pictures, `${name}.png`), fullPage: true });
-
-// The page's policy forbids other scripts, so axe is evaluated and not added as a script.
-async function accessible(page, what) {
-  await page.evaluate(`${readFileSync(axe, "utf8")}; undefined`);
-  const { violations } = await page.evaluate(() => globalThis.axe.run());
-  assert.deepEqual(violations.map(({ id, nodes }) => `${id}: ${nodes.map(node => node.html).join(" ")}`), [], what);
-}
-
-async function fits(page, what) {
-  const [content, window] = await page.evaluate(() => [document.documentElement.scrollWidth, document.documentElement.clientWidth]);
-  assert.ok(content <= window, `${what} is ${content} wide on a screen of ${window}`);
-}
-
-async function quiet(page, what) {
-  assert.deepEqual(page.complaints, [], what);
-  await page.context().close();
-}
 
 const asked = path => fetch(main.url + path).then(answer => answer.text());
 
@@ -146,9 +99,11 @@ writeFileSync(token, "open-sesame-open-sesame\n", { mode: 0o600 });
 const guarded = await start("main-api", { AUX_URL: aux.url, AUTH_TOKEN_FILE: token });
 const asking = await open(guarded.url, { down: true });
 await shows(asking, "#overall", /a token is needed/);
+await shows(asking, "#stream", /a token is needed/);
 await asking.locator("#token").fill("open-sesame-open-sesame");
 await asking.keyboard.press("Enter");
 await shows(asking, "#overall", /all is well/);
+await shows(asking, "#stream", /live/);
 await asking.goto(`${guarded.url}/docs#buckets`);
 await asking.locator("#buckets form button").click();
 await shows(asking, "#buckets [role=status]", /401[\s\S]*unauthorized/);
@@ -185,8 +140,8 @@ await picture(page, "page-main-api-gone");
 await quiet(page, "the page");
 done("the page shows that main-api is down");
 
+await changesAreShown();
+
 await browser.close();
 await back.kill();
 process.exit(0);
-
-function done(what) { console.log(`ok   ${what}`); }

@@ -1,4 +1,4 @@
-// Both services on the embedded backend, and a proxy that strips a prefix like an ingress.
+// The services, a proxy that strips a prefix like an ingress, and a Parameter Store.
 import { spawn } from "node:child_process";
 import http from "node:http";
 import path from "node:path";
@@ -39,6 +39,21 @@ export function stripping(prefix, upstream) {
       .on("error", () => response.writeHead(502).end());
   });
   return new Promise(tell => server.listen(0, "127.0.0.1", () => tell({ url: `http://127.0.0.1:${server.address().port}${prefix}`, close: () => server.close() })));
+}
+
+// A Parameter Store with these parameters, which the caller may change.
+export function parameterStore(values) {
+  const described = name => ({ Name: name, Type: "String", Value: values.get(name), Version: 1, LastModifiedDate: 1.7e9, ARN: `arn:aws:ssm:eu-west-2:123456789012:parameter${name}`, DataType: "text" });
+  const server = http.createServer(async (request, response) => {
+    const body = JSON.parse(Buffer.concat(await request.toArray()));
+    const send = (status, content) => response.writeHead(status, { "content-type": "application/x-amz-json-1.1" }).end(JSON.stringify(content));
+    const names = body.Names ?? [body.Name];
+    const [found, missing] = [names.filter(name => values.has(name)), names.filter(name => !values.has(name))];
+    if (request.headers["x-amz-target"] === "AmazonSSM.GetParameters") send(200, { Parameters: found.map(described), InvalidParameters: missing });
+    else if (found.length) send(200, { Parameter: described(found[0]) });
+    else send(400, { __type: "ParameterNotFound" });
+  });
+  return new Promise(tell => server.listen(0, "127.0.0.1", () => tell({ url: `http://127.0.0.1:${server.address().port}`, close: () => server.close() })));
 }
 
 export async function until(what, check, seconds = 40) {

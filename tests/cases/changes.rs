@@ -3,3 +3,4 @@
 mod queue;
 mod propagation;
 mod streams;
+mod examples;

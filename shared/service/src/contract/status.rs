@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 
 use crate::{
     contract::routes::{RouteId, is_work},
-    observe::metrics::Exporter,
+    observe::metrics::{Exporter, WAITING_REQUESTS},
 };
 
 /// Builds `/status`. Its fields do not change while the process runs.
@@ -34,6 +34,7 @@ pub struct Status {
     pub version: String,
     pub uptime_seconds: u64,
     pub requests: Requests,
+    pub waiting: Waiting,
     pub cache: CacheStatus,
     /// The dependencies of the service and their recent state, as in `/readyz`.
     #[schema(value_type = Object)]
@@ -52,6 +53,16 @@ pub struct Requests {
     /// Requests by duration in seconds, without streams of changes: the cumulative buckets of a
     /// Prometheus histogram.
     pub duration_seconds: BTreeMap<String, u64>,
+}
+
+/// The requests that wait for changes at this moment. The members are the kinds of the metric
+/// `waiting_requests`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Waiting {
+    /// Requests with `Prefer: wait`.
+    pub wait: u64,
+    /// Streams of `/changes`.
+    pub stream: u64,
 }
 
 /// The state of the cache. The members have the names of its metrics.
@@ -97,6 +108,7 @@ impl Reporter {
             version: self.version.clone(),
             uptime_seconds: self.started.elapsed().as_secs(),
             requests: samples.requests(),
+            waiting: samples.waiting(),
             cache: samples.cache(self.cache_max_bytes),
             dependencies,
         };
@@ -176,6 +188,12 @@ impl MetricSamples {
         requests
     }
 
+    fn waiting(&self) -> Waiting {
+        let by_kind = self.sum_by(WAITING_REQUESTS, "kind");
+        let of = |kind| by_kind.get(kind).copied().unwrap_or_default();
+        Waiting { wait: of("wait"), stream: of("stream") }
+    }
+
     fn cache(&self, max_bytes: u64) -> CacheStatus {
         let requests = self.sum_by("cache_requests_total", "outcome");
         let total: u64 = requests.values().sum();
@@ -223,6 +241,7 @@ pub fn example(service: &str, dependencies: &Value) -> Status {
             abandoned: 1,
             duration_seconds: buckets.map(|(bound, count)| (bound.to_owned(), count)).into(),
         },
+        waiting: Waiting { wait: 12, stream: 3 },
         cache: CacheStatus {
             hit_ratio: Some(0.96),
             entries: 41,
@@ -257,6 +276,8 @@ cache_requests_total{cache="aux",outcome="hit"} 6
 cache_requests_total{cache="aux",outcome="coalesced"} 3
 cache_requests_total{cache="aux",outcome="miss"} 1
 cache_entries{cache="aux"} 4
+waiting_requests{kind="wait"} 12
+waiting_requests{kind="stream"} 3
 process_cpu_seconds_total 0.25
 "#;
 
@@ -266,6 +287,13 @@ process_cpu_seconds_total 0.25
         assert_eq!((requests.total, requests.failed, requests.abandoned), (11, 3, 1));
         assert_eq!(requests.duration_seconds["0.1"], 6);
         assert_eq!(requests.duration_seconds["+Inf"], 9);
+    }
+
+    #[test]
+    fn waiting_requests_are_counted_by_kind() {
+        let waiting = |exposition| MetricSamples::read(exposition).waiting();
+        assert_eq!(waiting(EXPOSITION), Waiting { wait: 12, stream: 3 });
+        assert_eq!(waiting(""), Waiting::default());
     }
 
     #[test]
