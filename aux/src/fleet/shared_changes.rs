@@ -83,6 +83,8 @@ pub struct SharedChange {
     /// The position behind the change. It is the same on every replica.
     pub id: String,
     pub change: Change,
+    /// Whether this replica has published the change.
+    pub own: bool,
 }
 
 /// The owner of the entries that changes concern.
@@ -91,8 +93,8 @@ pub trait FollowChanges: Send + Sync + 'static {
     /// `recent` are the changes since.
     fn restart(&self, start: String, recent: Vec<SharedChange>);
 
-    /// Changes have arrived. `own` changes were published by this replica.
-    fn arrived(&self, changes: Vec<SharedChange>, own: bool);
+    /// Changes have arrived, in this order.
+    fn arrived(&self, changes: Vec<SharedChange>);
 }
 
 /// Some replicas may not have learned of the changes.
@@ -214,13 +216,13 @@ impl SharedChanges {
             }
             *pause = FIRST_PAUSE;
             let entries = reply.into_iter().flat_map(|reply| reply.keys).flat_map(|key| key.ids);
-            for entry in entries {
-                let own = entry.get::<String>("replica").is_some_and(|name| *name == *self.replica);
-                let changes = self.changes_of(&entry);
-                *position = Some(entry.id);
-                if !changes.is_empty() {
-                    follower.arrived(changes, own);
-                }
+            let entries: Vec<_> = entries.collect();
+            let changes: Vec<_> = entries.iter().flat_map(|entry| self.changes_of(entry)).collect();
+            if let Some(last) = entries.last() {
+                *position = Some(last.id.clone());
+            }
+            if !changes.is_empty() {
+                follower.arrived(changes);
             }
         }
     }
@@ -268,9 +270,10 @@ impl SharedChanges {
         if !self.seal.verify(self.parts(&body), &code) {
             return Vec::new();
         }
+        let own = entry.get::<String>("replica").is_some_and(|name| *name == *self.replica);
         let changes = decode(&body).unwrap_or_default().into_iter().enumerate();
         let shared =
-            |(index, change)| SharedChange { id: position_behind(&entry.id, index), change };
+            |(index, change)| SharedChange { id: position_behind(&entry.id, index), change, own };
         changes.map(shared).collect()
     }
 }

@@ -164,20 +164,22 @@ impl FollowChanges for Changes {
         self.0.log.publish(events(&recent));
     }
 
-    fn arrived(&self, mut changes: Vec<SharedChange>, own: bool) {
+    fn arrived(&self, mut changes: Vec<SharedChange>) {
         // Whoever can write to the engine could otherwise report any name.
         changes.retain(|shared| self.0.prefixes.allow(&shared.change.name));
-        if !own {
-            ChangeSource::Fleet.count(changes.len());
-            let changes: Vec<_> = changes.iter().map(|shared| shared.change.clone()).collect();
-            self.apply(&changes, None);
+        // This replica has applied its own changes before it published them.
+        let others = changes.iter().filter(|shared| !shared.own);
+        let others: Vec<_> = others.map(|shared| shared.change.clone()).collect();
+        if !others.is_empty() {
+            ChangeSource::Fleet.count(others.len());
+            self.apply(&others, None);
         }
         self.0.log.publish(events(&changes));
     }
 }
 
 fn events(changes: &[SharedChange]) -> Vec<ChangeEvent> {
-    changes.iter().map(|SharedChange { id, change }| event(id.clone(), change)).collect()
+    changes.iter().map(|SharedChange { id, change, .. }| event(id.clone(), change)).collect()
 }
 
 fn event(id: String, Change { name, kind }: &Change) -> ChangeEvent {

@@ -90,9 +90,15 @@ impl Waiter {
             () = sleep_until(deadline) => {}
             () = self.waits.ended() => {}
         }
-        let found = match &**latest.borrow() {
-            Ok(served) => Ok(served.clone().at(Instant::now())),
-            Err(problem) => Err(problem.clone()),
+        let now = Instant::now();
+        let latest = Arc::clone(&latest.borrow());
+        let found = match &*latest {
+            Ok(served) => Ok(served.clone().at(now)),
+            // The entry may have been loaded since the failure.
+            Err(problem) => match self.cached.lookup(&key, now) {
+                Some(found) => found,
+                None => Err(problem.clone()),
+            },
         };
         let mut response = response_of(found, headers);
         let applied = HeaderValue::try_from(format!("wait={seconds}")).expect("digits are ASCII");

@@ -88,7 +88,7 @@ impl Watched {
             select! {
                 () = events.event(), if listens => {}
                 () = sleep(pause) => {}
-                () = self.abandoned(&key) => {}
+                () = self.abandoned(&key) => if self.forget(&key) { return },
             }
         }
     }
@@ -106,18 +106,27 @@ impl Watched {
     /// Passes on a response, and wakes the waiting requests if it differs from the previous one.
     /// Returns `false`, and forgets the key, if no request waits for it.
     fn publish(&self, key: &str, latest: Latest) -> bool {
-        let mut by_key = self.0.by_key.lock();
-        let Some(sender) = by_key.get(key) else { return false };
-        if sender.is_closed() {
-            by_key.remove(key);
+        if self.forget(key) {
             return false;
         }
+        let by_key = self.0.by_key.lock();
+        let Some(sender) = by_key.get(key) else { return false };
         sender.send_if_modified(|previous| {
             let differs = tag(previous) != tag(&latest) || latest.is_err();
             *previous = latest;
             differs
         });
         true
+    }
+
+    /// Forgets a key if no request waits for it. Returns whether it did.
+    fn forget(&self, key: &str) -> bool {
+        let mut by_key = self.0.by_key.lock();
+        let is_abandoned = by_key.get(key).is_some_and(watch::Sender::is_closed);
+        if is_abandoned {
+            by_key.remove(key);
+        }
+        is_abandoned
     }
 
     /// Waits until no request waits for a key.
