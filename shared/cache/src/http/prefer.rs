@@ -27,6 +27,7 @@ pub fn preferred_wait(request: &HeaderMap) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use http::HeaderValue;
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -64,5 +65,21 @@ mod tests {
             assert_eq!(wait(&[line]), None, "{line:?}");
         }
         assert_eq!(wait(&["wait=99999999999999999999999"]), None);
+    }
+
+    proptest! {
+        #[test]
+        fn a_header_of_any_bytes_hides_no_earlier_wait(
+            line in proptest::collection::vec(any::<u8>(), 0..80),
+            seconds: u64,
+        ) {
+            let Ok(line) = HeaderValue::from_bytes(&line) else { return Ok(()) };
+            let mut headers = HeaderMap::from_iter([(PREFER.clone(), line.clone())]);
+            let _ = preferred_wait(&headers);
+            let first = HeaderValue::try_from(format!("wait={seconds}")).expect("ASCII");
+            headers.insert(&PREFER, first);
+            headers.append(&PREFER, line);
+            prop_assert_eq!(preferred_wait(&headers), Some(Duration::from_secs(seconds)));
+        }
     }
 }
