@@ -190,14 +190,15 @@ async fn a_response_that_may_be_from_before_the_change_is_requested_again() {
     go.send_replace(true);
     until_following(&gateway, "c1").await;
     assert_value(&gateway.get("/param/app/x").await, "old");
-    scene.values.set(Ok("new"));
+    // The entry is stale: it is served once more, and refreshed. The response is still the old one.
     let loads = scene.loads();
-    // The entry is stale: it is served once more, and refreshed.
     assert_value(&gateway.get("/param/app/x").await, "old");
     eventually("the entry is refreshed", || scene.loads() == loads + 1).await;
+    scene.values.set(Ok("new"));
     let deadline = Instant::now() + Duration::from_secs(10);
     while gateway.get("/param/app/x").await.body["value"] != "new" {
         assert!(Instant::now() < deadline, "the entry stays old");
+        sleep(Duration::from_millis(5)).await;
     }
 }
 

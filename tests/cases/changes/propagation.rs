@@ -6,7 +6,7 @@ use e2e::{
     change_queue::{change, create, messages, reader, send, url},
     engine::Engine,
     fleet::{Fleet, reads, start_replicas},
-    moto::Aws,
+    moto::{Aws, REGION},
     proxy::{Answer, Fault},
     service::{Service, main_api},
 };
@@ -192,6 +192,23 @@ async fn a_deleted_parameter_is_gone_at_once_and_never_served_again() {
     }
 }
 
+/// The account of the service is unknown until a parameter has been read by its name.
+#[tokio::test]
+async fn a_parameter_that_is_read_by_its_arn_is_gone_at_once_too() {
+    let replicas = Replicas::start().await;
+    let aws = &replicas.fleet.aws;
+    aws.put("/app/key", "hush: first").await;
+    let path = format!("/param/arn:aws:ssm:{REGION}:{}:parameter/app/key", aws.account());
+    for service in replicas.all() {
+        service.get(&path).await.ok();
+    }
+    aws.ssm("DeleteParameter", serde_json::json!({ "Name": "/app/key" })).await;
+    replicas.report("/app/key", "Delete").await;
+    for service in replicas.all() {
+        until_status(service, &path, 404).await;
+    }
+}
+
 #[tokio::test]
 async fn a_created_parameter_is_found_at_once_in_every_list() {
     let replicas = Replicas::start().await;
@@ -334,6 +351,25 @@ async fn without_a_queue_a_refresh_of_one_replica_tells_all_others() {
         assert!(status == 200 && body.contains("hush: second"), "{status} {body}");
     }
     eprintln!("the last client got the change after {:?}", changed.elapsed());
+}
+
+#[tokio::test]
+async fn a_deletion_that_a_refresh_finds_concerns_each_version_on_each_replica() {
+    let fleet = Fleet::with(2, |replica| replica.with("CACHE_TTL", "2s")).await;
+    fleet.aws.put("/app/key", "hush: first").await;
+    for replica in &fleet.replicas {
+        replica.get("/param/app/key").await.ok();
+    }
+    sleep(Duration::from_secs(1)).await;
+    for replica in &fleet.replicas {
+        replica.get("/param/app/key:1").await.ok();
+    }
+    fleet.aws.ssm("DeleteParameter", serde_json::json!({ "Name": "/app/key" })).await;
+    until_status(&fleet.replicas[0], "/param/app/key", 404).await;
+    for replica in &fleet.replicas {
+        until_status(replica, "/param/app/key:1", 404).await;
+        until_status(replica, "/param/app/key", 404).await;
+    }
 }
 
 #[tokio::test]
