@@ -26,7 +26,12 @@ fuzz_target!(|input: (Vec<Vec<u8>>, u64)| {
         assert!(lines.iter().any(holds), "{digits}");
     }
     // The first wait counts, whatever follows it.
-    let mut first = HeaderMap::from_iter([(PREFER, HeaderValue::try_from(format!("wait={seconds}")).expect("ASCII"))]);
-    lines.iter().for_each(|line| drop(first.append(PREFER, HeaderValue::from_bytes(line).expect("checked"))));
+    let mut first = HeaderMap::from_iter([(
+        PREFER,
+        HeaderValue::try_from(format!("wait={seconds}")).expect("ASCII"),
+    )]);
+    lines.iter().for_each(|line| {
+        drop(first.append(PREFER, HeaderValue::from_bytes(line).expect("checked")))
+    });
     assert_eq!(preferred_wait(&first), Some(Duration::from_secs(seconds)));
 });
