@@ -64,6 +64,20 @@ impl Scene {
         Self { aux, values }
     }
 
+    /// Each stream sends its position, and these events after the signal.
+    async fn with_events(events: &str) -> (Self, watch::Sender<bool>) {
+        let (go, when) = signal();
+        let (mut when, events) = (Some(when), chunk(events));
+        let scene = Self::new(move |_, _| {
+            let mut reply = stream(POSITION);
+            reply.extend(when.take());
+            reply.extend([events.clone(), Act::Stall]);
+            reply
+        })
+        .await;
+        (scene, go)
+    }
+
     /// The requests for `/changes` so far.
     fn streams(&self) -> Vec<Seen> {
         self.aux.seen().into_iter().filter(|seen| seen.path == CHANGES).collect()
@@ -138,15 +152,7 @@ async fn until_following(gateway: &Gateway, id: &str) {
 
 #[tokio::test]
 async fn a_change_expires_the_entries_that_it_concerns_and_reaches_the_clients() {
-    let (go, when) = signal();
-    let mut when = Some(when);
-    let scene = Scene::new(move |_, _| {
-        let mut reply = stream(POSITION);
-        reply.extend(when.take());
-        reply.extend([chunk(&changed("c1", "/app/x")), Act::Stall]);
-        reply
-    })
-    .await;
+    let (scene, go) = Scene::with_events(&changed("c1", "/app/x")).await;
     let gateway = Gateway::following(&scene.aux, &[]).await;
     until_following(&gateway, "p1").await;
     let mut changes = gateway.changes(None).await;
@@ -175,15 +181,7 @@ async fn a_change_expires_the_entries_that_it_concerns_and_reaches_the_clients()
 /// The stream and the response may come from two replicas, and one may be a moment behind the other.
 #[tokio::test]
 async fn a_response_that_may_be_from_before_the_change_is_requested_again() {
-    let (go, when) = signal();
-    let mut when = Some(when);
-    let scene = Scene::new(move |_, _| {
-        let mut reply = stream(POSITION);
-        reply.extend(when.take());
-        reply.extend([chunk(&changed("c1", "/app/x")), Act::Stall]);
-        reply
-    })
-    .await;
+    let (scene, go) = Scene::with_events(&changed("c1", "/app/x")).await;
     let gateway = Gateway::following(&scene.aux, &[]).await;
     until_following(&gateway, "p1").await;
     assert_value(&gateway.get("/param/app/x").await, "old");
@@ -204,16 +202,8 @@ async fn a_response_that_may_be_from_before_the_change_is_requested_again() {
 
 #[tokio::test]
 async fn a_changed_entry_is_served_when_aux_service_fails_and_a_deleted_one_is_not() {
-    let (go, when) = signal();
-    let mut when = Some(when);
     let deleted = "id: c2\ndata: {\"name\":\"/gone\",\"deleted\":true}\n\n";
-    let scene = Scene::new(move |_, _| {
-        let mut reply = stream(POSITION);
-        reply.extend(when.take());
-        reply.extend([chunk(&(changed("c1", "/app/x") + deleted)), Act::Stall]);
-        reply
-    })
-    .await;
+    let (scene, go) = Scene::with_events(&(changed("c1", "/app/x") + deleted)).await;
     let gateway = Gateway::following(&scene.aux, &[]).await;
     until_following(&gateway, "p1").await;
     for path in ["/param/app/x", "/param/gone"] {
@@ -230,15 +220,7 @@ async fn a_changed_entry_is_served_when_aux_service_fails_and_a_deleted_one_is_n
 
 #[tokio::test]
 async fn a_created_parameter_is_found_at_once() {
-    let (go, when) = signal();
-    let mut when = Some(when);
-    let scene = Scene::new(move |_, _| {
-        let mut reply = stream(POSITION);
-        reply.extend(when.take());
-        reply.extend([chunk(&changed("c1", "/app/x")), Act::Stall]);
-        reply
-    })
-    .await;
+    let (scene, go) = Scene::with_events(&changed("c1", "/app/x")).await;
     scene.values.set(Err(404));
     let gateway = Gateway::following(&scene.aux, &[]).await;
     until_following(&gateway, "p1").await;
