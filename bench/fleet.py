@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import source
-from fake_ssm import FakeSsm
+from fake_aws import FakeAws
 from http_client import ask_all
 from options import Options
 from processes import Failed, Process
@@ -32,7 +32,7 @@ def measure(options: Options, stage: Stage, result: Result) -> None:
     stage.ttl = stage.stale = f"{TTL_SECONDS}s"
     for subject in result.figures:
         for replicas in REPLICAS:
-            with ExitStack() as stack, FakeSsm() as aws:
+            with ExitStack() as stack, FakeAws() as aws:
                 folder = stage.folder / f"{subject}-{replicas}"
                 folder.mkdir()
                 stage.aws = aws.url
@@ -51,7 +51,7 @@ def measure(options: Options, stage: Stage, result: Result) -> None:
     )
 
 
-def calls(addresses: list[str], aws: FakeSsm) -> tuple[float, float]:
+def calls(addresses: list[str], aws: FakeAws) -> tuple[float, float]:
     """The reads of AWS a name: cold, and in each TTL after that."""
     together(addresses, lambda address: ask(address, 0))
     cold = aws.reads

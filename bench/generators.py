@@ -7,6 +7,7 @@ import resource
 import subprocess
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,9 @@ from processes import Failed
 from subjects import BINARIES, HERE, Server, program
 
 CONNECTIONS = 32
+
+# The time that thousands of clients need to connect.
+CONNECT_SECONDS = 3
 
 # The headers Age and Date of two responses may differ in length.
 HEADER_SLACK = 32
@@ -68,16 +72,33 @@ def closed_loop(server: Server, expected: Answer, path: str, headers: Headers, s
     )
 
 
-def open_loop(server: Server, expected: Answer, path: str, headers: Headers, seconds: int, rate: int) -> dict[str, float]:
+def open_loop(
+    server: Server, expected: Answer, path: str, headers: Headers, seconds: int, rate: int, connections: int = CONNECTIONS
+) -> dict[str, float]:
     """Latencies from the time at which each request was due. Raises if a response differs from the expected one."""
     command = [str(BINARIES / "open_loop"), server.address, path, "--rate", str(rate), "--duration", f"{seconds}s"]
-    command += ["--connections", str(CONNECTIONS), "--status", str(expected.status), "--body-bytes", str(len(expected.body))]
+    command += ["--connections", str(connections), "--status", str(expected.status), "--body-bytes", str(len(expected.body))]
     for name, value in headers.items():
         command += ["--header", f"{name}: {value}"]
     told = run(command)
     if told["errors"]:
         raise Failed(f"{server.subject}: {told['errors']} of {told['requests']} answers were wrong; the first: {told['error']}")
     return {key: float(told[key]) for key in ("rate", "late", "requests", "p50_us", "p90_us", "p99_us", "p999_us", "max_us")}
+
+
+def polling(server: Server, expected: Answer, path: str, headers: Headers, clients: int, seconds: int) -> float:
+    """Each client sends a request a second, on a connection of its own. Returns the share of a core that the server uses."""
+    duration = CONNECT_SECONDS + seconds + 1
+    with ThreadPoolExecutor(1) as pool:
+        load = pool.submit(open_loop, server, expected, path, headers, duration, clients, clients)
+        time.sleep(CONNECT_SECONDS)
+        begin, cpu = time.monotonic(), server.process.cpu_seconds()
+        time.sleep(seconds)
+        core = (server.process.cpu_seconds() - cpu) / (time.monotonic() - begin)
+        rate = load.result()["rate"]
+    if rate < 0.98 * clients:
+        raise Failed(f"{server.subject} responded to {rate:,.0f} requests a second of {clients:,}")
+    return core
 
 
 def run(command: Sequence[str]) -> dict[str, Any]:

@@ -24,7 +24,7 @@ def cores() -> tuple[int, int]:
 def check_programs() -> None:
     for name in ("wrk", "nginx", "varnishd", "redis-server", "taskset"):
         program(name)
-    for name in ("aux-service", "main-api", "bare", "open_loop"):
+    for name in ("aux-service", "main-api", "bare", "followers", "open_loop"):
         if not (BINARIES / name).exists():
             raise Failed(f"{BINARIES / name} is missing; `make bench` builds it")
 

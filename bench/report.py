@@ -7,6 +7,7 @@ from results import Result
 from scenarios import SCENARIOS
 from subjects import SUBJECTS
 from targets import MIB, targets
+from waiting import CLIENTS, STREAMS
 
 LIMIT = "nginx-return"
 
@@ -33,6 +34,10 @@ UNITS: dict[str, tuple[str, float]] = {
     "memory_loaded_bytes": ("{:.1f} MiB", MIB),
     "p50_shared_us": ("{:,.0f} µs", 1),
     "p50_hit_us": ("{:,.0f} µs", 1),
+    "stream_kib": ("{:.1f} KiB", 1),
+    "stream_quiet": ("{:.2%}", 1),
+    "stream_ms": ("{:,.0f} ms", 1),
+    "drain_ms": ("{:,.0f} ms", 1),
 } | {f"{phase}_{replicas}": ("{:.2f}", 1) for phase in ("cold", "steady") for replicas in REPLICAS}
 
 COLUMNS = {
@@ -54,11 +59,25 @@ COLUMNS = {
     "memory_loaded_bytes": "after load, without the source",
     "p50_shared_us": "50 %, from the shared cache",
     "p50_hit_us": "50 %, hit in memory",
+    "stream_kib": f"memory a stream, × {STREAMS:,}",
+    "stream_quiet": f"CPU, of a core, × {STREAMS:,}",
+    "stream_ms": f"last event, × {STREAMS:,}",
+    "drain_ms": "drain",
 }
 COLUMNS |= {f"cold_{replicas}": f"cold, × {replicas}" for replicas in REPLICAS}
 COLUMNS |= {f"steady_{replicas}": f"a TTL, × {replicas}" for replicas in REPLICAS}
+WAITS = {
+    "kib": ("memory a client", "{:.1f} KiB"),
+    "kib_changed": ("the same after changes", "{:.1f} KiB"),
+    "quiet": ("CPU, of a core", "{:.2%}"),
+    "name_ms": ("last response, one of the names", "{:,.0f} ms"),
+    "all_ms": ("last response, all for one name", "{:,.0f} ms"),
+}
+for clients in CLIENTS:
+    UNITS |= {f"{figure}_{clients}": (form, 1) for figure, (_, form) in WAITS.items()}
+    COLUMNS |= {f"{figure}_{clients}": f"{what}, × {clients:,}" for figure, (what, _) in WAITS.items()}
 # The scenarios whose figures are no requests per second have tables of their own.
-OF_THEIR_OWN = ("outage", "start", "fleet")
+OF_THEIR_OWN = ("outage", "start", "fleet", "waiting")
 
 
 def markdown(results: list[Result], picture: str | None, fleet_picture: str | None = None) -> str:
@@ -86,6 +105,8 @@ def markdown(results: list[Result], picture: str | None, fleet_picture: str | No
             sections.append(about(result) + figures(result, [*counted, "p50_shared_us", "p50_hit_us"]))
             if fleet_picture:
                 sections.append(f"![Reads of AWS for each name and TTL, by the number of replicas]({fleet_picture})")
+        if result.scenario == "waiting":
+            sections.append(about(result) + waits(result))
     sections.append("## Spread\n\nThe lowest and the highest of all rounds, so that a reader can judge the noise.\n\n" + spread(results))
     return "\n\n".join(sections) + "\n"
 
@@ -129,6 +150,18 @@ def medians(results: list[Result]) -> str:
 def figures(result: Result, shown: list[str], columns: dict[str, str] = COLUMNS) -> str:
     rows = [[title(subject), *(median(result, subject, figure) for figure in shown)] for subject in result.figures]
     return table(["subject", *(columns[figure] for figure in shown)], rows)
+
+
+def waits(result: Result) -> str:
+    """A table with a row for each number of clients, and one for streams."""
+    rows = []
+    for subject in result.figures:
+        for clients in CLIENTS:
+            rows.append([title(subject), f"{clients:,} clients", *(median(result, subject, f"{figure}_{clients}") for figure in WAITS), ""])
+        if result.median(subject, "stream_kib") is not None:
+            told = [median(result, subject, figure) for figure in ("stream_kib", "stream_quiet", "stream_ms", "drain_ms")]
+            rows.append([title(subject), f"{STREAMS:,} streams", told[0], "", told[1], "", told[2], told[3]])
+    return table(["subject", "", *(what for what, _ in WAITS.values()), "drain"], rows)
 
 
 def spread(results: list[Result]) -> str:

@@ -11,6 +11,7 @@ import fleet
 import outage
 import source
 import start
+import waiting
 from closed_loop import Questions, measure
 from options import Options
 from results import Result
@@ -127,6 +128,13 @@ SCENARIOS = {
             fleet.SUBJECTS,
             None,
             fleet.measure,
+        ),
+        Scenario(
+            "waiting",
+            "clients that wait for a change, beside clients that ask each second",
+            waiting.SUBJECTS,
+            None,
+            waiting.measure,
         ),
     )
 }

@@ -24,6 +24,9 @@ BINARIES = ROOT / "target/dist"
 TOKEN = "a-token-that-only-this-measurement-knows"
 AUTHORIZATION: Headers = {"Authorization": f"Bearer {TOKEN}"}
 
+# The limit of waiting requests; the default is 4096.
+MAX_WAITING = "20000"
+
 # A start with 10,000 parameters and the compilation of Varnish's configuration take seconds.
 START_TIMEOUT = 30.0
 
@@ -48,9 +51,12 @@ class Stage:
     ttl: str = "1h"
     stale: str = "1h"
     data: str = "parameters"
-    # The URLs of AWS and of the engine for the replicas of a fleet.
+    # The URLs of AWS, of its queue of changes, and of the engine.
     aws: str = ""
+    queue: str = ""
     engine: str = ""
+    # The connections of nginx, to clients and to the source.
+    connections: int = 4096
     # The body size of the limits' response, which is the size of the source's.
     constant_bytes: int = 0
     servers: dict[str, Server] = field(default_factory=dict)
@@ -103,12 +109,15 @@ def aux_service(stage: Stage, address: str, folder: Path) -> list[str]:
     ]
 
 
+def reader_of_aws(stage: Stage, address: str, folder: Path) -> list[str]:
+    aws = {"AWS_ENDPOINT_URL": stage.aws, "AWS_REGION": "eu-west-2", "AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "key"}
+    return ["env", *(f"{name}={value}" for name, value in aws.items()), *service("aux-service", address, folder)]
+
+
 def fleet_alone(stage: Stage, address: str, folder: Path) -> list[str]:
     """A replica without a limit of its calls, so that they show its demand."""
-    aws = {"AWS_ENDPOINT_URL": stage.aws, "AWS_REGION": "eu-west-2", "AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "key"}
     return [
-        *("env", *(f"{name}={value}" for name, value in aws.items())),
-        *service("aux-service", address, folder),
+        *reader_of_aws(stage, address, folder),
         *("--aws-rate-get", "0", "--shared-aws-rate-get", "0"),
         *("--cache-ttl", stage.ttl, "--cache-stale-while-revalidate", stage.stale),
     ]
@@ -118,9 +127,23 @@ def fleet_shared(stage: Stage, address: str, folder: Path) -> list[str]:
     return [*fleet_alone(stage, address, folder), "--shared-cache-url", stage.engine]
 
 
+def waiting_aux(stage: Stage, address: str, folder: Path) -> list[str]:
+    # The names are read faster than AWS's quota allows.
+    unlimited = ["--aws-rate-get", "0"]
+    return [*reader_of_aws(stage, address, folder), *unlimited, "--change-queue-url", stage.queue, "--max-waiting", MAX_WAITING]
+
+
+def waiting_main(stage: Stage, address: str, folder: Path) -> list[str]:
+    return [*main_api_of(stage.servers["waiting-aux"], address, folder), "--max-waiting", MAX_WAITING]
+
+
 def main_api(stage: Stage, address: str, folder: Path) -> list[str]:
+    return main_api_of(stage.source, address, folder)
+
+
+def main_api_of(source: Server, address: str, folder: Path) -> list[str]:
     command = service("main-api", address, folder)
-    return [*command, "--aux-url", f"http://{stage.source.address}", "--aux-token-file", str(folder / "tokens")]
+    return [*command, "--aux-url", f"http://{source.address}", "--aux-token-file", str(folder / "tokens")]
 
 
 def main_api_pass(stage: Stage, address: str, folder: Path) -> list[str]:
@@ -159,7 +182,9 @@ def nginx(site: str, stage: Stage, address: str, folder: Path, **values: str) ->
     # These settings are Debian's, and common elsewhere.
     values = {"TRANSFER": "sendfile on; tcp_nopush on;", "LISTEN": address, "SOURCE": stage.source.address} | values
     written = fill(f"{site}.conf", folder, FOLDER=str(folder), **values)
-    main = fill("nginx.conf", folder, FOLDER=str(folder), USER=user, SITE=str(written), TRANSFER=values["TRANSFER"])
+    main = fill(
+        "nginx.conf", folder, FOLDER=str(folder), USER=user, SITE=str(written), TRANSFER=values["TRANSFER"], CONNECTIONS=str(stage.connections)
+    )
     return [program("nginx"), "-p", str(folder), "-e", "stderr", "-c", str(main)]
 
 
@@ -182,6 +207,8 @@ SUBJECTS = {
         Subject("main-api-pass", "main-api, CACHE=off", main_api_pass, asks_source=True, ours=True),
         Subject("fleet-alone", "replicas on their own", fleet_alone, ours=True),
         Subject("fleet-shared", "replicas with a shared cache", fleet_shared, ours=True),
+        Subject("waiting-aux", "aux-service, requests wait", waiting_aux, ours=True),
+        Subject("waiting-main", "main-api, requests wait", waiting_main, ours=True),
         Subject("nginx-cache", "nginx cache", nginx_cache),
         Subject("nginx-cache-tuned", "nginx cache, tuned", nginx_cache_tuned),
         Subject("varnish", "Varnish", varnish),

@@ -71,4 +71,18 @@ def targets(results: list[Result]) -> list[Target]:
     if shared is not None and hit is not None:
         about = "fleet: median of a miss that the shared cache answers − median of a hit, aux-service"
         found.append(Target(about, "< 1000 µs", f"{shared - hit:.0f} µs", shared - hit < 1000))
+    waiting = by_name.get("waiting")
+
+    def waits(figure: str, what: str, limit: float, unit: str, scale: float = 1) -> None:
+        for subject in ("waiting-aux", "waiting-main"):
+            value = waiting.median(subject, figure) if waiting else None
+            if value is not None:
+                about = f"waiting: {what}, {SUBJECTS[subject].title.partition(',')[0]}"
+                found.append(Target(about, f"≤ {limit:g} {unit}", f"{value / scale:.2f} {unit}", value / scale <= limit))
+
+    for clients in (1_000, 10_000):
+        waits(f"kib_{clients}", f"memory a client, {clients:,} clients", 16, "KiB")
+        waits(f"quiet_{clients}", f"CPU while nothing changes, {clients:,} clients", 2, "%", 0.01)
+        waits(f"all_ms_{clients}", f"last response after a change, {clients:,} clients", 1, "s", 1000)
+    waits("drain_ms", "drain with 1,000 waits and 1,000 streams", 1, "s", 1000)
     return found

@@ -30,7 +30,7 @@ use super::{
     cached_routes::{CachedRoutes, Query, ResponseFuture, SsmQuery, response_of},
     request::{RequestInfo, ResponseResult},
     request_body::read_body,
-    wait::Waiter,
+    wait::{WaitRequest, Waiter},
     wait_ticket::WaitTicket,
 };
 use crate::contract::{problem::Problem, routes::RouteId, ssm};
@@ -73,10 +73,8 @@ impl Dispatch {
             Query { route, key: key.into_owned(), mode, deadline }
         };
         if let Some(ticket) = request.extensions().get::<Arc<WaitTicket>>().cloned() {
-            let (waiter, query) = (self.0.waiter.clone(), query(key));
-            let headers = request.into_parts().0.headers;
-            let inner =
-                Box::pin(async move { waiter.respond(query, found, &ticket, now, &headers).await });
+            let waiting = WaitRequest::new(now, request.headers(), ticket);
+            let inner = self.0.waiter.respond(query(key), found, waiting);
             return DispatchFuture::Boxed { inner };
         }
         if let Some(found) = found {

@@ -14,6 +14,7 @@ use axum::{
     body::Body,
     http::{HeaderValue, Request, Response, header::CONNECTION},
 };
+use futures_util::FutureExt;
 use hyper::{
     body::{Body as _, Incoming},
     server::conn::http1,
@@ -159,11 +160,13 @@ impl<S: PublicApi> HttpServer<S> {
             activity: Arc::clone(&activity),
         };
         let connection = graceful.watch(self.http.serve_connection(stream, service));
-        self.registry.spawn(activity, async move {
-            if let Err(error) = connection.await {
+        // An async block would have room for the connection twice: captured, and awaited.
+        let connection = connection.map(|ended| {
+            if let Err(error) = ended {
                 tracing::debug!(%error, "a connection ended with an error");
             }
         });
+        self.registry.spawn(activity, connection);
     }
 }
 

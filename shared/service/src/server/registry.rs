@@ -13,6 +13,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::FutureExt;
 use parking_lot::Mutex;
 use tokio::{task::AbortHandle, time::Instant};
 
@@ -80,10 +81,8 @@ impl Registry {
         }
         let Some(id) = id else { return };
         let deregister = DeregisterOnDrop { registry: Arc::clone(&self.0), id };
-        let task = tokio::spawn(async move {
-            let _deregister = deregister;
-            connection.await;
-        });
+        // Not in an async block, which would have room for the connection twice.
+        let task = tokio::spawn(connection.map(move |()| drop(deregister)));
         // The task may have ended by now, and its entry with it.
         if let Some(connection) = self.0.open.lock().by_id.get_mut(&id) {
             connection.task = Some(task.abort_handle());
