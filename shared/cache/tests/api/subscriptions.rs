@@ -30,6 +30,24 @@ async fn a_subscription_reports_each_load_of_its_key_and_each_change() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_subscription_reports_changes_alone_if_asked() {
+    let (cache, upstream) = (cache(), Upstream::default());
+    let mut subscription = cache.subscribe("key").unwrap();
+    upstream.get(&cache, Ok("a")).await.unwrap();
+    let load = timeout(Duration::from_millis(1), subscription.change()).await;
+    assert!(load.is_err(), "a load is no change");
+    change(&cache, Effect::Expire);
+    upstream.get(&cache, Ok("b")).await.unwrap();
+    timeout(Duration::from_millis(1), subscription.change()).await.expect("a change");
+    let again = timeout(Duration::from_millis(1), subscription.change()).await;
+    assert!(again.is_err(), "each change is reported once");
+    change(&cache, Effect::Expire);
+    assert!(event(&mut subscription).await);
+    let known = timeout(Duration::from_millis(1), subscription.change()).await;
+    assert!(known.is_err(), "a change was reported as an event");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_subscription_does_not_report_other_keys() {
     let (cache, upstream) = (cache(), Upstream::default());
     let mut subscription = cache.subscribe("other").unwrap();

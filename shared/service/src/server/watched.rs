@@ -83,10 +83,16 @@ impl Watched {
                 return;
             }
             // The first load of a stale entry is its refresh. The event of a further load may be that
-            // this task has just made another one, to no avail: only time helps.
-            let listens = failures == 0 && stale <= 1;
+            // this task has just made another one, to no avail: only time helps, or a change.
+            let awaits_load = failures == 0 && stale <= 1;
+            let event = async {
+                match awaits_load {
+                    true => events.event().await,
+                    false => events.change().await,
+                }
+            };
             select! {
-                () = events.event(), if listens => {}
+                () = event => {}
                 () = sleep(pause) => {}
                 () = self.abandoned(&key) => if self.forget(&key) { return },
             }

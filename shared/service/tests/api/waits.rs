@@ -213,6 +213,22 @@ async fn a_wait_for_an_entry_that_stays_stale_makes_a_load_a_second_and_not_more
 }
 
 #[tokio::test]
+async fn changes_end_waits_at_once_while_the_entry_stays_stale() {
+    let _turn = turn().await;
+    let server = Server::start(&[]).await;
+    server.source.become_stale();
+    let since = Instant::now();
+    for value in ["1", "2", "3", "4", "5", "6"] {
+        let tag = current_tag(&server).await;
+        let response = start_waiting(&server, 1, &waiting(&tag, 20)).await;
+        server.source.change(Ok(value));
+        assert!(response.await.unwrap().ends_with(&format!("\"{value}\"")));
+    }
+    // Between two changes passes less than the second after which a stale entry is loaded again.
+    assert!(since.elapsed() < Duration::from_secs(3), "{:?}", since.elapsed());
+}
+
+#[tokio::test]
 async fn a_drain_ends_waits_with_304_and_their_connections() {
     let _turn = turn().await;
     let server = Server::start(&["--shutdown-delay=1s"]).await;
