@@ -1,11 +1,17 @@
 //! The engine with TLS, as a Cluster, and behind a Sentinel.
 
+use std::time::Duration;
+
 use e2e::{
     engine::Engine,
     fleet::{replica, reports, start_replicas},
     moto::Aws,
     service::Service,
 };
+use tokio::time::{sleep, timeout};
+
+/// The time limit for a step that takes a second or two, on a machine that is busy with other work.
+const LIMIT: Duration = Duration::from_secs(20);
 
 /// Checks that replicas share many names: in a Cluster, several nodes hold their records.
 async fn share(aws: &Aws, replicas: &[Service], folder: &str) {
@@ -64,11 +70,19 @@ async fn replicas_share_a_cluster_and_its_quota() {
 async fn replicas_follow_a_failover_of_a_sentinel() {
     let aws = Aws::start().await;
     let mut primary = Engine::with(&["--repl-diskless-sync-delay", "0"]).await;
-    let _standby = Engine::replica_of(&primary).await;
+    let standby = Engine::replica_of(&primary).await;
     let sentinel = Engine::sentinel_of(&primary).await;
     let url = format!("redis-sentinel://{}/main", sentinel.address());
     let replicas = start_replicas(2, &replica(&aws.proxy.url, &url)).await;
     share(&aws, &replicas, "before").await;
+
+    // Replication is asynchronous.
+    let replicated = async {
+        while standby.keys("{/param/before/").await.len() < 20 {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(LIMIT, replicated).await.expect("the standby gets the records");
 
     primary.kill();
     // The failover may be over before a request could see the degraded state.
