@@ -86,8 +86,9 @@ def open_loop(
     return {key: float(told[key]) for key in ("rate", "late", "requests", "p50_us", "p90_us", "p99_us", "p999_us", "max_us")}
 
 
-def polling(server: Server, expected: Answer, path: str, headers: Headers, clients: int, seconds: int) -> float:
-    """Each client sends a request a second, on a connection of its own. Returns the share of a core that the server uses."""
+def polling(server: Server, expected: Answer, path: str, headers: Headers, clients: int, seconds: int) -> tuple[float, float]:
+    """Each client sends a request a second, on a connection of its own. Returns the share of a core that the server uses, and the
+    requests a second to which it responded."""
     duration = CONNECT_SECONDS + seconds + 1
     with ThreadPoolExecutor(1) as pool:
         load = pool.submit(open_loop, server, expected, path, headers, duration, clients, clients)
@@ -95,10 +96,7 @@ def polling(server: Server, expected: Answer, path: str, headers: Headers, clien
         begin, cpu = time.monotonic(), server.process.cpu_seconds()
         time.sleep(seconds)
         core = (server.process.cpu_seconds() - cpu) / (time.monotonic() - begin)
-        rate = load.result()["rate"]
-    if rate < 0.9 * clients:
-        raise Failed(f"{server.subject} responded to {rate:,.0f} requests a second of {clients:,}")
-    return core
+        return core, load.result()["rate"]
 
 
 def run(command: Sequence[str]) -> dict[str, Any]:

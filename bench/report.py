@@ -70,6 +70,7 @@ WAITS = {
     "kib": ("memory a client", "{:.1f} KiB"),
     "kib_changed": ("the same after changes", "{:.1f} KiB"),
     "quiet": ("CPU, of a core", "{:.2%}"),
+    "polls": ("requests/s", "{:,.0f}"),
     "name_ms": ("last response, one of the names", "{:,.0f} ms"),
     "all_ms": ("last response, all for one name", "{:,.0f} ms"),
 }
@@ -160,7 +161,7 @@ def waits(result: Result) -> str:
             rows.append([title(subject), f"{clients:,} clients", *(median(result, subject, f"{figure}_{clients}") for figure in WAITS), ""])
         if result.median(subject, "stream_kib") is not None:
             told = [median(result, subject, figure) for figure in ("stream_kib", "stream_quiet", "stream_ms", "drain_ms")]
-            rows.append([title(subject), f"{STREAMS:,} streams", told[0], "", told[1], "", told[2], told[3]])
+            rows.append([title(subject), f"{STREAMS:,} streams", told[0], "", told[1], "", "", told[2], told[3]])
     return table(["subject", "", *(what for what, _ in WAITS.values()), "drain"], rows)
 
 

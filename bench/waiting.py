@@ -197,12 +197,13 @@ def polls(options: Options, stage: Stage, result: Result) -> None:
         current = right_answer(Questions(NAMES[0]), server, HEADERS, truth)
         headers = HEADERS | {"If-None-Match": current.headers["etag"]}
         expected = right_answer(Questions(NAMES[0], status=304), server, headers, truth)
-        for _ in range(options.rounds):
-            for clients in CLIENTS:
+        for clients in CLIENTS:
+            for _ in range(options.rounds):
                 elsewhere = stage.elsewhere()
-                core = polling(server, expected, NAMES[0], headers, clients, options.seconds)
-                result.add(subject, **{f"quiet_{clients}": core}, disturbed=stage.disturbed(elsewhere))
-        options.say(f"{subject}: {result.median(subject, f'quiet_{clients}'):.1%} of a core for {clients:,} requests a second")
+                core, rate = polling(server, expected, NAMES[0], headers, clients, options.seconds)
+                result.add(subject, **{f"quiet_{clients}": core, f"polls_{clients}": rate}, disturbed=stage.disturbed(elsewhere))
+            core, rate = (result.median(subject, f"{figure}_{clients}") for figure in ("quiet", "polls"))
+            options.say(f"{subject}, {clients:,} clients: {core:.1%} of a core for {rate:,.0f} requests a second")
 
 
 def start(stage: Stage, stack: ExitStack, aws: FakeAws, subject: str, run: str) -> tuple[Stage, Server]:
