@@ -136,6 +136,8 @@ def start(scenario: Scenario, folder: Path, authority: Path) -> list[str]:
         env.setdefault("AWS_ENDPOINT_URL", "http://aws.test:5555")
         if "vpce" in env["AWS_ENDPOINT_URL"]:
             env["AWS_ENDPOINT_URL"] = "http://aws.test:5555"
+    if "CHANGE_QUEUE_URL" in env:
+        sandbox.new_queue(env["AWS_ENDPOINT_URL"], env["CHANGE_QUEUE_URL"])
     with ExitStack() as stack:
         if scenario.chart == "main-api":
             stack.enter_context(aux_service(env, folder))

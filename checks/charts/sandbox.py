@@ -113,12 +113,23 @@ def _clients(endpoint: str, authority: Path | None = None) -> Callable[[str], An
 
 
 def seed(endpoint: str, authority: Path | None = None) -> None:
-    """Creates the bucket, the parameter and the queue of the tests."""
+    """Creates the bucket and the parameter of the tests."""
     client = _clients(endpoint, authority)
     location = {"LocationConstraint": "eu-west-2"}
     client("s3").create_bucket(Bucket="kantox-challenge-bucket", CreateBucketConfiguration=location)
     client("ssm").put_parameter(Name="/challenge/kantox", Value="cloud-engineer", Type="String")
-    client("sqs").create_queue(QueueName="kantox-challenge-parameter-changes")
+
+
+def new_queue(endpoint: str, url: str) -> None:
+    """Creates a queue in the place of the one with this URL.
+
+    moto continues the long poll of a program that has ended, for up to 20 s. That poll would take the next program's message.
+    """
+    sqs = _clients(endpoint)("sqs")
+    name = url.rsplit("/", 1)[-1]
+    if sqs.list_queues(QueueNamePrefix=name).get("QueueUrls"):
+        sqs.delete_queue(QueueUrl=url)
+    sqs.create_queue(QueueName=name)
 
 
 def send_change(endpoint: str, queue: str) -> None:
