@@ -29,8 +29,6 @@ pub(crate) struct Entry {
     key: Arc<str>,
     loaded: Loaded,
     loaded_at: Instant,
-    /// The time before which no change causes a load.
-    next_load_at: Option<Instant>,
     backoff: Mutex<LoadBackoff>,
 }
 
@@ -44,8 +42,7 @@ struct LoadBackoff {
 
 impl Entry {
     pub(crate) fn new(key: Arc<str>, loaded: Loaded, loaded_at: Instant) -> Self {
-        let next_load_at = loaded_at.checked_add(loaded.min_interval);
-        Self { key, loaded, loaded_at, next_load_at, backoff: Mutex::default() }
+        Self { key, loaded, loaded_at, backoff: Mutex::default() }
     }
 
     /// Returns the entry after a change that may concern it. Its next load does not back off after
@@ -62,13 +59,11 @@ impl Entry {
 
     fn with(&self, freshness: Freshness, outdated_at: Option<Instant>, now: Instant) -> Self {
         let freshness = Freshness { age_at_load: self.age(now), ..freshness };
-        let loaded = Loaded { freshness, outdated_at, ..self.loaded.clone() };
-        let backoff = LoadBackoff { failures: 0, until: self.next_load_at };
-        Self {
-            next_load_at: self.next_load_at,
-            backoff: Mutex::new(backoff),
-            ..Self::new(Arc::clone(&self.key), loaded, now)
-        }
+        let resident = now.saturating_duration_since(self.loaded_at);
+        let min_interval = self.loaded.min_interval.saturating_sub(resident);
+        let loaded = Loaded { freshness, min_interval, outdated_at, ..self.loaded.clone() };
+        let backoff = LoadBackoff { failures: 0, until: now.checked_add(min_interval) };
+        Self { backoff: Mutex::new(backoff), ..Self::new(Arc::clone(&self.key), loaded, now) }
     }
 
     pub(crate) fn body(&self) -> &CachedBody {
