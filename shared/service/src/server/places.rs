@@ -5,6 +5,10 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering::Relaxed},
 };
 
+use metrics::Counter;
+
+use crate::observe::metrics::REQUESTS_SHED;
+
 /// The places. Cloning is shallow.
 ///
 /// tokio's semaphore would do the same with a lock for each permit.
@@ -14,18 +18,24 @@ pub(crate) struct Places(Arc<Inner>);
 struct Inner {
     limit: usize,
     taken: AtomicUsize,
+    refused: Counter,
 }
 
 impl Places {
     pub(crate) fn new(limit: usize) -> Self {
-        Self(Arc::new(Inner { limit, taken: AtomicUsize::new(0) }))
+        let refused = metrics::counter!(REQUESTS_SHED);
+        Self(Arc::new(Inner { limit, taken: AtomicUsize::new(0), refused }))
     }
 
-    /// Takes a place. Returns `None` if all are taken.
+    /// Takes a place. Returns `None`, and counts the refusal, if all are taken.
     pub(crate) fn take(&self) -> Option<Permit> {
         // A refused request has its permit for a moment too, and gives it back when it is dropped.
         let permit = Permit(self.clone());
-        (self.0.taken.fetch_add(1, Relaxed) < self.0.limit).then_some(permit)
+        if self.0.taken.fetch_add(1, Relaxed) < self.0.limit {
+            return Some(permit);
+        }
+        self.0.refused.increment(1);
+        None
     }
 }
 

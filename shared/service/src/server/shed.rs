@@ -12,7 +12,6 @@ use axum::{
     http::Request,
     response::{IntoResponse, Response},
 };
-use metrics::Counter;
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
@@ -21,7 +20,7 @@ use super::{
     request::ResponseResult,
     wait_ticket::WaitTicket,
 };
-use crate::{contract::problem::Problem, observe::metrics::REQUESTS_SHED};
+use crate::contract::problem::Problem;
 
 /// Refuses requests beyond a number instead of queueing them: a client that gets a 503 at once can
 /// use another replica.
@@ -29,17 +28,11 @@ use crate::{contract::problem::Problem, observe::metrics::REQUESTS_SHED};
 /// tower's `ConcurrencyLimit` below `LoadShed` would do that, but it reserves its permit for a
 /// connection and not for a request, and an idle connection could keep the last one.
 #[derive(Clone)]
-pub(crate) struct ShedLayer(Arc<Limit>);
-
-struct Limit {
-    places: Places,
-    refused: Counter,
-}
+pub(crate) struct ShedLayer(Places);
 
 impl ShedLayer {
     pub(crate) fn new(max_in_flight: usize) -> Self {
-        let refused = metrics::counter!(REQUESTS_SHED);
-        Self(Arc::new(Limit { places: Places::new(max_in_flight), refused }))
+        Self(Places::new(max_in_flight))
     }
 }
 
@@ -70,7 +63,7 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        match self.limit.0.places.take() {
+        match self.limit.0.take() {
             Some(permit) => {
                 // A request that may wait gives its permit back when it begins to wait.
                 let permit = match request.extensions().get::<Arc<WaitTicket>>() {
@@ -82,10 +75,7 @@ where
                 };
                 ShedFuture::Admitted { inner: self.inner.call(request), _permit: permit }
             }
-            None => {
-                self.limit.0.refused.increment(1);
-                ShedFuture::Refused
-            }
+            None => ShedFuture::Refused,
         }
     }
 }

@@ -6,14 +6,14 @@
 
 use std::sync::Arc;
 
-use metrics::{Counter, Gauge};
+use metrics::Gauge;
 use tokio::sync::watch;
 
 use super::{
     places::{Permit, Places},
     wait_ticket::WaitTicket,
 };
-use crate::observe::metrics::{REQUESTS_SHED, WAITING_REQUESTS};
+use crate::observe::metrics::WAITING_REQUESTS;
 
 /// The places for requests that wait, and the signal that ends all waits. Cloning is shallow.
 #[derive(Clone)]
@@ -23,7 +23,6 @@ struct Inner {
     places: Places,
     waits: Gauge,
     streams: Gauge,
-    refused: Counter,
     /// Whether the process drains, so that no request may wait any longer.
     ended: watch::Sender<bool>,
 }
@@ -50,7 +49,6 @@ impl Waits {
             places: Places::new(max_waiting),
             waits: gauge("wait"),
             streams: gauge("stream"),
-            refused: metrics::counter!(REQUESTS_SHED),
             ended: watch::Sender::new(false),
         }))
     }
@@ -58,10 +56,7 @@ impl Waits {
     /// Exchanges a request's permit of `MAX_IN_FLIGHT` for one of `MAX_WAITING`. Returns `None` if
     /// `MAX_WAITING` requests wait already.
     pub(crate) fn start(&self, kind: WaitKind, ticket: &WaitTicket) -> Option<WaitPermit> {
-        let Some(permit) = self.0.places.take() else {
-            self.0.refused.increment(1);
-            return None;
-        };
+        let permit = self.0.places.take()?;
         ticket.start_waiting();
         let gauge = match kind {
             WaitKind::Wait => &self.0.waits,
