@@ -6,8 +6,7 @@ pub mod event;
 pub mod queue_url;
 
 use async_trait::async_trait;
-use metrics::{Counter, counter, describe_counter};
-use service::changes::CHANGES_TOTAL;
+use service::changes::changes_of;
 
 /// A changed parameter of this account.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -50,19 +49,14 @@ impl ChangeSource {
         }
     }
 
-    /// Describes the metric, and exports each counter from the start, at zero.
+    /// Exports the counter of each source from the start, at zero.
     pub(crate) fn describe_metric() {
-        describe_counter!(CHANGES_TOTAL, "Changes of parameters by the source that reported them");
-        Self::ALL.into_iter().for_each(|source| source.counter().absolute(0));
+        Self::ALL.into_iter().for_each(|source| source.count(0));
     }
 
     /// Counts changes of this source.
     pub(crate) fn count(self, changes: usize) {
-        self.counter().increment(changes as u64);
-    }
-
-    fn counter(self) -> Counter {
-        counter!(CHANGES_TOTAL, "source" => self.label())
+        changes_of(self.label()).increment(changes as u64);
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
-use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use ::metrics::{counter, describe_counter, describe_gauge, describe_histogram, histogram};
+use service::observe::metrics;
 
 const REQUESTS: &str = "shared_cache_requests_total";
 const DURATION: &str = "shared_cache_request_duration_seconds";
@@ -123,10 +124,9 @@ pub(super) fn record_skipped(operation: Operation) {
 
 /// Records the time since which the engine has not worked, or that it works.
 pub(super) fn record_degraded_since(since: Option<SystemTime>) {
-    let since_epoch = since.and_then(|since| since.duration_since(SystemTime::UNIX_EPOCH).ok());
-    gauge!(DEGRADED_SINCE).set(since_epoch.map_or(0.0, |since| since.as_secs_f64()));
+    metrics::record_degraded_since(DEGRADED_SINCE, since);
 }
 
-fn requests(operation: Operation, outcome: Outcome) -> metrics::Counter {
+fn requests(operation: Operation, outcome: Outcome) -> ::metrics::Counter {
     counter!(REQUESTS, "operation" => operation.label(), "outcome" => outcome.label())
 }

@@ -6,11 +6,11 @@ use std::{error::Error as StdError, pin::pin, sync::Arc, time::Duration};
 use cache::{Cache, Effect};
 use futures_util::StreamExt;
 use http::{HeaderValue, StatusCode, header};
-use metrics::{Counter, counter, describe_counter};
+use metrics::Counter;
 use reqwest::{Client, Response};
 use service::{
     auth::TokenSource,
-    changes::{CHANGES_TOTAL, ChangeEvent, ChangeLog, ChangedNames},
+    changes::{ChangeEvent, ChangeLog, ChangedNames, changes_of},
     contract::routes::RouteId,
     server::LAST_EVENT_ID,
 };
@@ -114,18 +114,10 @@ struct StreamState {
     retry: Duration,
 }
 
-/// Describes the metric of changes and starts it at 0.
-fn describe() -> Counter {
-    describe_counter!(CHANGES_TOTAL, "Changes of parameters that were applied");
-    let applied = counter!(CHANGES_TOTAL, "source" => "fleet");
-    applied.absolute(0);
-    applied
-}
-
 impl Follower {
     /// Builds the task, and starts its metric at 0.
     pub(super) fn new(parts: Parts) -> Self {
-        Self { parts, last_id: None, applied: describe() }
+        Self { parts, last_id: None, applied: changes_of("fleet") }
     }
 
     /// Follows the stream, and opens another one after its end, for ever.

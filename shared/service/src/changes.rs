@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use metrics::{Counter, counter, describe_counter};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
@@ -18,8 +19,16 @@ use self::history::{Bounds, History, Next};
 
 pub use self::names::{ChangedNames, NameChange};
 
-/// The metric of the changes that were applied, by the source that reported them.
-pub const CHANGES_TOTAL: &str = "changes_total";
+/// The metric of the changes that were applied.
+const CHANGES_TOTAL: &str = "changes_total";
+
+/// Returns the counter of the changes that a source has reported. It exists from now on.
+pub fn changes_of(source: &'static str) -> Counter {
+    describe_counter!(CHANGES_TOTAL, "Changes of parameters by the source that reported them");
+    let counter = counter!(CHANGES_TOTAL, "source" => source);
+    counter.increment(0);
+    counter
+}
 
 /// The most events that a stream passes over before it reports its position. A stream whose path
 /// sees few changes could not be resumed otherwise: its last event would leave the history.

@@ -1,7 +1,10 @@
 //! The metrics that both services export: axum-prometheus for requests, the `metrics` facade for
 //! the rest.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use anyhow::Context;
 use axum::http::{HeaderName, Method, header};
@@ -43,6 +46,12 @@ pub(crate) fn method_label(method: &Method) -> &'static str {
     const KNOWN: [&str; 9] =
         ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "CONNECT", "PATCH"];
     KNOWN.into_iter().find(|known| method.as_str() == *known).unwrap_or_default()
+}
+
+/// Sets a gauge to the time since which something has not worked; 0 while it works.
+pub fn record_degraded_since(gauge: &'static str, since: Option<SystemTime>) {
+    let since_epoch = since.and_then(|since| since.duration_since(SystemTime::UNIX_EPOCH).ok());
+    metrics::gauge!(gauge).set(since_epoch.map_or(0.0, |since| since.as_secs_f64()));
 }
 
 /// The axum-prometheus series for one kind of response.
