@@ -19,6 +19,7 @@ use tokio::{
 };
 
 use crate::{
+    backoff::backoff,
     batch::{GroupMember, MAX_BATCH},
     parameter::{PathQuery, SecretForm},
     store::{CachedStore, StoreQuery},
@@ -119,10 +120,8 @@ impl Group {
                 fresh_for.unwrap_or(MAX_PAUSE).mul_f64(REFRESH_AT).max(FIRST_PAUSE)
             } else {
                 due = round.failed;
-                let backoff = FIRST_PAUSE.saturating_mul(1 << failures.min(8)).min(MAX_PAUSE);
                 failures += 1;
-                // Jitter spreads groups that failed together.
-                backoff.mul_f64(0.5 + 0.5 * fastrand::f64()).max(round.pause)
+                backoff(failures, FIRST_PAUSE, MAX_PAUSE).max(round.pause)
             };
             sleep(pause).await;
         }

@@ -10,6 +10,7 @@
 //! Imports go one way: `api` → `keep_fresh` → `store` → `record`, `backend` → `batch`, `quota` →
 //! `parameter` → `error`, `config` → `warm_up`, `change` → `name`.
 
+mod backoff;
 pub mod name;
 pub mod change;
 pub mod warm_up;

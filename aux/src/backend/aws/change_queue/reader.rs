@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     backend::aws::panics::catch_panic,
+    backoff::backoff,
     change::{Change, ChangeSource, NotPublished, PublishChanges, event::InvalidEvent},
 };
 
@@ -59,7 +60,7 @@ impl<Q: MessageQueue> Reader<Q> {
             let started = Instant::now();
             let Some(messages) = self.receive().await else {
                 failures += 1;
-                sleep(backoff(failures)).await;
+                sleep(backoff(failures, FIRST_BACKOFF, MAX_BACKOFF)).await;
                 continue;
             };
             if messages.is_empty() {
@@ -72,7 +73,7 @@ impl<Q: MessageQueue> Reader<Q> {
                 Ok(()) => failures = 0,
                 Err(NotPublished) => {
                     failures += 1;
-                    sleep(backoff(failures)).await;
+                    sleep(backoff(failures, FIRST_BACKOFF, MAX_BACKOFF)).await;
                 }
             }
         }
@@ -134,13 +135,6 @@ impl<Q: MessageQueue> Reader<Q> {
             Ok(Err(_)) | Err(_) => Err(NotPublished),
         }
     }
-}
-
-/// Returns the pause after this many failures in a row. Half of it is random, so that replicas do not
-/// call at the same time.
-fn backoff(failures: u32) -> Duration {
-    let doubled = FIRST_BACKOFF.saturating_mul(1 << failures.saturating_sub(1).min(16));
-    doubled.min(MAX_BACKOFF).mul_f64(0.5 + 0.5 * fastrand::f64())
 }
 
 /// The log lines about messages without a meaning: one a minute at most.
