@@ -7,7 +7,7 @@
 //! Imports go one way: `shared_changes` → `shared_cache`, `shared_quota` → `engine`, `sealed`, `compression` → `scripts` → `connection`, `metrics` →
 //! `config` → `engine_url`, `secret_file`.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use cache::hex;
 use sha2::{Digest, Sha256};
@@ -66,19 +66,8 @@ impl Fleet {
 
     /// Returns the shared cache of the replicas with this scope.
     pub fn cache(&self, scope: &Scope<'_>) -> SharedCache {
-        SharedCache::new(self.engine.clone(), self.keys(scope), self.seal.clone())
-    }
-
-    /// Returns the changes that the replicas with this scope share. `bound` is the age at which a
-    /// record expires.
-    pub fn changes(&self, scope: &Scope<'_>, bound: Duration) -> SharedChanges {
-        let (keys, cache) = (self.keys(scope), self.cache(scope));
-        SharedChanges::new(self.engine.clone(), cache, &keys, self.seal.clone(), bound)
-    }
-
-    /// The common part of the keys of the replicas with this scope.
-    fn keys(&self, scope: &Scope<'_>) -> String {
-        format!("{}:{}:{}", self.prefix, scope.region, scope.digest())
+        let keys = format!("{}:{}:{}", self.prefix, scope.region, scope.digest());
+        SharedCache::new(self.engine.clone(), keys, self.seal.clone())
     }
 
     /// Returns the token bucket that all replicas share for a quota of this region.

@@ -124,13 +124,6 @@ fn lines<T: Serialize>(objects: impl Iterator<Item = T>) -> String {
     lines
 }
 
-/// Returns the facts of the parameters of an entry, an object each; none for an entry without facts.
-pub(crate) fn fact_lines(body: &CachedBody) -> impl Iterator<Item = &str> {
-    // The position of a value stands before the facts.
-    let lines = body.annotation().unwrap_or_default().lines();
-    lines.map(|line| &line[line.find('{').unwrap_or_default()..])
-}
-
 fn object_text(object: &impl Serialize) -> String {
     serde_json::to_string(object).expect("strings and numbers are JSON")
 }

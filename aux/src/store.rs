@@ -31,7 +31,7 @@ use crate::{
     batch::GroupMember,
     config::Config,
     error::Error,
-    fleet::{Demand, Fleet, Scope},
+    fleet::{Demand, Fleet, Scope, SharedChanges},
     name::ParameterName,
     parameter::{PathQuery, SecretForm},
     progress::ListProgress,
@@ -164,19 +164,17 @@ impl CachedStore {
             Switch::On => Cache::new(settings),
             Switch::Off => Cache::off(settings),
         };
-        let shared = fleet.map(|fleet| {
-            let prefixes = &config.parameter_prefixes.to_string();
-            let scope = Scope {
+        let shared_cache = fleet.map(|fleet| {
+            fleet.cache(&Scope {
                 region: backend.region().unwrap_or("embedded"),
                 origin: backend.origin(),
-                prefixes,
+                prefixes: &config.parameter_prefixes.to_string(),
                 allow_secure_strings: config.allow_secure_strings,
-            };
-            // No window of staleness is longer than that of errors.
-            let bound = config.cache_ttl.saturating_add(config.cache_stale_if_error);
-            (fleet.cache(&scope), fleet.changes(&scope, bound))
+            })
         });
-        let (shared_cache, shared_changes) = shared.unzip();
+        // No window of staleness is longer than that of errors.
+        let bound = config.cache_ttl.saturating_add(config.cache_stale_if_error);
+        let shared_changes = shared_cache.clone().map(|cache| SharedChanges::new(cache, bound));
         let changes =
             Changes::new(cache.clone(), config.parameter_prefixes.clone(), shared_changes);
         changes.follow();

@@ -38,10 +38,10 @@ const MAX_BODY_BYTES: usize = 1 << 20;
 /// The records of the replicas with one scope. Cloning is shallow.
 #[derive(Clone)]
 pub struct SharedCache {
-    engine: Engine,
+    pub(super) engine: Engine,
     /// The common part of all keys.
-    keys: Arc<str>,
-    seal: Seal,
+    pub(super) keys: Arc<str>,
+    pub(super) seal: Seal,
 }
 
 /// A record as the shared cache holds it, and its limits.

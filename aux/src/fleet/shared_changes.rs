@@ -15,13 +15,16 @@ use tokio::time::{sleep, timeout};
 
 use super::{
     connection::{ConnectError, Connection},
-    engine::{Engine, NoReply},
+    engine::NoReply,
     metrics::{Operation, Outcome},
     scripts::{ANNOUNCE, MARK},
-    sealed::{Parts, Seal},
+    sealed::Parts,
     shared_cache::{SharedCache, millis},
 };
-use crate::change::{Change, ChangeKind};
+use crate::{
+    backoff::backoff,
+    change::{Change, ChangeKind},
+};
 
 /// The entries that the stream holds, about. A replica that has missed more treats every entry as
 /// stale.
@@ -58,9 +61,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// The changes of the replicas with one scope. Cloning is shallow.
 #[derive(Clone)]
 pub struct SharedChanges {
-    engine: Engine,
     cache: SharedCache,
-    seal: Seal,
     stream: Arc<str>,
     /// The random name of this replica.
     replica: Arc<str>,
@@ -109,20 +110,14 @@ impl From<NoReply> for NotShared {
 }
 
 impl SharedChanges {
-    /// `bound` is the age at which a record expires.
-    pub(super) fn new(
-        engine: Engine,
-        cache: SharedCache,
-        keys: &str,
-        seal: Seal,
-        bound: Duration,
-    ) -> Self {
-        let stream = format!("{keys}:changes").into();
+    /// The changes of the replicas that share a cache. `bound` is the age at which a record expires.
+    pub fn new(cache: SharedCache, bound: Duration) -> Self {
+        let stream = format!("{}:changes", cache.keys).into();
         let replica = format!("{:032x}", fastrand::u128(..)).into();
         // A note must outlive every record from before the change. Another replica may have a longer
         // bound.
         let mark_lifetime = bound.saturating_mul(2).max(MIN_MARK_LIFETIME);
-        Self { engine, cache, seal, stream, replica, mark_lifetime }
+        Self { cache, stream, replica, mark_lifetime }
     }
 
     /// Notes that all loads of some resources that began before `since` ago may have read old data.
@@ -142,7 +137,7 @@ impl SharedChanges {
             let stored = |_: &u8| Outcome::Stored;
             let runs = scripts
                 .iter()
-                .map(|script| self.engine.run_patiently(Operation::Mark, script, stored));
+                .map(|script| self.cache.engine.run_patiently(Operation::Mark, script, stored));
             join_all(runs).await.into_iter().try_for_each(|run| run.map(drop))?;
         }
         Ok(())
@@ -162,12 +157,12 @@ impl SharedChanges {
 
     async fn add_entry(&self, changes: &[Change]) -> Result<(), NotShared> {
         let body = encode(changes);
-        let code = self.seal.code(self.parts(&body));
+        let code = self.cache.seal.code(self.parts(&body));
         let mut script = ANNOUNCE.key(&*self.stream);
         script.arg(STREAM_ENTRIES).arg(millis(STREAM_LIFETIME));
         script.arg(&*self.replica).arg(body).arg(code);
         let stored = |_: &String| Outcome::Stored;
-        self.engine.run_patiently(Operation::Announce, &script, stored).await?;
+        self.cache.engine.run_patiently(Operation::Announce, &script, stored).await?;
         Ok(())
     }
 
@@ -177,13 +172,13 @@ impl SharedChanges {
 
     /// Follows the stream for as long as the process runs.
     pub async fn follow(self, follower: Arc<dyn FollowChanges>) {
-        let (mut position, mut pause) = (None, FIRST_PAUSE);
+        let (mut position, mut failures) = (None, 0);
         loop {
-            let Err(failure) = self.follow_once(&mut position, &mut pause, &*follower).await;
+            let Err(failure) = self.follow_once(&mut position, &mut failures, &*follower).await;
+            failures += 1;
             // The circuit of the engine logs its failures.
             tracing::debug!(reason = %failure, "the stream of changes cannot be followed");
-            sleep(pause.mul_f64(0.5 + 0.5 * fastrand::f64())).await;
-            pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
+            sleep(backoff(failures, FIRST_PAUSE, LONGEST_PAUSE)).await;
         }
     }
 
@@ -191,10 +186,10 @@ impl SharedChanges {
     async fn follow_once(
         &self,
         position: &mut Option<String>,
-        pause: &mut Duration,
+        failures: &mut u32,
         follower: &dyn FollowChanges,
     ) -> Result<std::convert::Infallible, FollowError> {
-        let mut connection = self.engine.connect_separately().await?;
+        let mut connection = self.cache.engine.connect_separately().await?;
         if !self.holds(&mut connection, position.as_deref()).await? {
             let (oldest, recent) = self.recent(&mut connection).await?;
             *position = Some(recent.last().unwrap_or(&oldest).id.clone());
@@ -214,7 +209,7 @@ impl SharedChanges {
             if !self.holds(&mut connection, Some(&before)).await? {
                 return Err(FollowError::Lost);
             }
-            *pause = FIRST_PAUSE;
+            *failures = 0;
             let entries = reply.into_iter().flat_map(|reply| reply.keys).flat_map(|key| key.ids);
             let entries: Vec<_> = entries.collect();
             let changes: Vec<_> = entries.iter().flat_map(|entry| self.changes_of(entry)).collect();
@@ -267,7 +262,7 @@ impl SharedChanges {
     fn changes_of(&self, entry: &StreamId) -> Vec<SharedChange> {
         let body: Vec<u8> = entry.get("changes").unwrap_or_default();
         let code: Vec<u8> = entry.get("mac").unwrap_or_default();
-        if !self.seal.verify(self.parts(&body), &code) {
+        if !self.cache.seal.verify(self.parts(&body), &code) {
             return Vec::new();
         }
         let own = entry.get::<String>("replica").is_some_and(|name| *name == *self.replica);

@@ -79,6 +79,16 @@ fn value_at(body: &CachedBody, position: usize) -> &RawValue {
     value.expect("a value is JSON")
 }
 
+/// Returns the facts of the parameters of an entry, an object each.
+pub(crate) fn fact_lines(body: &CachedBody) -> impl Iterator<Item = &str> {
+    List::of(body, &[]).lines(0).map(|line| line.facts)
+}
+
+/// Returns the name in the facts of a parameter.
+pub(crate) fn name_of(facts: &str) -> Cow<'_, str> {
+    head(facts).name
+}
+
 /// Whether some SecureStrings below a path are left out of a response of `/values`. Their names are
 /// the last member of its body.
 pub(crate) fn has_omissions(served: &Served) -> bool {
@@ -146,8 +156,12 @@ impl<'a> Line<'a> {
     }
 
     fn head(&self) -> Head<'a> {
-        serde_json::from_str(self.facts).expect("the facts of one parameter")
+        head(self.facts)
     }
+}
+
+fn head(facts: &str) -> Head<'_> {
+    serde_json::from_str(facts).expect("the facts of one parameter")
 }
 
 /// The facts of a parameter that decide whether it is on a page.

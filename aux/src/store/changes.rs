@@ -2,7 +2,6 @@
 //! replicas and to the streams of clients.
 
 use std::{
-    collections::HashSet,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -102,17 +101,18 @@ impl Changes {
         }
         source.count(changes.len());
         let current_key = current.map(|current| current.key.as_str());
+        let concerned = Concerned::by(&changes);
         let Some(shared) = &inner.shared else {
-            self.apply(&changes, current_key);
+            self.apply(&concerned, current_key);
             inner.log.publish(self.own_events(&changes));
             return Ok(());
         };
         // The shared records come first: a load of this replica would otherwise find an old one.
-        let mut marks = marks(&changes);
+        let mut marks = concerned.marks();
         let up_to_date = current.and_then(|current| current.resource.as_ref());
         marks.retain(|mark| up_to_date != Some(&mark.resource));
         let marked = shared.mark(&marks, since).await;
-        self.apply(&changes, current_key);
+        self.apply(&concerned, current_key);
         let announced = match marked {
             Ok(()) => shared.announce(&changes).await,
             failed => failed,
@@ -124,16 +124,10 @@ impl Changes {
     }
 
     /// Applies changes to the entries of this replica, except the one that is up to date.
-    fn apply(&self, changes: &[Change], current: Option<&str>) {
-        let names = changes.iter().map(|Change { name, kind }| match kind {
-            ChangeKind::Created | ChangeKind::Updated => (name.as_str(), NameChange::Changed),
-            ChangeKind::Deleted => (name.as_str(), NameChange::Deleted),
-        });
-        let names = ChangedNames::of_names(names);
-        let lists = changes.iter().any(|change| change.kind != ChangeKind::Updated);
+    fn apply(&self, Concerned { names, lists }: &Concerned, current: Option<&str>) {
         self.0.cache.apply(|key| match current {
             Some(current) if current == key => Effect::Keep,
-            _ => effect(&names, lists, key),
+            _ => effect(names, *lists, key),
         });
     }
 
@@ -172,7 +166,7 @@ impl FollowChanges for Changes {
         let others: Vec<_> = others.map(|shared| shared.change.clone()).collect();
         if !others.is_empty() {
             ChangeSource::Fleet.count(others.len());
-            self.apply(&others, None);
+            self.apply(&Concerned::by(&others), None);
         }
         self.0.log.publish(events(&changes));
     }
@@ -187,23 +181,35 @@ fn event(id: String, Change { name, kind }: &Change) -> ChangeEvent {
     ChangeEvent { id: id.into(), name: name.as_str().into(), deleted }
 }
 
-/// The records that changes outdate: those of the names, of all paths above them, and of the list of
-/// names if that has changed.
-fn marks(changes: &[Change]) -> Vec<Mark> {
-    let mut marks = HashSet::new();
-    for Change { name, kind } in changes {
-        let deleted = *kind == ChangeKind::Deleted;
-        marks.insert(Mark { resource: parameter_resource(name), deleted });
-        if *kind != ChangeKind::Updated {
-            marks.insert(Mark { resource: PARAMETERS.to_owned(), deleted: false });
-        }
-        let mut path = name.as_str();
-        while let Some((above, _)) = path.rsplit_once('/') {
-            marks.insert(Mark { resource: path_resource(above), deleted: false });
-            path = above;
-        }
+/// Changes that are applied together.
+struct Concerned {
+    names: ChangedNames,
+    /// Whether the lists of names have changed too.
+    lists: bool,
+}
+
+impl Concerned {
+    fn by(changes: &[Change]) -> Self {
+        let names = changes.iter().map(|Change { name, kind }| match kind {
+            ChangeKind::Created | ChangeKind::Updated => (name.as_str(), NameChange::Changed),
+            ChangeKind::Deleted => (name.as_str(), NameChange::Deleted),
+        });
+        let lists = changes.iter().any(|change| change.kind != ChangeKind::Updated);
+        Self { names: ChangedNames::of_names(names), lists }
     }
-    marks.into_iter().collect()
+
+    /// The records that the changes outdate: those of the names, of all paths above them, and of the
+    /// list of names if that has changed.
+    fn marks(&self) -> Vec<Mark> {
+        let changed = |resource| Mark { resource, deleted: false };
+        let names = self.names.names().map(|(name, change)| Mark {
+            resource: parameter_resource(&format!("/{name}")),
+            deleted: change == NameChange::Deleted,
+        });
+        let paths = self.names.paths_above().map(|path| changed(path_resource(path)));
+        let list = self.lists.then(|| changed(PARAMETERS.to_owned()));
+        names.chain(paths).chain(list).collect()
+    }
 }
 
 #[cfg(test)]
@@ -219,7 +225,7 @@ mod tests {
             true => format!("{resource} deleted"),
             false => resource,
         };
-        let mut marked: Vec<_> = marks(changes).into_iter().map(text).collect();
+        let mut marked: Vec<_> = Concerned::by(changes).marks().into_iter().map(text).collect();
         marked.sort();
         marked
     }

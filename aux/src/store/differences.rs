@@ -8,7 +8,7 @@ use super::StoreQuery;
 use crate::{
     change::{Change, ChangeKind},
     error::Error,
-    record::fact_lines,
+    record::ssm::{fact_lines, name_of},
 };
 
 /// Returns the changes between two bodies of a query.
@@ -59,7 +59,8 @@ fn compare(old: &CachedBody, new: &CachedBody) -> Vec<Change> {
     let (old_lines, new_lines): (HashSet<_>, HashSet<_>) =
         (fact_lines(old).collect(), fact_lines(new).collect());
     let names_of = |lines: &HashSet<&str>, others: &HashSet<&str>| -> HashSet<String> {
-        lines.difference(others).filter_map(|line| name_of(line)).collect()
+        let names = lines.difference(others).map(|line| name_of(line));
+        names.map(|name| format!("/{}", name.trim_start_matches('/'))).collect()
     };
     let (gone, arrived) = (names_of(&old_lines, &new_lines), names_of(&new_lines, &old_lines));
     let change = |name: &String| {
@@ -71,18 +72,6 @@ fn compare(old: &CachedBody, new: &CachedBody) -> Vec<Change> {
         Change { name: name.clone(), kind }
     };
     gone.union(&arrived).map(change).collect()
-}
-
-/// Reads the name in the facts of a parameter, with its leading slash.
-fn name_of(line: &str) -> Option<String> {
-    #[derive(serde::Deserialize)]
-    struct Named {
-        #[serde(rename = "Name")]
-        name: String,
-    }
-
-    let Named { name } = serde_json::from_str(line).ok()?;
-    Some(if name.starts_with('/') { name } else { format!("/{name}") })
 }
 
 #[cfg(test)]

@@ -57,18 +57,9 @@ fn of_path(changed: &ChangedNames, path: &str) -> Effect {
 
 #[cfg(test)]
 mod tests {
-    use service::{changes::ChangeEvent, contract::ssm::Operation};
+    use service::contract::ssm::Operation;
 
     use super::*;
-
-    fn changed(names: &[(&str, bool)]) -> ChangedNames {
-        let events = names.iter().map(|&(name, deleted)| ChangeEvent {
-            id: "1".into(),
-            name: name.into(),
-            deleted,
-        });
-        ChangedNames::of(&events.collect::<Vec<_>>())
-    }
 
     /// The key of the entry for a path.
     fn key(path: &str) -> String {
@@ -82,7 +73,7 @@ mod tests {
 
     #[test]
     fn a_change_expires_each_response_about_its_name() {
-        let changed = changed(&[("/app/eu/db", false)]);
+        let changed = ChangedNames::of_names([("/app/eu/db", NameChange::Changed)]);
         for path in [
             "/param/app/eu/db",
             "/param//app/eu/db",
@@ -117,7 +108,10 @@ mod tests {
 
     #[test]
     fn a_deletion_drops_the_responses_about_its_name_and_expires_the_others() {
-        let changed = changed(&[("/app/db", true), ("/other", false)]);
+        let changed = ChangedNames::of_names([
+            ("/app/db", NameChange::Deleted),
+            ("/other", NameChange::Changed),
+        ]);
         for path in ["/param/app/db", "/parameter/app/db:3"] {
             assert_eq!(effect(&changed, &key(path)), Effect::Drop, "{path}");
         }
@@ -132,7 +126,10 @@ mod tests {
             DescribeParameters as Describe, GetParameter as One, GetParameters as Several,
             GetParametersByPath as ByPath,
         };
-        let changed = changed(&[("/app/db", false), ("/gone", true)]);
+        let changed = ChangedNames::of_names([
+            ("/app/db", NameChange::Changed),
+            ("/gone", NameChange::Deleted),
+        ]);
         let arn = r#"{"Name":"arn:aws:ssm:eu-west-2:123456789012:parameter/app/db"}"#;
         for (operation, body, expected) in [
             (One, r#"{"Name":"/app/db","WithDecryption":true}"#, Effect::Expire),
@@ -155,7 +152,7 @@ mod tests {
 
     #[test]
     fn an_unknown_key_expires() {
-        let changed = changed(&[("/a", false)]);
+        let changed = ChangedNames::of_names([("/a", NameChange::Changed)]);
         for key in ["", "/status", "/new/x", "AmazonSSM.GetHistory {}", "text"] {
             assert_eq!(effect(&changed, key), Effect::Expire, "{key}");
         }

@@ -59,6 +59,16 @@ impl ChangedNames {
         self.names.get(bare(name)).copied()
     }
 
+    /// The names without their leading slash, with their changes.
+    pub fn names(&self) -> impl Iterator<Item = (&str, NameChange)> {
+        self.names.iter().map(|(name, change)| (&**name, *change))
+    }
+
+    /// The paths above the names, without slashes around them. The root is empty.
+    pub fn paths_above(&self) -> impl Iterator<Item = &str> {
+        self.paths_above.iter().map(|path| &**path)
+    }
+
     /// Whether any of the names lies below a path, at any depth. The path may have slashes around it.
     pub fn is_below(&self, path: &str) -> bool {
         self.paths_above.contains(path.trim_matches('/'))
