@@ -20,8 +20,10 @@ use tokio::{
     fs,
     io::{AsyncBufReadExt, AsyncReadExt, BufReader, Lines},
     process::{Child, ChildStdout, Command},
-    time::{sleep, timeout},
+    time::timeout,
 };
+
+use super::until;
 
 /// The time limit for steps that take a pause of a script at most, on a machine that is busy with
 /// other work.
@@ -92,7 +94,7 @@ impl Services {
     /// Waits until main-api has this number of waiting requests or streams.
     async fn until_waiting(&self, kind: &str, number: u32) {
         let reached = async || self.status().await["waiting"][kind] == number;
-        until(&format!("{number} of kind {kind}"), reached).await;
+        until(LIMIT, &format!("{number} of kind {kind}"), reached).await;
     }
 
     async fn status(&self) -> Value {
@@ -127,18 +129,9 @@ impl Services {
     async fn until_file_holds(&self, name: &str, wanted: &str) -> String {
         let path = self.files.path(name);
         let read = async || fs::read_to_string(&path).await.unwrap_or_default();
-        until(wanted, async || read().await.contains(wanted)).await;
+        until(LIMIT, wanted, async || read().await.contains(wanted)).await;
         read().await
     }
-}
-
-async fn until(what: &str, mut reached: impl AsyncFnMut() -> bool) {
-    let polls = async {
-        while !reached().await {
-            sleep(Duration::from_millis(20)).await;
-        }
-    };
-    assert!(timeout(LIMIT, polls).await.is_ok(), "never: {what}");
 }
 
 /// A running script.
@@ -196,7 +189,7 @@ async fn the_script_waits_for_a_parameter_that_does_not_exist() {
     let services = Services::start().await;
     let script = services.follow("/param/app/key", &COLLECT, &[]);
     let requested = async || services.main.get("/metrics").await.body.contains("status=\"404\"");
-    until("a request for the missing parameter", requested).await;
+    until(LIMIT, "a request for the missing parameter", requested).await;
     services.put("/app/key", "hush: first", "Create").await;
     services.until_file_holds("got", "hush: first").await;
     services.until_waiting("wait", 1).await;
@@ -208,7 +201,7 @@ async fn the_script_waits_for_a_parameter_that_does_not_exist() {
         let got = services.until_file_holds("got", "hush: first").await;
         got.matches("hush: first").count() == 2
     };
-    until("the parameter that was created again", twice).await;
+    until(LIMIT, "the parameter that was created again", twice).await;
     script.terminate().await;
 }
 
@@ -237,7 +230,7 @@ async fn the_script_repeats_a_command_that_fails_with_the_same_response() {
         let got = services.until_file_holds("got", "hush: first").await;
         got.matches("hush: first").count() == 2
     };
-    until("the second run", twice).await;
+    until(LIMIT, "the second run", twice).await;
     services.until_waiting("wait", 1).await;
     script.terminate().await;
 }
@@ -392,7 +385,7 @@ async fn the_example_in_javascript_follows_changes_across_a_restart() {
     services.put("/app/key", "hush: third", "Create").await;
     let learned =
         async || services.aux.get("/metrics").await.body.contains("{source=\"queue\"} 5\n");
-    until("the change is known", learned).await;
+    until(LIMIT, "the change is known", learned).await;
     services.restart(&address, "2").await;
     assert_eq!(browser.call().await, json!(["reset"]));
     services.until_waiting("stream", 1).await;

@@ -13,8 +13,10 @@ use e2e::{
 use reqwest::Method;
 use tokio::{
     task::JoinSet,
-    time::{Instant, sleep, timeout},
+    time::{Instant, sleep},
 };
+
+use super::until;
 
 /// The time limit for steps that take a second or two, on a machine that is busy with other work. It
 /// is far below the lifetime of an entry.
@@ -61,49 +63,34 @@ impl Replicas {
 /// Starts a main-api with a cache that follows the changes of this aux-service.
 async fn gateway(aux: &Service) -> Service {
     let gateway = main_api(&aux.url).with("CACHE", "on").start().await;
-    let follows = async {
-        while gateway.get("/readyz").await.ok()["dependencies"]["changes"] != "ok" {
-            sleep(Duration::from_millis(20)).await;
-        }
-    };
-    assert!(timeout(LIMIT, follows).await.is_ok(), "main-api never followed the changes");
+    let follows = async || gateway.get("/readyz").await.ok()["dependencies"]["changes"] == "ok";
+    until(LIMIT, "main-api follows the changes", follows).await;
     gateway
 }
 
 async fn until_waiting(service: &Service, number: usize) {
     let line = format!("waiting_requests{{kind=\"wait\"}} {number}\n");
-    let waiting = async {
-        while !service.get("/metrics").await.body.contains(&line) {
-            sleep(Duration::from_millis(10)).await;
-        }
-    };
-    assert!(timeout(LIMIT, waiting).await.is_ok(), "{} never had {line}", service.name);
+    let waiting = async || service.get("/metrics").await.body.contains(&line);
+    until(LIMIT, &format!("{} has {line}", service.name), waiting).await;
 }
 
 /// Waits until a request gets this status, and returns the body. An entry with another result would
 /// be used for a minute.
 async fn until_status(service: &Service, path: &str, status: u16) -> String {
-    let poll = async {
-        loop {
-            let reply = service.get(path).await;
-            if reply.status == status {
-                return reply.body;
-            }
-            sleep(Duration::from_millis(20)).await;
-        }
+    let mut body = String::new();
+    let reached = async || {
+        let reply = service.get(path).await;
+        body = reply.body;
+        reply.status == status
     };
-    let reply = timeout(LIMIT, poll).await;
-    reply.unwrap_or_else(|_| panic!("{} never had {status} for {path}", service.name))
+    until(LIMIT, &format!("{} has {status} for {path}", service.name), reached).await;
+    body
 }
 
 /// Waits until the body of a response has a text.
 async fn until_contains(service: &Service, path: &str, text: &str) {
-    let poll = async {
-        while !service.get(path).await.body.contains(text) {
-            sleep(Duration::from_millis(20)).await;
-        }
-    };
-    assert!(timeout(LIMIT, poll).await.is_ok(), "{} has no {text} in {path}", service.name);
+    let has = async || service.get(path).await.body.contains(text);
+    until(LIMIT, &format!("{} has {text} in {path}", service.name), has).await;
 }
 
 /// Starts a request at a service that waits until the response for a path changes.
@@ -154,12 +141,7 @@ async fn a_change_reaches_all_waiting_clients_of_all_replicas_with_one_call_a_na
         assert!(own.contains("; hit; ttl="), "{cache_status}");
     }
     assert_eq!(count(), (names + 1, paths + 1));
-    let emptied = async {
-        while messages(aws).await > 0 {
-            sleep(Duration::from_millis(50)).await;
-        }
-    };
-    timeout(LIMIT, emptied).await.expect("the message is deleted");
+    until(LIMIT, "the message is deleted", async || messages(aws).await == 0).await;
 }
 
 #[tokio::test]
@@ -261,27 +243,18 @@ async fn a_changed_entry_is_served_stale_while_its_source_fails() {
     aws.proxy.fail_all(Answer::new(500, "application/x-amz-json-1.1", "{}"));
     replicas.report("/app/key", "Update").await;
     for service in replicas.all() {
-        let stale = async {
-            loop {
-                let reply = service.get("/param/app/key").await;
-                assert_eq!(reply.ok()["value"], "hush: first");
-                if reply.header("cache-control").unwrap().starts_with("max-age=0") {
-                    return;
-                }
-                sleep(Duration::from_millis(20)).await;
-            }
+        let stale = async || {
+            let reply = service.get("/param/app/key").await;
+            assert_eq!(reply.ok()["value"], "hush: first");
+            reply.header("cache-control").unwrap().starts_with("max-age=0")
         };
-        assert!(timeout(LIMIT, stale).await.is_ok(), "{} never expired the entry", service.name);
+        until(LIMIT, &format!("{} expires the entry", service.name), stale).await;
     }
     aws.proxy.heal();
     aws.put("/app/key", "hush: second").await;
     for service in replicas.all() {
-        let fresh = async {
-            while service.get("/param/app/key").await.ok()["value"] != "hush: second" {
-                sleep(Duration::from_millis(20)).await;
-            }
-        };
-        assert!(timeout(2 * LIMIT, fresh).await.is_ok(), "{} stayed stale", service.name);
+        let fresh = async || service.get("/param/app/key").await.ok()["value"] == "hush: second";
+        until(2 * LIMIT, &format!("{} is fresh again", service.name), fresh).await;
     }
 }
 
@@ -296,12 +269,7 @@ async fn a_load_that_began_before_a_change_is_stored_on_no_replica() {
         let url = format!("{}/param/app/key", replicas.fleet.replicas[0].url);
         tokio::spawn(async move { e2e::http::get(&url).await.ok()["value"].clone() })
     };
-    let called = async {
-        while reads(&aws.proxy).is_empty() {
-            sleep(Duration::from_millis(5)).await;
-        }
-    };
-    timeout(LIMIT, called).await.expect("the load begins");
+    until(LIMIT, "the load begins", async || !reads(&aws.proxy).is_empty()).await;
     aws.put("/app/key", "hush: second").await;
     let changes = |service: &Service| {
         let metrics = format!("{}/metrics", service.url);
@@ -313,12 +281,7 @@ async fn a_load_that_began_before_a_change_is_stored_on_no_replica() {
     };
     replicas.report("/app/key", "Update").await;
     for service in &replicas.fleet.replicas {
-        let learned = async {
-            while !changes(service).await {
-                sleep(Duration::from_millis(5)).await;
-            }
-        };
-        timeout(LIMIT, learned).await.expect("each replica learns of the change");
+        until(LIMIT, "each replica learns of the change", async || changes(service).await).await;
     }
     assert!(!slow.is_finished(), "the load outlasts the change");
     for service in replicas.all() {

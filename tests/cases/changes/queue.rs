@@ -18,7 +18,9 @@ use e2e::{
     service::{Service, aux_at},
 };
 use serde_json::{Value, json};
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
+
+use super::until;
 
 /// The time limit for steps that take a second or two, on a machine that is busy with other work.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -40,19 +42,9 @@ async fn state(aux: &Service) -> Value {
     aux.get("/readyz").await.ok()["dependencies"]["change_queue"].clone()
 }
 
-/// Waits until a condition holds.
-async fn until(wanted: &str, condition: impl AsyncFn() -> bool) {
-    let poll = async {
-        while !condition().await {
-            sleep(Duration::from_millis(20)).await;
-        }
-    };
-    assert!(timeout(LIMIT, poll).await.is_ok(), "it never happened: {wanted}");
-}
-
 /// Waits until the queue holds no message.
 async fn until_empty(aws: &Aws) {
-    until("the queue is empty", async || messages(aws).await == 0).await;
+    until(LIMIT, "the queue is empty", async || messages(aws).await == 0).await;
 }
 
 /// The seconds since 1970.
@@ -104,7 +96,7 @@ async fn a_receive_outlasts_the_timeouts_of_other_calls() {
         .with("AWS_OPERATION_TIMEOUT", "2s")
         .start()
         .await;
-    until("the first receive waits", async || aws.proxy.calls("ReceiveMessage") == 1).await;
+    until(LIMIT, "the first receive waits", async || aws.proxy.calls("ReceiveMessage") == 1).await;
     // The services have clocks of their own, so the time must really pass.
     sleep(Duration::from_secs(4)).await;
     assert_eq!(aws.proxy.calls("ReceiveMessage"), 1, "one receive waits all the time");
@@ -119,7 +111,7 @@ async fn a_receive_asks_for_what_the_reader_needs() {
     let aws = Aws::start().await;
     create(&aws, 30).await;
     let _aux = reader(&aws).start().await;
-    until("a receive", async || aws.proxy.calls("ReceiveMessage") > 0).await;
+    until(LIMIT, "a receive", async || aws.proxy.calls("ReceiveMessage") > 0).await;
     let receive = aws.proxy.requests("ReceiveMessage").remove(0);
     let body: Value = serde_json::from_slice(&receive.body).unwrap();
     assert_eq!(body["QueueUrl"], e2e::change_queue::url(&aws));
@@ -149,7 +141,7 @@ async fn a_queue_that_does_not_exist_is_degraded_until_it_is_created() {
     let aws = Aws::start().await;
     let before = now();
     let aux = reader(&aws).start().await;
-    until("it is degraded", async || state(&aux).await == "degraded").await;
+    until(LIMIT, "it is degraded", async || state(&aux).await == "degraded").await;
     let since = "change_queue_degraded_since_timestamp_seconds";
     let degraded_since = sample(&aux, since).await.unwrap();
     assert!((before.floor()..=now()).contains(&degraded_since), "{degraded_since}");
@@ -165,9 +157,9 @@ async fn a_queue_that_does_not_exist_is_degraded_until_it_is_created() {
     aux.get("/param/app/key").await.ok();
 
     // The reader repeats the failure, and its log does not.
-    until("a few receives", async || aws.proxy.calls("ReceiveMessage") >= 3).await;
+    until(LIMIT, "a few receives", async || aws.proxy.calls("ReceiveMessage") >= 3).await;
     create(&aws, 30).await;
-    until("it is ok", async || state(&aux).await == "ok").await;
+    until(LIMIT, "it is ok", async || state(&aux).await == "ok").await;
     aux.log_line(|line| line["message"] == "the change queue works again").await;
     assert_eq!(aux.log().matches("the change queue cannot be read").count(), 1, "{}", aux.log());
     assert_eq!(sample(&aux, since).await, Some(0.0));
@@ -182,7 +174,7 @@ async fn each_kind_of_failure_is_logged_once() {
     aws.proxy.fail("ReceiveMessage", refusals::ssm_denied());
     aws.proxy.fail_nth("ReceiveMessage", 2, Fault::Reset);
     let aux = reader(&aws).start().await;
-    until("a few receives", async || aws.proxy.calls("ReceiveMessage") >= 4).await;
+    until(LIMIT, "a few receives", async || aws.proxy.calls("ReceiveMessage") >= 4).await;
     assert_eq!(state(&aux).await, "degraded");
     let log = aux.log();
     let lines: Vec<_> =
@@ -195,7 +187,7 @@ async fn each_kind_of_failure_is_logged_once() {
         assert!(sample(&aux, &name).await.unwrap() >= 1.0, "{name}");
     }
     aws.proxy.heal();
-    until("it is ok", async || state(&aux).await == "ok").await;
+    until(LIMIT, "it is ok", async || state(&aux).await == "ok").await;
 }
 
 #[tokio::test]
@@ -205,7 +197,7 @@ async fn messages_that_cannot_be_deleted_are_reported_and_take_effect() {
     aws.proxy.fail("DeleteMessageBatch", refusals::ssm_denied());
     let aux = reader(&aws).start().await;
     send(&aws, &[change("/app/key", "Update")]).await;
-    until("it arrives again", async || counted(&aux, "changed").await >= 2.0).await;
+    until(LIMIT, "it arrives again", async || counted(&aux, "changed").await >= 2.0).await;
     let log = aux.log();
     assert_eq!(log.matches("messages of the change queue cannot be deleted").count(), 1, "{log}");
     assert_eq!(state(&aux).await, "ok");
@@ -279,7 +271,8 @@ async fn a_flood_of_messages_drains_without_pauses() {
     };
     let queue = format!("{}/123456789012/changes", aws.url);
     let aux = aux_at(&aws.url).with("CACHE", "on").with("CHANGE_QUEUE_URL", &queue).start().await;
-    until("all messages are deleted", async || deleted.load(Ordering::Relaxed) >= messages).await;
+    until(LIMIT, "all messages are deleted", async || deleted.load(Ordering::Relaxed) >= messages)
+        .await;
     assert_eq!(counted(&aux, "changed").await, messages as f64);
     assert_eq!(sample(&aux, "change_delay_seconds_count").await, Some(messages as f64));
 }

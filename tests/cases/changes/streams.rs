@@ -11,7 +11,9 @@ use e2e::{
     service::{Service, main_api},
 };
 use serde_json::json;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
+
+use super::until;
 
 /// The time limit for steps that take a second or two, on a machine that is busy with other work.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -130,16 +132,11 @@ async fn a_client_resumes_at_another_replica_and_misses_nothing() {
     let setup = replica(&replicas.aws.proxy.url, &replicas.engine.url());
     let setup = setup.with("PARAMETER_PREFIXES", "/app");
     let newcomer = start_replicas(1, &setup).await.remove(0);
-    let known = async {
-        loop {
-            let mut stream = Events::open(&newcomer.url, "", Some(&last_id)).await;
-            if stream.next().await.kind == "message" {
-                return;
-            }
-            sleep(Duration::from_millis(20)).await;
-        }
+    let known = async || {
+        let mut stream = Events::open(&newcomer.url, "", Some(&last_id)).await;
+        stream.next().await.kind == "message"
     };
-    timeout(LIMIT, known).await.expect("the newcomer reads the stream");
+    until(LIMIT, "the newcomer reads the stream", known).await;
     for service in replicas.all().into_iter().chain([&newcomer]) {
         let mut stream = Events::open(&service.url, "", Some(&last_id)).await;
         assert_eq!(stream.next_name().await, "/app/second", "{}", service.name);
@@ -179,11 +176,7 @@ async fn after_a_gap_streams_get_a_reset_and_entries_are_refreshed() {
         timeout(2 * LIMIT, reset).await.expect("a reset arrives");
     }
     for service in replicas.all() {
-        let fresh = async {
-            while service.get("/param/app/key").await.ok()["value"] != "hush: second" {
-                sleep(Duration::from_millis(20)).await;
-            }
-        };
-        assert!(timeout(LIMIT, fresh).await.is_ok(), "{} kept its entry", service.name);
+        let fresh = async || service.get("/param/app/key").await.ok()["value"] == "hush: second";
+        until(LIMIT, &format!("{} refreshes its entry", service.name), fresh).await;
     }
 }
