@@ -10,16 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import nulls
+import yaml
 from rendering import CHARTS, HELM, HELMS, KUBERNETES, Manifest, Refused, helm, manifests, unreleased
 
+VERSION: str = yaml.safe_load((HELM / "main-api/Chart.yaml").read_text())["version"]
 REGISTRY = {"registry": "123456789012.dkr.ecr.eu-west-2.amazonaws.com"}
 
 
 def parent(folder: Path) -> Path:
     """A parent chart with each chart as a dependency, and main-api a second time under another name."""
     chart = folder / "parent"
-    dependencies = [{"name": name, "version": "0.1.0", "condition": f"{name}.enabled", "tags": ["gateway"]} for name in CHARTS]
-    dependencies.append({"name": "main-api", "version": "0.1.0", "alias": "front-door", "condition": "front-door.enabled"})
+    dependencies = [{"name": name, "version": VERSION, "condition": f"{name}.enabled", "tags": ["gateway"]} for name in CHARTS]
+    dependencies.append({"name": "main-api", "version": VERSION, "alias": "front-door", "condition": "front-door.enabled"})
     for name in CHARTS:
         shutil.copytree(HELM / name, chart / "charts" / name)
     about = {"apiVersion": "v2", "name": "parent", "version": "1.0.0", "dependencies": dependencies}
@@ -64,7 +66,7 @@ def _problems(helm_name: str, chart: Path) -> Iterator[str]:
     deployment = door["Deployment"]
     pod = deployment["spec"]["template"]["spec"]["containers"][0]
     named = (deployment["metadata"]["name"], door["Service"]["spec"]["selector"]["app.kubernetes.io/name"], pod["name"], pod["image"])
-    if named != ("front-door", "front-door", "main-api", "kantox-challenge:main-api-0.1.0"):
+    if named != ("front-door", "front-door", "main-api", f"kantox-challenge:main-api-{VERSION}"):
         yield f"main-api under the alias front-door renders {named}"
 
     # Helm passes null on to a dependency.

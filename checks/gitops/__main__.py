@@ -181,7 +181,7 @@ def needed_secrets() -> set[tuple[str, str, str]]:
 def install_page() -> Result:
     run = page.run()
     secrets = run.secrets()
-    problems = [*run.problems, *page.patches(), *page.links(), *page.unset_variables(), *page.unknown_flags(), *page.unlabelled_namespaces()]
+    problems = [*run.problems, *page.patches(), *page.unset_variables(), *page.unknown_flags(), *page.unlabelled_namespaces()]
     for namespace, name, key in sorted(needed_secrets()):
         if (namespace, name) not in secrets:
             problems.append(f"docs/install.md does not make the Secret {name} in {namespace}")

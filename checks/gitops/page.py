@@ -1,4 +1,7 @@
-"""docs/install.md: its commands are run without a cluster (page.sh), and its figures are compared with the charts."""
+"""docs/install.md: its commands are run without a cluster (page.sh), and its figures are compared with the charts.
+
+README.md's commands for a cluster are run in the same way.
+"""
 
 from __future__ import annotations
 
@@ -36,11 +39,11 @@ class Run:
         return found
 
 
-def blocks() -> list[tuple[int, str]]:
+def blocks(text: str = TEXT) -> list[tuple[int, str]]:
     """The blocks of commands with their line numbers, without the indentation of lists."""
     return [
-        (TEXT[: match.start(2)].count("\n") + 1, re.sub(rf"^{match[1]}", "", match[2], flags=re.MULTILINE))
-        for match in re.finditer(r"^( *)```sh\n(.*?)^\1```$", TEXT, re.MULTILINE | re.DOTALL)
+        (text[: match.start(2)].count("\n") + 1, re.sub(rf"^{match[1]}", "", match[2], flags=re.MULTILINE))
+        for match in re.finditer(r"^( *)```sh\n(.*?)^\1```$", text, re.MULTILINE | re.DOTALL)
     ]
 
 
@@ -96,7 +99,9 @@ def unlabelled_namespaces() -> Iterator[str]:
     yield from (f"docs/install.md: without Argo CD the namespace {name} has no label" for name in missing)
 
 
-def run() -> Run:
+def run(page: Path = PAGE, variables: dict[str, str] | None = None) -> Run:
+    """Runs the blocks of a page in one shell, with further variables."""
+    name = page.relative_to(ROOT)
     with tempfile.TemporaryDirectory() as folder:
         work, log = Path(folder), Path(folder, "log")
         log.touch()
@@ -104,11 +109,11 @@ def run() -> Run:
         for name in ("docs", "grafana", "helm", "terraform"):
             shutil.copytree(ROOT / name, checkout / name, symlinks=True, ignore=shutil.ignore_patterns(".terraform*"))
         script = [Path(__file__).with_name("page.sh").read_text()]
-        script += [f"trap 'echo docs/install.md:{line}: a command of this block fails >&2' ERR\n{text}" for line, text in blocks()]
+        script += [f"trap 'echo {name}:{line}: a command of this block fails >&2' ERR\n{text}" for line, text in blocks(page.read_text())]
         (work / "script").write_text("\n".join(script))
         done = subprocess.run(
-            ["bash", work / "script"], cwd=checkout, env=os.environ | {"HOME": folder, "LOG": str(log)}, input="a-token\n" * 100,
-            capture_output=True, text=True, check=False,
+            ["bash", work / "script"], cwd=checkout, input="a-token\n" * 100, capture_output=True, text=True, check=False,
+            env=os.environ | {"HOME": folder, "LOG": str(log), "PAGE": str(name)} | (variables or {}),
         )  # fmt: skip
         failed = Path(f"{log}.failed")
         result = Run(failed.read_text().splitlines() if failed.exists() else [])
@@ -137,19 +142,6 @@ def node_ports() -> list[tuple[str, int]]:
 def versions() -> dict[str, str]:
     """The versions of the charts from chart repositories."""
     return dict(re.findall(r"helm upgrade --install \S+ (\S+) --repo \S+ --version (\S+)", TEXT))
-
-
-def links() -> Iterator[str]:
-    """Links to missing files and headings."""
-    for target in re.findall(r"\]\((?!https?://)([^)]+)\)", TEXT):
-        name, _, anchor = target.partition("#")
-        path = (PAGE.parent / name).resolve() if name else PAGE
-        if not path.exists():
-            yield f"docs/install.md links to {target}, which does not exist"
-        elif anchor:
-            headings = re.findall(r"^#+ (.*)$", path.read_text(), re.MULTILINE)
-            if anchor not in {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}:
-                yield f"docs/install.md links to {target}, and there is no such heading"
 
 
 def listed_applications() -> set[str]:

@@ -1,11 +1,11 @@
-# Sourced before the commands of docs/install.md: functions in place of the programs that need a cluster, AWS or the network.
+# Sourced before the commands of a document, $PAGE: functions in place of the programs that need a cluster, AWS or the network.
 # The real kubectl makes the Secrets and the real helm renders the charts. $LOG collects the objects, $LOG.failed the failures.
 # shellcheck shell=bash
 set -Eeuo pipefail
 
 # fail MESSAGE: bash goes on after a failure inside of "$(…)", so the message is also recorded.
 fail() {
-    printf 'docs/install.md: %s\n' "$*" | tee -a "$LOG.failed" >&2
+    printf '%s: %s\n' "$PAGE" "$*" | tee -a "$LOG.failed" >&2
     return 1
 }
 
@@ -35,6 +35,8 @@ helm() {
 }
 
 terraform() {
+    # make terraform plans and applies the same files.
+    case $1 in init | plan | apply) [ -f main.tf ] && return || fail "terraform $*: $PWD has no main.tf" ;; esac
     grep -q "^output \"${!#}\"" terraform/outputs.tf || fail "terraform $*: no such output"
     case ${!#} in
         *_queue_url) printf 'https://sqs.eu-west-2.amazonaws.com/123456789012/kantox-challenge-parameter-changes' ;;

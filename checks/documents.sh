@@ -1,0 +1,9 @@
+# The documents: every link leads somewhere, and every command of the README works as it is written there.
+need curl "commands of the README use it"
+install_helm
+install_kubectl
+install_aws_cli
+# This environment and its modules are those of checks/charts.sh.
+venv charts kubernetes-validate==1.37.0 PyYAML==6.0.3
+
+PYTHONPATH=$root/checks/gitops:$root/checks/charts "$tools/charts/bin/python" checks/documents

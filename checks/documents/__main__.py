@@ -1,0 +1,25 @@
+"""Entry point of the check; see checks/documents.sh."""
+
+from __future__ import annotations
+
+import sys
+
+import links
+import page
+import readme
+from rendering import ROOT
+
+
+def main() -> int:
+    documents = links.documents()
+    problems = [*links.broken(documents), *readme.problems()]
+    cluster = page.run(ROOT / "README.md", {"ECR_REPOSITORY_URL": "123456789012.dkr.ecr.eu-west-2.amazonaws.com/kantox-challenge"})
+    problems += cluster.problems
+    print(f"{'FAIL' if problems else 'ok':4} {len(documents)} documents: every link, and every command of README.md")
+    for problem in problems:
+        print(f"     {problem}", file=sys.stderr)
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
