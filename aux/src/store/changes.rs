@@ -159,7 +159,7 @@ impl FollowChanges for Changes {
     }
 
     fn arrived(&self, mut changes: Vec<SharedChange>) {
-        // Whoever can write to the engine could otherwise report any name.
+        // A program that can write to the engine could otherwise report any name.
         changes.retain(|shared| self.0.prefixes.allow(&shared.change.name));
         // This replica has applied its own changes before it published them.
         let others = changes.iter().filter(|shared| !shared.own);

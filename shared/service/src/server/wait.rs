@@ -40,7 +40,7 @@ pub(crate) type WaitFuture = Pin<Box<dyn Future<Output = Response> + Send>>;
 
 /// A request that may wait.
 ///
-/// It owns its headers. Those of the request share the buffer into which the connection has read
+/// It owns its headers. The request's headers share the buffer into which the connection has read
 /// them, and the connection would need a second one as long as they exist.
 pub(crate) struct WaitRequest {
     /// The time until which the client waits.
