@@ -31,7 +31,8 @@ def files() -> dict[Path, str]:
         generated[HELM / chart / "values.schema.json"] = _json(_with_null(_schema(chart)))
         generated[HELM / chart / "charts/common/Chart.yaml"] = (HELM / "common/Chart.yaml").read_text()
         generated[HELM / chart / "charts/common/templates/_common.tpl"] = _library()
-        generated[HELM / chart / "README.md"] = readme(chart, text)
+        # A release writes no README.md, so its image is not a part of it.
+        generated[HELM / chart / "README.md"] = readme(chart, _defaults(chart) if chart in SERVICES else text)
     generated[HELM / "argocd/README.md"] = readme("argocd", (HELM / "argocd/values.yaml").read_text())
     return generated
 
@@ -93,17 +94,22 @@ def _reachable(schema: Any, definitions: dict[str, Any]) -> dict[str, Any]:
 
 
 def _values(chart: str) -> str:
-    """The shared values with the chart's own merged into them, and with the image that a release has written."""
-    shared = (HELM / "common/values.shared.yaml").read_text().replace("{chart}", chart)
-    own = (HELM / chart / "values.own.yaml").read_text()
-    # The first paragraph of each source describes the source.
-    merged = _merge(*(entries(text.partition("\n\n")[2]) for text in (shared, own)))
-    text = "".join(entry.text() for entry in merged)
+    """The values of a service's chart, with the image that a release has written."""
+    text = _defaults(chart)
     committed = HELM / chart / "values.yaml"
     released = yaml.safe_load(committed.read_text())["image"] if committed.exists() else {}
     for key in ("tag", "digest"):
         text = text.replace(f'\n  {key}: ""\n', f"\n  {key}: {json.dumps(released.get(key, ''))}\n", 1)
     return text
+
+
+def _defaults(chart: str) -> str:
+    """The shared values with the chart's own merged into them."""
+    shared = (HELM / "common/values.shared.yaml").read_text().replace("{chart}", chart)
+    own = (HELM / chart / "values.own.yaml").read_text()
+    # The first paragraph of each source describes the source.
+    merged = _merge(*(entries(text.partition("\n\n")[2]) for text in (shared, own)))
+    return "".join(entry.text() for entry in merged)
 
 
 def _merge(shared: list[Entry], own: list[Entry], where: str = "") -> Iterator[Entry]:

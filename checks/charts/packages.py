@@ -1,4 +1,4 @@
-"""The charts as files and packages: chart-testing's rules for YAML, and the content of a package.
+"""The charts as files and packages: chart-testing's rules for YAML, the content of a package, the commands in README.md.
 
 chart-testing (`ct`) is in no package registry. Its rules that need a repository of charts (a higher version in each change) or
 the names of maintainers do not fit here: the release pipeline deploys from Git, and a fork has maintainers of its own.
@@ -15,7 +15,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import yaml
-from rendering import CHARTS, HELM, HELMS, helm
+from rendering import CHARTS, HELM, HELMS, ROOT, Refused, helm
+
+# Values of the variables in the commands of README.md.
+VARIABLES = {
+    "ECR_REGISTRY": "123456789012.dkr.ecr.eu-west-2.amazonaws.com",
+    "ECR_REPOSITORY_URL": "123456789012.dkr.ecr.eu-west-2.amazonaws.com/kantox-challenge",
+}
 
 INSTALLABLE = (*CHARTS, "argocd")
 # Files for work on a chart, which .helmignore leaves out of its package.
@@ -54,8 +60,27 @@ def package_problems(chart: str) -> Iterator[str]:
         yield from (f"{chart}: {name} packages {file}" for file in files if OF_DEVELOPERS.fullmatch(file))
 
 
+def command_problems(chart: str) -> Iterator[str]:
+    """The commands in README.md render the chart with the values that they set."""
+    text = (HELM / chart / "README.md").read_text().replace("\\\n", " ")
+    commands = re.findall(r"^helm (?:install|template) (?:.(?!\|$))*", text, re.M)
+    if not commands:
+        yield f"{chart}/README.md has no command that installs the chart"
+    for command in commands:
+        for variable, value in VARIABLES.items():
+            command = command.replace(f'"${variable}"', value)
+        _, _, name, path, *options = command.split()
+        options = [option for option in options if option not in ("--create-namespace", "|")]
+        if chart == "argocd":
+            options += ["--set", "repository=https://git.example.com/team/cached-gateway"]
+        try:
+            helm(HELMS["Helm 4"], "template", name, ROOT / path, *(ROOT / o if o.startswith("helm/") else o for o in options))
+        except Refused as refused:
+            yield f"{chart}/README.md: {command}: {refused}"
+
+
 def problems() -> list[str]:
     found = yaml_problems()
     for chart in INSTALLABLE:
-        found += [*about_problems(chart), *package_problems(chart)]
+        found += [*about_problems(chart), *package_problems(chart), *command_problems(chart)]
     return found

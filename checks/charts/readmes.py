@@ -41,7 +41,7 @@ def readme(chart: str, values: str) -> str:
             "",
             f"# {about['name']}",
             "",
-            about["description"],
+            str(about.get("description")),
             "",
             f"It needs {needs}Helm 3.17 or newer.",
             "",
