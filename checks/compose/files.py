@@ -155,13 +155,12 @@ def grafana() -> Iterator[str]:
     """Grafana's files name the Prometheus of this file and the mounted dashboards."""
     inside = {source: target for source, target, _ in mounts(SERVICES["grafana"])}
     provisioning = "/etc/grafana/provisioning"
-    for source, folder in (("datasource", "datasources"), ("dashboards", "dashboards")):
-        path = inside.get(f"./compose/grafana-{source}.yaml", "")
-        if not path.startswith(f"{provisioning}/{folder}/"):
-            yield f"compose/grafana-{source}.yaml is not mounted in {provisioning}/{folder}"
+    for name, kind in (("datasource", "datasources"), ("dashboards", "dashboards")):
+        if not inside.get(f"./compose/grafana-{name}.yaml", "").startswith(f"{provisioning}/{kind}/"):
+            yield f"compose/grafana-{name}.yaml is not mounted in {provisioning}/{kind}"
     [source] = read("compose/grafana-datasource.yaml")["datasources"]
     address = urlsplit(source["url"])
-    reachable = {f"{name}:{inside}" for service in SERVICES for name in aliases(service) for _, _, inside in published(SERVICES[service])}
+    reachable = {f"{name}:{port}" for service in SERVICES for name in aliases(service) for _, _, port in published(SERVICES[service])}
     if source["type"] != "prometheus" or source["isDefault"] is not True or address.netloc not in reachable:
         yield f"the data source is not the default, or is not a Prometheus of this file: {source}"
     if source["jsonData"]["timeInterval"] != read("compose/prometheus.yaml")["global"]["scrape_interval"]:
