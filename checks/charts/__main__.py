@@ -62,7 +62,7 @@ def lint() -> tuple[str, list[str]]:
 
 
 def package_files() -> tuple[str, list[str]]:
-    return f"{len(packages.INSTALLABLE)} packages: chart-testing's rules for YAML, and their README.md", packages.problems()
+    return f"{len(CHARTS)} packages: chart-testing's rules for YAML, and their README.md", packages.problems()
 
 
 def renders() -> tuple[str, list[str]]:

@@ -33,7 +33,6 @@ def files() -> dict[Path, str]:
         generated[HELM / chart / "charts/common/templates/_common.tpl"] = _library()
         # A release writes no README.md, so its image is not a part of it.
         generated[HELM / chart / "README.md"] = readme(chart, _defaults(chart) if chart in SERVICES else text)
-    generated[HELM / "argocd/README.md"] = readme("argocd", (HELM / "argocd/values.yaml").read_text())
     return generated
 
 

@@ -2,6 +2,7 @@
 
 chart-testing (`ct`) is in no package registry. Its rules that need a repository of charts (a higher version in each change) or
 the names of maintainers do not fit here: the release pipeline deploys from Git, and a fork has maintainers of its own.
+helm/argocd is not packaged, and an operator edits its values.yaml, so it has no README.md that is made from it.
 """
 
 from __future__ import annotations
@@ -23,14 +24,13 @@ VARIABLES = {
     "ECR_REPOSITORY_URL": "123456789012.dkr.ecr.eu-west-2.amazonaws.com/kantox-challenge",
 }
 
-INSTALLABLE = (*CHARTS, "argocd")
 # Files for work on a chart, which .helmignore leaves out of its package.
 OF_DEVELOPERS = re.compile(r"README\.own\.md|values\.(own|schema|shared)\.yaml|ci/.*")
 
 
 def yaml_problems() -> list[str]:
     """The problems that yamllint finds with the rules of chart-testing."""
-    files = [file for chart in INSTALLABLE for file in (HELM / chart).rglob("*.yaml") if "templates" not in file.parts]
+    files = [file for chart in (*CHARTS, "argocd") for file in (HELM / chart).rglob("*.yaml") if "templates" not in file.parts]
     command = [sys.executable, "-m", "yamllint", "--strict", "--format", "parsable", "--config-file", Path(__file__).with_name("yamllint.yaml")]
     done = subprocess.run([*command, *files], capture_output=True, text=True, check=False)
     return [line.removeprefix(f"{HELM}/") for line in (done.stdout + done.stderr).splitlines()]
@@ -63,24 +63,22 @@ def package_problems(chart: str) -> Iterator[str]:
 def command_problems(chart: str) -> Iterator[str]:
     """The commands in README.md render the chart with the values that they set."""
     text = (HELM / chart / "README.md").read_text().replace("\\\n", " ")
-    commands = re.findall(r"^helm (?:install|template) (?:.(?!\|$))*", text, re.M)
+    commands = re.findall(r"^helm install .*", text, re.M)
     if not commands:
         yield f"{chart}/README.md has no command that installs the chart"
     for command in commands:
         for variable, value in VARIABLES.items():
             command = command.replace(f'"${variable}"', value)
         _, _, name, path, *options = command.split()
-        options = [option for option in options if option not in ("--create-namespace", "|")]
-        if chart == "argocd":
-            options += ["--set", "repository=https://git.example.com/team/cached-gateway"]
+        options = [option for option in options if option != "--create-namespace"]
         try:
-            helm(HELMS["Helm 4"], "template", name, ROOT / path, *(ROOT / o if o.startswith("helm/") else o for o in options))
+            helm(HELMS["Helm 4"], "template", name, ROOT / path, *options)
         except Refused as refused:
             yield f"{chart}/README.md: {command}: {refused}"
 
 
 def problems() -> list[str]:
     found = yaml_problems()
-    for chart in INSTALLABLE:
+    for chart in CHARTS:
         found += [*about_problems(chart), *package_problems(chart), *command_problems(chart)]
     return found
