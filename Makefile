@@ -1,6 +1,6 @@
 # The commands of the project. The pipeline runs these commands.
 .DEFAULT_GOAL := help
-.PHONY: help run test check rust terraform charts gitops grafana pages workflows image advisories e2e-cluster fuzz soak bench microbench
+.PHONY: help run test check rust terraform charts gitops compose grafana pages workflows image advisories e2e-cluster fuzz soak bench microbench
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -15,7 +15,7 @@ test: ## all Rust tests, the end-to-end tests with the AWS protocol included
 	cargo build --locked --workspace --bins
 	cargo test --locked --workspace
 
-check: rust terraform charts gitops grafana pages workflows ## all checks besides the Rust tests
+check: rust terraform charts gitops compose grafana pages workflows ## all checks besides the Rust tests
 
 rust: ## the Rust code as text: format, lints, documentation, dependencies
 	@checks/run.sh $@
@@ -27,6 +27,9 @@ charts: ## the Helm charts: lint, render, validate, snapshots
 	@checks/run.sh $@
 
 gitops: ## Argo CD's applications, and the commands of docs/install.md
+	@checks/run.sh $@
+
+compose: ## compose.yaml without Docker: schema, files, and its programs with its variables
 	@checks/run.sh $@
 
 grafana: ## dashboards and alerts: each expression against a real Prometheus that scrapes the real services

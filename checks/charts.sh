@@ -1,10 +1,10 @@
 # The Helm charts without a cluster: lint, renders, types, references, rejected values, policies, snapshots. The services are
 # then started with the rendered variables.
-# checks/run.sh charts --update writes the generated values, schemas and snapshots instead.
+# checks/run.sh charts --update writes the generated values, schemas, README.md files and snapshots instead.
 install_helm
 install_checkov
 install_custom_resource_types
-venv charts kubernetes-validate==1.37.0 PyYAML==6.0.3
+venv charts kubernetes-validate==1.37.0 PyYAML==6.0.3 yamllint==1.38.0
 
 "$tools/charts/bin/python" checks/charts "$@"
 [ $# = 0 ] || exit 0

@@ -12,6 +12,6 @@ install_helm
 install_kubectl
 install_custom_resource_types
 # This environment and its modules are those of checks/charts.sh.
-venv charts kubernetes-validate==1.37.0 PyYAML==6.0.3
+venv charts kubernetes-validate==1.37.0 PyYAML==6.0.3 yamllint==1.38.0
 
 PYTHONPATH=$root/checks/charts "$tools/charts/bin/python" checks/gitops "$@"

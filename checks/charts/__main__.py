@@ -16,6 +16,7 @@ import dependency
 import generated
 import mistakes
 import nulls
+import packages
 import policies
 import registries
 import snapshots
@@ -43,7 +44,7 @@ def generated_files() -> tuple[str, list[str]]:
         values = yaml.safe_load((HELM / chart / "values.yaml").read_text())
         problems += [f"{chart}/values.schema.json: {where} accepts any key" for where in generated.open_objects(parsed)]
         problems += [f"{chart}/values.schema.json: {where} is not in values.yaml" for where in generated.undocumented(parsed, values)]
-    return f"{len(files)} generated files: values and schemas", problems
+    return f"{len(files)} generated files: values, schemas and README.md", problems
 
 
 def lint() -> tuple[str, list[str]]:
@@ -58,6 +59,10 @@ def lint() -> tuple[str, list[str]]:
 
     jobs = [(helm_name, scenario) for helm_name in HELMS for scenario in SCENARIOS]
     return f"{len(jobs)} runs of helm lint --strict", [p for p in POOL.map(one, jobs) if p]
+
+
+def package_files() -> tuple[str, list[str]]:
+    return f"{len(CHARTS)} packages: chart-testing's rules for YAML, and their README.md", packages.problems()
 
 
 def renders() -> tuple[str, list[str]]:
@@ -185,7 +190,7 @@ def main() -> int:
         snapshots.write(snapshots.expected_files(SCENARIOS))
         return 0
     checks: list[Callable[[], tuple[str, list[str]]]] = [
-        generated_files, lint, renders, determinism, kubernetes, custom_resources, references, agreements, wrong_values,
+        generated_files, lint, package_files, renders, determinism, kubernetes, custom_resources, references, agreements, wrong_values,
         right_values, null_values, dependencies, running, registry_hosts, known_policies, committed,
     ]  # fmt: skip
     failed = 0

@@ -21,15 +21,9 @@ from pathlib import Path
 
 import sandbox
 import yaml
+from programs import LIBRARIES, SDK, binary, documented
 from rendering import SERVICES, Manifest, Scenario, manifests, render, scenarios
 
-# Variables of the AWS SDK, which --help does not list.
-SDK = {
-    "AWS_REGION", "AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ROLE_ARN",
-    "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_EC2_METADATA_DISABLED", "AWS_EC2_METADATA_SERVICE_ENDPOINT",
-}  # fmt: skip
-# Variables of the libraries for logs and traces.
-LIBRARIES = {"RUST_LOG", "OTEL_EXPORTER_OTLP_ENDPOINT"}
 # Variables whose default in the chart differs from the program's, with the reason.
 OTHER_DEFAULTS = {
     "SHUTDOWN_DELAY": "load balancers need time to notice",
@@ -44,22 +38,6 @@ NAMES = ["aws.internal.example", "aux-service.aux-service", "parameters.shared.s
          "valkey.valkey", "engine.internal.example"]  # fmt: skip
 # The content of every mounted Secret: a bearer token, a password, and a key of at least 32 bytes.
 TOKEN = "a-token-of-the-scenario-with-32-bytes"
-
-
-def binary(service: str) -> Path:
-    return Path(os.environ["PROGRAMS"]) / service
-
-
-def documented(service: str) -> dict[str, str]:
-    """The variables in `--help` and their defaults; an empty text for a variable without a default."""
-    text = subprocess.run([binary(service), "--help"], capture_output=True, text=True, check=True, env={}).stdout
-    options = re.split(r"\n\s+(?=-{1,2}[a-z])", text)
-    found = {}
-    for option in options:
-        if variable := re.search(r"\[env: ([A-Z_]+)[=\]]", option):
-            default = re.search(r"^\s*\[default: (.*)\]$", option, re.M)
-            found[variable[1]] = default[1] if default else ""
-    return found
 
 
 def container(scenario: Scenario) -> tuple[Manifest, Manifest]:

@@ -1,4 +1,4 @@
-"""The generated files of the charts: values.yaml of both services, and defaults.json, values.schema.json and charts/common of each.
+"""The generated files of the charts: values.yaml of both services, and README.md, defaults.json, values.schema.json and charts/common.
 
 Both charts share four fifths of their values, and Helm has no way to share them in one file: values that a library chart
 exports (`import-values`) are missing in `helm show values`, and a schema cannot refer to another file (`$ref`).
@@ -6,34 +6,19 @@ exports (`import-values`) are missing in `helm show values`, and a schema cannot
 
 from __future__ import annotations
 
-import itertools
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
+from entries import Entry, entries
+from readmes import readme
 from rendering import CHARTS, HELM, SERVICES
 
 # Values that Helm or a parent chart adds.
 OF_HELM = ("global", "common", "tags")
-KEY = re.compile(r"( *)([\w./-]+|\{own\}):")
-
-
-@dataclass
-class Entry:
-    """One key of a values file as text."""
-
-    key: str
-    line: str
-    # The comment above the key, with the blank lines before it.
-    comment: list[str] = field(default_factory=list)
-    children: list[Entry] = field(default_factory=list)
-
-    def text(self) -> str:
-        return "".join(f"{line}\n" for line in [*self.comment, self.line]) + "".join(child.text() for child in self.children)
 
 
 def files() -> dict[Path, str]:
@@ -46,6 +31,8 @@ def files() -> dict[Path, str]:
         generated[HELM / chart / "values.schema.json"] = _json(_with_null(_schema(chart)))
         generated[HELM / chart / "charts/common/Chart.yaml"] = (HELM / "common/Chart.yaml").read_text()
         generated[HELM / chart / "charts/common/templates/_common.tpl"] = _library()
+        # A release writes no README.md, so its image is not a part of it.
+        generated[HELM / chart / "README.md"] = readme(chart, _defaults(chart) if chart in SERVICES else text)
     return generated
 
 
@@ -106,12 +93,8 @@ def _reachable(schema: Any, definitions: dict[str, Any]) -> dict[str, Any]:
 
 
 def _values(chart: str) -> str:
-    """The shared values with the chart's own merged into them, and with the image that a release has written."""
-    shared = (HELM / "common/values.shared.yaml").read_text().replace("{chart}", chart)
-    own = (HELM / chart / "values.own.yaml").read_text()
-    # The first paragraph of each source describes the source.
-    merged = _merge(*(_entries(text.partition("\n\n")[2]) for text in (shared, own)))
-    text = "".join(entry.text() for entry in merged)
+    """The values of a service's chart, with the image that a release has written."""
+    text = _defaults(chart)
     committed = HELM / chart / "values.yaml"
     released = yaml.safe_load(committed.read_text())["image"] if committed.exists() else {}
     for key in ("tag", "digest"):
@@ -119,22 +102,13 @@ def _values(chart: str) -> str:
     return text
 
 
-def _entries(text: str) -> list[Entry]:
-    top: list[Entry] = []
-    levels = [(-1, top)]
-    comment: list[str] = []
-    for line in text.splitlines():
-        if not (found := KEY.match(line)):
-            comment.append(line)
-            continue
-        indent = len(found[1])
-        while levels[-1][0] >= indent:
-            levels.pop()
-        entry = Entry(found[2], line, comment)
-        levels[-1][1].append(entry)
-        levels.append((indent, entry.children))
-        comment = []
-    return top
+def _defaults(chart: str) -> str:
+    """The shared values with the chart's own merged into them."""
+    shared = (HELM / "common/values.shared.yaml").read_text().replace("{chart}", chart)
+    own = (HELM / chart / "values.own.yaml").read_text()
+    # The first paragraph of each source describes the source.
+    merged = _merge(*(entries(text.partition("\n\n")[2]) for text in (shared, own)))
+    return "".join(entry.text() for entry in merged)
 
 
 def _merge(shared: list[Entry], own: list[Entry], where: str = "") -> Iterator[Entry]:
@@ -151,22 +125,12 @@ def _merge(shared: list[Entry], own: list[Entry], where: str = "") -> Iterator[E
         merged = Entry(
             entry.key,
             entry.line if chosen.line.endswith(":") else chosen.line,
-            _above(entry) + (_comment(chosen) or _comment(entry)),
+            entry.above() + (chosen.own_comment() or entry.own_comment()),
             list(_merge(entry.children, chosen.children if chosen is not entry else [], f"{where}{entry.key}.")),
         )
         if merged.line.endswith(":") and not merged.children:
             raise SystemExit(f"error: {where}{entry.key}: neither values.shared.yaml nor values.own.yaml has a value")
         yield merged
-
-
-def _above(entry: Entry) -> list[str]:
-    """The lines above the key's own comment, up to the last blank line."""
-    return entry.comment[: len(entry.comment) - len(_comment(entry))]
-
-
-def _comment(entry: Entry) -> list[str]:
-    reversed_comment = itertools.takewhile(str.strip, reversed(entry.comment))
-    return [*reversed_comment][::-1]
 
 
 def _schema(chart: str) -> dict[str, Any]:

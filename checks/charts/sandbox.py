@@ -12,7 +12,7 @@ import socket
 import subprocess
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,10 +26,11 @@ def loopback_up() -> None:
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
 
 
-def host_table(folder: Path, names: list[str]) -> None:
-    """Resolves each of these names to this machine."""
+def host_table(folder: Path, names: list[str], others: Iterable[tuple[str, str]] = ()) -> None:
+    """Resolves each of these names to 127.0.0.1, and the names of the pairs to their addresses. A name may have several."""
     table = folder / "hosts"
-    table.write_text(f"127.0.0.1 localhost {' '.join(names)}\n::1 localhost\n")
+    lines = [f"127.0.0.1 localhost {' '.join(names)}", "::1 localhost", *(f"{address} {name}" for address, name in others)]
+    table.write_text("".join(f"{line}\n" for line in lines))
     subprocess.run(["mount", "--bind", table, "/etc/hosts"], check=True)
 
 
@@ -47,14 +48,14 @@ def certificate(folder: Path, names: list[str]) -> tuple[Path, Path, Path]:
     return folder / "ca.crt", folder / "server.crt", folder / "server.key"
 
 
-def wait_for_port(port: int, process: subprocess.Popen[bytes], seconds: float = 30) -> None:
+def wait_for_port(port: int, process: subprocess.Popen[bytes], seconds: float = 30, address: str = "127.0.0.1") -> None:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise RuntimeError(f"the process ended with status {process.returncode}")
         with socket.socket() as probe:
             probe.settimeout(1)
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
+            if probe.connect_ex((address, port)) == 0:
                 return
         time.sleep(0.02)
     raise RuntimeError(f"the process does not listen on port {port}")
@@ -118,6 +119,12 @@ def seed(endpoint: str, authority: Path | None = None) -> None:
     location = {"LocationConstraint": "eu-west-2"}
     client("s3").create_bucket(Bucket="kantox-challenge-bucket", CreateBucketConfiguration=location)
     client("ssm").put_parameter(Name="/challenge/kantox", Value="cloud-engineer", Type="String")
+
+
+def parameter(endpoint: str, name: str) -> str:
+    """The value of a parameter."""
+    value: str = _clients(endpoint)("ssm").get_parameter(Name=name)["Parameter"]["Value"]
+    return value
 
 
 def new_queue(endpoint: str, url: str) -> None:

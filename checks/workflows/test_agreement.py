@@ -96,7 +96,7 @@ class Agreement(unittest.TestCase):
             for d in u.get("directories", [u.get("directory")])
         }
         files = subprocess.run(["git", "-C", ROOT, "ls-files"], check=True, capture_output=True, text=True).stdout.split()
-        folders = {("cargo", "Cargo.lock"), ("docker", "Dockerfile"), ("terraform", "versions.tf")}
+        folders = {("cargo", "Cargo.lock"), ("docker", "Dockerfile"), ("docker-compose", "compose.yaml"), ("terraform", "versions.tf")}
         for ecosystem, name in folders:
             for path in (p for p in files if p.split("/")[-1] == name):
                 folder = "/" + path.removesuffix(name).rstrip("/")

@@ -173,12 +173,19 @@ data:
 {{- include "aux-service.sharedCacheCallee" . }}
 {{- end -}}
 
-{{- define "aux-service.notes" -}}
+{{/* aux-service.requiredSecret: the Secret that the pods wait for and that the operator creates by hand, or nothing. */}}
+{{- define "aux-service.requiredSecret" -}}
 {{- if and (eq .Values.backend "aws") (eq .Values.aws.credentials.from "secret") -}}
-The pods start once the Secret {{ .Values.aws.credentials.secretName }} exists:
+{{ .Values.aws.credentials.secretName }}
+{{- end -}}
+{{- end -}}
 
-  kubectl -n {{ .Release.Namespace }} create secret generic {{ .Values.aws.credentials.secretName }} \
+{{- define "aux-service.notes" -}}
+{{- with include "aux-service.requiredSecret" . }}
+
+The Secret {{ . }} holds the credentials for AWS:
+
+  kubectl -n {{ $.Release.Namespace }} create secret generic {{ . }} \
     --from-literal=AWS_ACCESS_KEY_ID="$ID" --from-literal=AWS_SECRET_ACCESS_KEY="$KEY"
-
-{{ end -}}
+{{- end -}}
 {{- end -}}

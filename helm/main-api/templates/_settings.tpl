@@ -37,6 +37,8 @@ AUX_TOKEN_FILE: {{ printf "/run/secrets/aux/%s" .Values.aux.tokenSecret.key | qu
 {{- define "main-api.sidecarVolumes" -}}{{- end -}}
 {{- define "main-api.podAnnotations" -}}{{- end -}}
 {{- define "main-api.manifests" -}}{{- end -}}
+{{- define "main-api.requiredSecret" -}}{{- end -}}
+
 {{- define "main-api.notes" -}}{{- end -}}
 
 {{- define "main-api.testRoute" -}}/inventory{{- end -}}

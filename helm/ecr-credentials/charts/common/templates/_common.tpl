@@ -525,6 +525,7 @@ spec:
 {{- end -}}
 
 {{/* Generated from helm/common/templates/_notes.tpl */}}
+{{- /* common.notes: the three commands that come next, then short notes. */}}
 {{- define "common.notes" -}}
 {{- include "common.normalise" . -}}
 {{- if .Values.enabled -}}
@@ -533,12 +534,11 @@ spec:
 {{- $auth := ternary " -H \"Authorization: Bearer $TOKEN\"" "" (not (empty .Values.auth.tokensSecret.name)) -}}
 {{ $name }} runs {{ include "common.image" . }} in namespace {{ .Release.Namespace }}.
 
-{{ include (printf "%s.notes" (include "common.program" .)) . -}}
-Wait until it is ready:
+1. Wait until it is ready{{ with include (printf "%s.requiredSecret" (include "common.program" .)) . }}. The pods start once the Secret {{ . }} exists (below){{ end }}:
 
   kubectl -n {{ .Release.Namespace }} rollout status deployment/{{ $name }}
 
-Send a request:
+2. Send a request:
 {{ with .Values.auth.tokensSecret }}{{ if .name }}
   TOKEN=$(kubectl -n {{ $.Release.Namespace }} get secret {{ .name }} -o jsonpath='{.data.{{ .key | replace "." "\\." }}}' | base64 -d | grep -m 1 '^[^#]')
 {{- end }}{{ end }}
@@ -557,7 +557,12 @@ Send a request:
   kubectl -n {{ .Release.Namespace }} port-forward service/{{ $name }} {{ int .Values.server.port }} &
   curl{{ $auth }} http://127.0.0.1:{{ int .Values.server.port }}{{ $route }}
 {{ end }}
+3. Test it from inside the cluster:
+
+  helm -n {{ .Release.Namespace }} test {{ .Release.Name }}
+{{- include (printf "%s.notes" (include "common.program" .)) . }}
 {{- if .Values.ingress.enabled }}
+
 Through the Ingress:
 
   curl{{ $auth }} {{ ternary "http" "https" (empty .Values.ingress.tlsSecret) }}://{{ default "<node>" .Values.ingress.host }}{{ include "common.ingressPath" . | trimSuffix "/" }}{{ $route }}
@@ -565,10 +570,7 @@ Through the Ingress:
 
 The controller has to strip {{ .Values.ingress.path }} from the path; add its annotation for that to ingress.annotations.
 {{- end }}
-{{ end }}
-Test it from inside the cluster:
-
-  helm -n {{ .Release.Namespace }} test {{ .Release.Name }}
+{{- end }}
 {{- if not (contains "/" .Values.image.repository) }}
 
 image.repository names no registry. Unless the nodes already have this image, set it to
