@@ -1,6 +1,6 @@
 # The commands of the project. The pipeline runs these commands.
 .DEFAULT_GOAL := help
-.PHONY: help run test check rust terraform charts gitops compose grafana pages workflows image advisories e2e-cluster fuzz soak bench microbench
+.PHONY: help run test check rust terraform charts gitops compose grafana pages workflows documents image advisories e2e-cluster fuzz soak bench microbench
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -15,7 +15,7 @@ test: ## all Rust tests, the end-to-end tests with the AWS protocol included
 	cargo build --locked --workspace --bins
 	cargo test --locked --workspace
 
-check: rust terraform charts gitops compose grafana pages workflows ## all checks besides the Rust tests
+check: rust terraform charts gitops compose grafana pages workflows documents ## all checks besides the Rust tests
 
 rust: ## the Rust code as text: format, lints, documentation, dependencies
 	@checks/run.sh $@
@@ -39,6 +39,9 @@ pages: ## the pages of both services in a real browser, and their API descriptio
 	@checks/run.sh $@
 
 workflows: ## the pipeline: its workflows linted and audited, their shell steps run
+	@checks/run.sh $@
+
+documents: ## the documents: every link, and the commands of the README
 	@checks/run.sh $@
 
 image: ## both images: built through the Dockerfile's stages, and run without privileges

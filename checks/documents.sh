@@ -4,6 +4,6 @@ install_helm
 install_kubectl
 install_aws_cli
 # This environment and its modules are those of checks/charts.sh.
-venv charts kubernetes-validate==1.37.0 PyYAML==6.0.3
+venv charts kubernetes-validate==1.37.0 PyYAML==6.0.3 yamllint==1.38.0
 
 PYTHONPATH=$root/checks/gitops:$root/checks/charts "$tools/charts/bin/python" checks/documents

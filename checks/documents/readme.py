@@ -25,7 +25,7 @@ MAIN_API = "http://127.0.0.1:30002"
 RUN_ELSEWHERE = {
     "make test": ".ci/run",
     "make check": ".ci/run",
-    "docker compose up": "checks/compose.sh",
+    "docker compose run --rm seed /challenge/kantox changed": "checks/compose/running.py",
 }
 # The time in which a command has to end. make run and make demo may have to build first.
 LIMIT, BUILD_LIMIT = 60, 1800
