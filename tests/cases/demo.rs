@@ -11,6 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::{
     io::{AsyncBufReadExt, BufReader, Lines},
     process::{Child, ChildStdout, Command},
+    sync::{Mutex, MutexGuard},
     time::{Instant, sleep, timeout},
 };
 
@@ -20,8 +21,12 @@ const RUN: Duration = Duration::from_secs(300);
 /// The time limit for the end of all processes after a signal.
 const END: Duration = Duration::from_secs(5);
 
+/// One run at a time, because each keeps a small machine busy.
+static TURN: Mutex<()> = Mutex::const_new(());
+
 /// A run of the demonstration on free ports.
 struct Demo {
+    _turn: MutexGuard<'static, ()>,
     process: Child,
     output: Lines<BufReader<ChildStdout>>,
     /// The lines so far.
@@ -29,7 +34,8 @@ struct Demo {
 }
 
 impl Demo {
-    fn start(options: &[&str]) -> Self {
+    async fn start(options: &[&str]) -> Self {
+        let turn = TURN.lock().await;
         let mut command = Command::new(env!("CARGO_BIN_EXE_demo"));
         for option in ["--main-api", "--aux-service", "--second-aux-service"] {
             command.args([option, "127.0.0.1:0"]);
@@ -37,7 +43,7 @@ impl Demo {
         command.args(options).stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
         let mut process = command.spawn().unwrap();
         let output = BufReader::new(process.stdout.take().unwrap()).lines();
-        Self { process, output, text: String::new() }
+        Self { _turn: turn, process, output, text: String::new() }
     }
 
     /// Reads the output up to a line with this text.
@@ -118,7 +124,7 @@ const PROCESSES: usize = 6;
 
 #[tokio::test]
 async fn everything_that_the_demonstration_claims_is_so_and_it_leaves_no_process() {
-    let mut demo = Demo::start(&["--quick"]);
+    let mut demo = Demo::start(&["--quick"]).await;
     demo.reads("Step 5").await;
     let processes = descendants(demo.pid());
     assert!(processes.len() >= PROCESSES, "{processes:?}");
@@ -140,7 +146,7 @@ async fn everything_that_the_demonstration_claims_is_so_and_it_leaves_no_process
 #[tokio::test]
 async fn ctrl_c_ends_the_demonstration_and_every_process_of_it() {
     for signal in [Signal::INT, Signal::HUP] {
-        let mut demo = Demo::start(&[]);
+        let mut demo = Demo::start(&[]).await;
         demo.reads("Step 0").await;
         let processes = descendants(demo.pid());
         assert!(processes.len() >= PROCESSES, "{processes:?}");
@@ -155,7 +161,7 @@ async fn ctrl_c_ends_the_demonstration_and_every_process_of_it() {
 
 #[tokio::test]
 async fn without_a_shared_cache_the_demonstration_says_what_differs() {
-    let mut demo = Demo::start(&["--quick", "--one-replica"]);
+    let mut demo = Demo::start(&["--quick", "--one-replica"]).await;
     let status = demo.ends().await;
     assert!(status.success(), "{status}:\n{}", demo.text);
     assert!(demo.text.contains("without a shared cache"), "{}", demo.text);

@@ -161,7 +161,8 @@ impl Proxy {
                 task.abort();
                 // The listener is closed when its task has ended.
                 let _ = task.await;
-                // Without this socket, a client could get the port for its own end of a connection.
+                // Without this socket, a client could get the port for its own end of a connection, and
+                // so connect to itself.
                 let socket = TcpSocket::new_v4().expect("the system has sockets");
                 socket.set_reuseaddr(true).expect("the socket is new");
                 socket.bind(self.address).expect("the port has just become free");

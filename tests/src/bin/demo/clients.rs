@@ -25,8 +25,8 @@ const BETWEEN_REQUESTS: Duration = Duration::from_millis(100);
 /// The time between two calls of one program on the AWS SDK.
 const BETWEEN_CALLS: Duration = Duration::from_millis(250);
 
-/// The time after which any client gives up.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
+/// The time after which any client gives up: main-api's own `REQUEST_TIMEOUT`.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The longest wait for a change in one request, in seconds.
 const WAIT: &str = "wait=30";

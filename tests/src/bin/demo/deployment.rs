@@ -17,7 +17,7 @@ pub(crate) const TTL: u64 = 5;
 
 /// The time for which a service that was told to end is not ready and still responds. The balancers
 /// look every tenth of a second on an idle machine.
-const SHUTDOWN_DELAY: &str = "3s";
+const SHUTDOWN_DELAY: &str = "2s";
 
 /// The timeout of the shared cache. It is longer than the default, so that a busy machine does not
 /// look like a slow engine.

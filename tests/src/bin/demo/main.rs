@@ -5,7 +5,7 @@
 //! programs on the AWS SDK ────────────────────────────────────────────► proxy
 //! ```
 //!
-//! AWS throttles, hangs and goes away. Everything restarts, AWS returns, and a value changes. After
+//! AWS throttles, hangs and goes away. Both services restart, AWS returns, and a value changes. After
 //! each step the program prints what the clients saw, and what programs saw at the same time that
 //! read AWS directly. It ends with status 0 only if everything that it claims was so.
 #![allow(clippy::print_stdout, reason = "the narration is what this program is for")]
@@ -44,7 +44,7 @@ use crate::{
 /// Shows a bad day of AWS in three minutes, on this machine and without AWS.
 ///
 /// Both services run in front of an emulator of AWS, under load. AWS throttles, hangs and goes away,
-/// everything restarts, AWS returns, and a value changes. Ctrl-C ends everything.
+/// both services restart, AWS returns, and a value changes. Ctrl-C ends everything.
 ///
 /// The exit status is 0 if everything that the program claims was so, and 1 if not.
 #[derive(Parser)]
@@ -209,7 +209,7 @@ fn introduce(terminal: &Terminal, deployment: &Deployment, load: Load) {
     ));
     terminal.say(&format!(
         "Settings: the defaults, but values are fresh for {TTL} s instead of 60 s (CACHE_TTL), so that three \
-         minutes are enough; a service that ends responds for 3 s more (SHUTDOWN_DELAY), so that the balancers see it; \
+         minutes are enough; a service that ends responds for 2 s more (SHUTDOWN_DELAY), so that the balancers see it; \
          and a busy machine does not look like a slow shared cache (SHARED_CACHE_TIMEOUT is 2 s)."
     ));
 }

@@ -8,7 +8,7 @@ use crate::{
     terminal::{Style, Terminal},
 };
 
-/// The steps in which a call that reaches AWS itself cannot succeed.
+/// The steps in which a call that reads AWS itself cannot succeed.
 const OUTAGES: [&str; 3] = ["throttled", "hanging", "gone"];
 
 /// Returns the live line of the current step.
@@ -79,15 +79,17 @@ pub(crate) fn claims(steps: &[Step]) -> Vec<Claim> {
             kinds(&seen.failures)
         ),
     }];
-    for step in steps.iter().filter(|step| OUTAGES.contains(&step.name)) {
-        let direct = step.figures(&[Group::SdkDirect]);
-        // Without failures here, the fault was none.
-        if direct.failed == 0 {
-            let text =
-                format!("No call that read AWS directly failed in the step \"{}\".", step.name);
-            claims.push(Claim { holds: false, text });
-        }
-    }
+    let outage = steps.iter().filter(|step| OUTAGES.contains(&step.name));
+    let direct = sum(outage, &[Group::SdkDirect]);
+    // A call that was sent just before the outage may be answered in it.
+    claims.push(Claim {
+        holds: direct.failed > direct.answered,
+        text: format!(
+            "Of {} calls that read AWS directly during the outage, {} failed.",
+            grouped(direct.all()),
+            grouped(direct.failed)
+        ),
+    });
     claims
 }
 

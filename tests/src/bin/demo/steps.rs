@@ -27,7 +27,7 @@ use crate::{
 
 /// The longest time after AWS's return until every value is fresh. The caches repeat a failed
 /// refresh after at most 30 s, main-api's after aux-service's.
-const RECOVERY: Duration = Duration::from_secs(75);
+const RECOVERY: Duration = Duration::from_secs(120);
 
 /// The longest time until a change has reached every replica. It is shorter than it needs to be
 /// without the event: the value was read just before, and is fresh for [`TTL`].
@@ -47,12 +47,14 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(2);
 const BETWEEN_CHECKS: Duration = Duration::from_millis(250);
 
 /// The durations of the steps. They are for the reader; no measured fact depends on them.
+///
+/// The usual outage, restarts included, is shorter than the lifetime and `stale-while-revalidate`
+/// together, so no request waits for AWS.
 pub(crate) struct Pace {
     /// The pause after the introduction, in which the reader opens the page.
     pub(crate) introduction: Duration,
     pub(crate) calm: Duration,
     pub(crate) throttled: Duration,
-    /// It is longer than the time after which a client gives up, so that this is seen.
     pub(crate) hanging: Duration,
     pub(crate) gone: Duration,
     pub(crate) restarted: Duration,
@@ -65,13 +67,13 @@ impl Pace {
         let seconds = Duration::from_secs;
         Self {
             introduction: seconds(10),
-            calm: seconds(20),
-            throttled: seconds(20),
-            hanging: seconds(25),
-            gone: seconds(15),
-            restarted: seconds(15),
-            returned: seconds(20),
-            changed: seconds(10),
+            calm: seconds(25),
+            throttled: seconds(15),
+            hanging: seconds(20),
+            gone: seconds(8),
+            restarted: seconds(5),
+            returned: seconds(30),
+            changed: seconds(20),
         }
     }
 
@@ -81,7 +83,7 @@ impl Pace {
             introduction: Duration::ZERO,
             calm: seconds(2),
             throttled: seconds(2),
-            hanging: PATIENCE + seconds(1),
+            hanging: seconds(4),
             gone: seconds(1),
             restarted: seconds(1),
             returned: seconds(1),
@@ -142,7 +144,7 @@ impl Steps<'_> {
         self.begin("hanging", "Step 2: AWS hangs");
         self.terminal.say(
             "AWS accepts every call and never responds. A program without a timeout of its own waits for ever; \
-             here each client gives up after 5 s.",
+             here each client gives up after 10 s.",
         );
         self.look("the latency of requests. It stays as it was, because no request waits for AWS: a refresh runs in \
                    the background, and aux-service gives it up after a second.");
@@ -153,7 +155,7 @@ impl Steps<'_> {
     }
 
     async fn gone(&mut self) {
-        self.begin("gone", "Step 3: AWS is gone, and everything restarts");
+        self.begin("gone", "Step 3: AWS is gone, and both services restart");
         self.terminal
             .say("No process listens at AWS's address any more: every connection is refused.");
         self.look("the requests continue. Then each process restarts with an empty memory, one after another, and \
@@ -375,7 +377,7 @@ impl Steps<'_> {
     }
 }
 
-/// The result of reading every parameter once.
+/// The result of reading every parameter once, all at the same time.
 #[derive(Default)]
 struct ReadAll {
     answered: usize,
@@ -386,21 +388,23 @@ struct ReadAll {
 
 async fn read_all(url: &str) -> ReadAll {
     let http = http_client();
-    let mut read = ReadAll::default();
+    let mut requests = JoinSet::new();
     for name in parameters::names() {
         let request = http.get(format!("{url}/param{name}")).timeout(PATIENCE);
-        let Ok(response) = request.send().await else { continue };
-        let header = |name: &str| {
-            let value = response.headers().get(name).and_then(|value| value.to_str().ok());
-            value.unwrap_or_default().to_owned()
-        };
-        let (cache_status, age) = (header("cache-status"), header("age"));
-        let body: Value = response.json().await.unwrap_or_default();
-        if body["value"] == parameters::value(&name) {
-            read.answered += 1;
-            read.shared += usize::from(cache_status.contains("shared-cache; hit"));
-            read.oldest = read.oldest.max(age.parse().unwrap_or_default());
-        }
+        requests.spawn(async move {
+            let response = request.send().await.ok()?;
+            let header = |name: &str| Some(response.headers().get(name)?.to_str().ok()?.to_owned());
+            let is_shared = header("cache-status")?.contains("shared-cache; hit");
+            let age: u64 = header("age")?.parse().ok()?;
+            let body: Value = response.json().await.ok()?;
+            (body["value"] == parameters::value(&name)).then_some((is_shared, age))
+        });
+    }
+    let mut read = ReadAll::default();
+    for (is_shared, age) in requests.join_all().await.into_iter().flatten() {
+        read.answered += 1;
+        read.shared += usize::from(is_shared);
+        read.oldest = read.oldest.max(age);
     }
     read
 }
