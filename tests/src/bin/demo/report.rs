@@ -52,7 +52,12 @@ pub(crate) fn step(terminal: &Terminal, step: Option<&Step>) {
     );
     terminal.line(
         Style::Plain,
-        &format!("  aux-service to AWS {} calls{}", grouped(step.aws_calls()), kinds(&step.aws)),
+        &format!(
+            "  aux-service to AWS {} call{}{}",
+            grouped(step.aws_calls()),
+            if step.aws_calls() == 1 { "" } else { "s" },
+            kinds(&step.aws)
+        ),
     );
     let style = if direct.failed == 0 { Style::Plain } else { Style::Bad };
     terminal.line(

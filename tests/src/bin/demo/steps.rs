@@ -17,7 +17,7 @@ use tokio::{
 
 use crate::{
     aws_calls::AwsCalls,
-    clients::{Clients, PATIENCE, http_client},
+    clients::{self, Clients, PATIENCE, http_client},
     deployment::{Deployment, TTL},
     figures::Day,
     parameters::{self, BANNER, BANNER_VALUES},
@@ -174,6 +174,12 @@ impl Steps<'_> {
                  first and reads them from aux-service; then aux-service restarts, and main-api answers without it.",
             );
             self.restart_main().await;
+            // aux-service may lose its memory only when main-api's is complete.
+            let filled = clients::warm_up(&self.deployment.main.url);
+            let filled = self.terminal.during(|| report::live(self.day), filled).await;
+            if let Err(failure) = filled {
+                self.claim(false, format!("The new main-api did not read everything: {failure}"));
+            }
             self.restart_aux(0).await;
         }
         self.watch(self.pace.restarted).await;
