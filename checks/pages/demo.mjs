@@ -13,7 +13,7 @@ const LARGEST_PICTURE = 250_000;
 // Each picture is taken some seconds after the first line that matches, when the page has the figures of that moment.
 const moments = [
   { name: "demo-calm", line: /^── Step 0/, seconds: 15 },
-  { name: "demo-outage", line: /^main-api has restarted|^aux-service on \S+ has restarted.*/, seconds: 1 },
+  { name: "demo-outage", line: /^main-api has restarted/, seconds: 2 },
   { name: "demo-change", line: /^The waiting client had/, seconds: 2 },
 ];
 
@@ -27,7 +27,7 @@ for await (const line of createInterface({ input: demo.stdout })) {
   lines.push(line);
   const url = /Open (\S+) now/.exec(line)?.[1];
   // The page reports requests that fail while it is without a main-api, which is expected here.
-  if (url) page = open(url, { down: true, viewport: { width: 1100, height: 900 } });
+  if (url) page = open(url, { down: true });
   const moment = moments.find(({ name, line: wanted }) => wanted.test(line) && !taken.some(picture => picture.name === name));
   if (moment) taken.push({ name: moment.name, saved: sleep(moment.seconds * 1000).then(async () => save(await page, moment.name)) });
 }

@@ -4,6 +4,7 @@
 //! aux-service have their path as a name, `/buckets`. The proxy records every request.
 
 use std::{
+    collections::HashMap,
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
@@ -114,7 +115,15 @@ struct Inner {
     added_header: Option<(&'static str, String)>,
     client: reqwest::Client,
     rules: Mutex<Vec<Rule>>,
-    seen: Mutex<Vec<Request>>,
+    seen: Mutex<Seen>,
+}
+
+/// The requests so far, and their number for each call. Counting them anew at each request would
+/// keep the proxy busy under load.
+#[derive(Default)]
+struct Seen {
+    requests: Vec<Request>,
+    counts: HashMap<String, usize>,
 }
 
 struct Rule {
@@ -206,13 +215,19 @@ impl Proxy {
 
     /// Returns the requests for this call so far, including those that failed.
     pub fn requests(&self, call: &str) -> Vec<Request> {
-        locked(&self.inner.seen).iter().filter(|request| request.call() == call).cloned().collect()
+        locked(&self.inner.seen)
+            .requests
+            .iter()
+            .filter(|request| request.call() == call)
+            .cloned()
+            .collect()
     }
 
     /// Returns all requests so far, including those that failed, and without those for streams of
     /// changes: main-api makes these by itself.
     pub fn all_requests(&self) -> Vec<Request> {
         locked(&self.inner.seen)
+            .requests
             .iter()
             .filter(|request| request.call() != CHANGES)
             .cloned()
@@ -259,9 +274,13 @@ fn accept(listener: TcpListener, inner: &Arc<Inner>) -> Port {
 impl Inner {
     /// Records the request and finds its fault. The latest rule that matches applies.
     fn fault_for(&self, request: &Request) -> Option<Fault> {
-        let mut seen = locked(&self.seen);
-        seen.push(request.clone());
-        let nth = seen.iter().filter(|earlier| earlier.call() == request.call()).count();
+        let nth = {
+            let mut seen = locked(&self.seen);
+            seen.requests.push(request.clone());
+            let count = seen.counts.entry(request.call().to_owned()).or_default();
+            *count += 1;
+            *count
+        };
         let matches = |rule: &&Rule| {
             rule.call.as_deref().is_none_or(|call| call == request.call())
                 && rule.nth.is_none_or(|number| number == nth)
