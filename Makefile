@@ -1,12 +1,15 @@
 # The commands of the project. The pipeline runs these commands.
 .DEFAULT_GOAL := help
-.PHONY: help run test check rust terraform charts gitops compose grafana pages workflows documents image advisories e2e-cluster fuzz soak bench microbench
+.PHONY: help run demo test check rust terraform charts gitops compose grafana pages workflows documents image advisories e2e-cluster fuzz soak bench microbench
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## build and start both services on the embedded backend, without AWS; two replicas with a shared cache: make run SHARED=1
 	@scripts/run.sh
+
+demo: ## a bad day of AWS in three minutes, in the terminal and on the page: make demo ARGS=--help
+	@scripts/demo.sh $(ARGS)
 
 test: ## all Rust tests, the end-to-end tests with the AWS protocol included
 	@checks/moto.sh

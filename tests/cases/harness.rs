@@ -77,6 +77,21 @@ async fn a_delay_delays_and_a_hang_or_a_stall_has_no_end() {
 }
 
 #[tokio::test]
+async fn a_proxy_refuses_connections_on_command_and_accepts_them_again() {
+    let (server, proxy) = proxied().await;
+    let held = reqwest::Client::new();
+    let get_held = async || held.get(format!("{}/it", proxy.url)).send().await;
+    assert_eq!(get_held().await.unwrap().status(), 200);
+    proxy.refuse_connections().await;
+    for refused in [get(&proxy).await.unwrap_err(), get_held().await.unwrap_err()] {
+        assert!(format!("{refused:?}").contains("ConnectionRefused"), "{refused:?}");
+    }
+    proxy.accept_connections();
+    assert_eq!(get(&proxy).await.unwrap().0, 200);
+    assert_eq!(server.all_calls(), 2);
+}
+
+#[tokio::test]
 async fn each_test_has_an_account_of_its_own() {
     let (one, other) = (Aws::start().await, Aws::start().await);
     one.put("/only/here", "hush").await;

@@ -40,6 +40,7 @@ mod tokens;
 mod exits;
 mod signals;
 mod balance;
+mod demo;
 
 // Tests of AWS's own protocol.
 mod ssm;

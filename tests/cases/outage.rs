@@ -3,12 +3,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use e2e::service::{Service, Setup};
-use serde_json::Value;
-use tokio::{
-    task::JoinSet,
-    time::{Instant, MissedTickBehavior, interval, sleep_until},
+use e2e::{
+    load::at_rate,
+    service::{Service, Setup},
 };
+use serde_json::Value;
+use tokio::time::{Instant, sleep_until};
 
 const PATH: &str = "/param/challenge/kantox";
 
@@ -63,26 +63,22 @@ async fn restart_under_load(cache: &str) -> (Vec<Seen>, Duration) {
     (load.await.unwrap(), back)
 }
 
-/// Sends requests at a fixed rate, whether or not earlier ones have a response, as clients do.
 async fn load(main: Service, start: Instant) -> Vec<Seen> {
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let url: Arc<str> = format!("{}{PATH}", main.url).into();
-    let mut ticks = interval(BETWEEN_REQUESTS);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
-    let mut requests = JoinSet::new();
-    while start.elapsed() < BEFORE + OUTAGE + AFTER {
-        ticks.tick().await;
+    let is_over = || start.elapsed() >= BEFORE + OUTAGE + AFTER;
+    at_rate(BETWEEN_REQUESTS, is_over, || {
         let (client, url) = (client.clone(), Arc::clone(&url));
-        requests.spawn(async move {
+        async move {
             let sent = Instant::now();
             let answer = client.get(&*url).send().await.expect("main-api always answers");
             let status = answer.status().as_u16();
             let body: Value = answer.json().await.expect("main-api answers JSON");
             let code = body["code"].clone();
             Seen { answered: start.elapsed(), took: sent.elapsed(), status, code }
-        });
-    }
-    requests.join_all().await
+        }
+    })
+    .await
 }
 
 fn report(what: &str, seen: &[Seen]) {

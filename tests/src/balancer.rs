@@ -35,7 +35,13 @@ struct Replicas {
 impl Balancer {
     /// Starts a balancer in front of the replicas with these URLs.
     pub async fn before(urls: &[&str]) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has free ports");
+        Self::at("127.0.0.1:0", urls).await
+    }
+
+    /// Starts a balancer on this address, which must be free, and waits until all replicas are
+    /// ready.
+    pub async fn at(address: &str, urls: &[&str]) -> Self {
+        let listener = TcpListener::bind(address).await.expect("the address is free");
         let url = format!("http://{}", listener.local_addr().expect("it is bound"));
         let replicas = Arc::default();
         let tasks = [
@@ -44,10 +50,20 @@ impl Balancer {
         ];
         let balancer = Self { url, replicas, tasks };
         balancer.replace(urls);
-        while balancer.ready() < urls.len() {
+        balancer.all_ready().await;
+        balancer
+    }
+
+    /// Waits until all replicas are ready.
+    pub async fn all_ready(&self) {
+        while !self.is_all_ready() {
             sleep(PERIOD).await;
         }
-        balancer
+    }
+
+    fn is_all_ready(&self) -> bool {
+        let replicas = self.replicas.lock().expect("nothing panics while it holds this");
+        replicas.ready == replicas.known
     }
 
     /// Replaces the replicas.

@@ -37,6 +37,11 @@ pub struct Engine {
 }
 
 impl Engine {
+    /// Whether an engine is installed.
+    pub fn is_installed() -> bool {
+        PROGRAMS.into_iter().any(is_installed)
+    }
+
     /// Starts an empty engine.
     pub async fn start() -> Self {
         Self::with(&[]).await

@@ -33,6 +33,7 @@ pub mod events;
 pub mod balancer;
 pub mod http;
 pub mod client;
+pub mod load;
 pub mod files;
 pub mod sdk_clients;
 

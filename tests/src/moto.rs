@@ -2,7 +2,8 @@
 
 use std::{
     io::{BufRead, BufReader},
-    path::Path,
+    os::unix::process::CommandExt,
+    path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, Stdio},
     sync::atomic::{AtomicU64, Ordering},
 };
@@ -105,6 +106,17 @@ impl Aws {
     }
 }
 
+/// Whether moto is installed.
+pub fn is_installed() -> bool {
+    python().exists()
+}
+
+/// Returns the Python of moto's environment, which `checks/moto.sh` makes.
+fn python() -> PathBuf {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("it has a root");
+    workspace.join(".tools/moto/bin/python")
+}
+
 /// Builds the header from which moto reads the service and the region. moto accepts any signature.
 fn authorization(service: &str) -> String {
     let scope = format!("AKIAEXAMPLE/20260101/{REGION}/{service}/aws4_request");
@@ -124,10 +136,9 @@ struct Server {
 
 impl Server {
     async fn start() -> Self {
-        let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("it has a root");
-        let python = workspace.join(".tools/moto/bin/python");
+        let python = python();
         assert!(
-            python.exists(),
+            is_installed(),
             "moto, the AWS of these tests, is not installed; `make test` installs it (checks/moto.sh alone does, too)"
         );
         let mut process = Command::new(python)
@@ -135,6 +146,8 @@ impl Server {
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
+            // A Ctrl-C in the terminal must not reach moto before the program that uses it.
+            .process_group(0)
             .spawn()
             .expect("moto's Python starts");
         let lifeline = process.stdin.take().expect("it is piped");

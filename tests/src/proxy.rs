@@ -4,13 +4,15 @@
 //! aux-service have their path as a name, `/buckets`. The proxy records every request.
 
 use std::{
+    collections::HashMap,
+    net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     task::{JoinHandle, JoinSet},
     time::{Instant, sleep},
 };
@@ -93,8 +95,19 @@ const CHANGES: &str = "/changes";
 /// A proxy that runs. When it is dropped, it ends and closes the connections through it.
 pub struct Proxy {
     pub url: String,
+    address: SocketAddr,
     inner: Arc<Inner>,
-    listener: JoinHandle<()>,
+    port: Mutex<Port>,
+}
+
+/// The state of the proxy's port.
+enum Port {
+    /// The task accepts connections, and holds those that are open.
+    Accepting(JoinHandle<()>),
+    /// The socket holds the port and does not listen, so the kernel refuses every connection.
+    Refusing(TcpSocket),
+    /// The port changes its state.
+    Changing,
 }
 
 struct Inner {
@@ -102,7 +115,15 @@ struct Inner {
     added_header: Option<(&'static str, String)>,
     client: reqwest::Client,
     rules: Mutex<Vec<Rule>>,
-    seen: Mutex<Vec<Request>>,
+    seen: Mutex<Seen>,
+}
+
+/// The requests so far, and their number for each call. Counting them anew at each request would
+/// keep the proxy busy under load.
+#[derive(Default)]
+struct Seen {
+    requests: Vec<Request>,
+    counts: HashMap<String, usize>,
 }
 
 struct Rule {
@@ -136,16 +157,40 @@ impl Proxy {
             seen: Mutex::default(),
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has free ports");
-        let url = format!("http://{}", listener.local_addr().expect("it is bound"));
-        let accepting = Arc::clone(&inner);
-        let listener = tokio::spawn(async move {
-            let mut connections = JoinSet::new();
-            while let Ok((stream, _)) = listener.accept().await {
-                connections.spawn(serve(stream, Arc::clone(&accepting)));
-                while connections.try_join_next().is_some() {}
+        let address = listener.local_addr().expect("it is bound");
+        let port = Mutex::new(accept(listener, &inner));
+        Self { url: format!("http://{address}"), address, inner, port }
+    }
+
+    /// Closes all connections and refuses new ones from now on, like a server that does not run.
+    pub async fn refuse_connections(&self) {
+        let before = std::mem::replace(&mut *locked(&self.port), Port::Changing);
+        let after = match before {
+            Port::Accepting(task) => {
+                task.abort();
+                // The listener is closed when its task has ended.
+                let _ = task.await;
+                // Without this socket, a client could get the port for its own end of a connection, and
+                // so connect to itself.
+                let socket = TcpSocket::new_v4().expect("the system has sockets");
+                socket.set_reuseaddr(true).expect("the socket is new");
+                socket.bind(self.address).expect("the port has just become free");
+                Port::Refusing(socket)
             }
-        });
-        Self { url, inner, listener }
+            other => other,
+        };
+        *locked(&self.port) = after;
+    }
+
+    /// Accepts connections again.
+    pub fn accept_connections(&self) {
+        let mut port = locked(&self.port);
+        *port = match std::mem::replace(&mut *port, Port::Changing) {
+            Port::Refusing(socket) => {
+                accept(socket.listen(BACKLOG).expect("the socket is bound"), &self.inner)
+            }
+            other => other,
+        };
     }
 
     /// Causes a fault in every such call from now on.
@@ -170,13 +215,19 @@ impl Proxy {
 
     /// Returns the requests for this call so far, including those that failed.
     pub fn requests(&self, call: &str) -> Vec<Request> {
-        locked(&self.inner.seen).iter().filter(|request| request.call() == call).cloned().collect()
+        locked(&self.inner.seen)
+            .requests
+            .iter()
+            .filter(|request| request.call() == call)
+            .cloned()
+            .collect()
     }
 
     /// Returns all requests so far, including those that failed, and without those for streams of
     /// changes: main-api makes these by itself.
     pub fn all_requests(&self) -> Vec<Request> {
         locked(&self.inner.seen)
+            .requests
             .iter()
             .filter(|request| request.call() != CHANGES)
             .cloned()
@@ -200,16 +251,36 @@ impl Proxy {
 
 impl Drop for Proxy {
     fn drop(&mut self) {
-        self.listener.abort();
+        if let Port::Accepting(task) = &*locked(&self.port) {
+            task.abort();
+        }
     }
+}
+
+/// The connections that the kernel holds until the proxy accepts them.
+const BACKLOG: u32 = 1024;
+
+fn accept(listener: TcpListener, inner: &Arc<Inner>) -> Port {
+    let inner = Arc::clone(inner);
+    Port::Accepting(tokio::spawn(async move {
+        let mut connections = JoinSet::new();
+        while let Ok((stream, _)) = listener.accept().await {
+            connections.spawn(serve(stream, Arc::clone(&inner)));
+            while connections.try_join_next().is_some() {}
+        }
+    }))
 }
 
 impl Inner {
     /// Records the request and finds its fault. The latest rule that matches applies.
     fn fault_for(&self, request: &Request) -> Option<Fault> {
-        let mut seen = locked(&self.seen);
-        seen.push(request.clone());
-        let nth = seen.iter().filter(|earlier| earlier.call() == request.call()).count();
+        let nth = {
+            let mut seen = locked(&self.seen);
+            seen.requests.push(request.clone());
+            let count = seen.counts.entry(request.call().to_owned()).or_default();
+            *count += 1;
+            *count
+        };
         let matches = |rule: &&Rule| {
             rule.call.as_deref().is_none_or(|call| call == request.call())
                 && rule.nth.is_none_or(|number| number == nth)

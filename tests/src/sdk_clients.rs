@@ -6,7 +6,7 @@
 //! are programs in `tests/clients/`, which only their environment configures.
 
 mod programs;
-mod rust;
+pub mod rust;
 pub mod wire;
 
 use serde_json::{Value, json};

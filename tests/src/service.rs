@@ -3,6 +3,7 @@
 use std::{
     fs,
     io::{BufRead, BufReader, Read},
+    os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
     sync::{Arc, Mutex, MutexGuard},
@@ -30,6 +31,7 @@ pub struct Setup {
     binary: &'static str,
     arguments: Vec<String>,
     variables: Vec<(String, String)>,
+    own_process_group: bool,
 }
 
 /// Settings of aux-service with AWS as its backend, and nothing between: no cache, no quota
@@ -39,14 +41,19 @@ pub fn aux(aws: &Aws) -> Setup {
     aux_at(&aws.proxy.url)
 }
 
-/// Settings like those of [`aux`], for the AWS at this URL.
-pub fn aux_at(aws_url: &str) -> Setup {
+/// Settings of aux-service for the AWS at this URL. All others have their defaults.
+pub fn aux_with_defaults(aws_url: &str) -> Setup {
     Setup::of("aux-service")
         .with("AWS_ENDPOINT_URL", aws_url)
         .with("AWS_REGION", REGION)
         .with("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE")
         .with("AWS_SECRET_ACCESS_KEY", &format!("{MARK}-the-key"))
         .with("AWS_SESSION_TOKEN", &format!("{MARK}-the-session"))
+}
+
+/// Settings like those of [`aux`], for the AWS at this URL.
+pub fn aux_at(aws_url: &str) -> Setup {
+    aux_with_defaults(aws_url)
         .with("AWS_ATTEMPT_TIMEOUT", "5s")
         .with("AWS_OPERATION_TIMEOUT", "8s")
         .with("REQUEST_TIMEOUT", "10s")
@@ -72,7 +79,8 @@ pub fn main_api(aux_url: &str) -> Setup {
 impl Setup {
     /// Settings of a binary, with a free port and nothing else.
     pub fn of(binary: &'static str) -> Self {
-        let setup = Self { binary, arguments: Vec::new(), variables: Vec::new() };
+        let (arguments, variables) = (Vec::new(), Vec::new());
+        let setup = Self { binary, arguments, variables, own_process_group: false };
         setup.with("LISTEN_ADDR", "127.0.0.1:0")
     }
 
@@ -87,6 +95,13 @@ impl Setup {
     pub fn flag(mut self, argument: &str) -> Self {
         self.arguments.push(argument.to_owned());
         self
+    }
+
+    /// Starts the service in a process group of its own, so that a Ctrl-C in the terminal does not
+    /// reach it. The caller must handle the signal, or else the service continues to run.
+    #[must_use]
+    pub fn in_own_process_group(self) -> Self {
+        Self { own_process_group: true, ..self }
     }
 
     /// Starts the service and waits until it listens.
@@ -135,6 +150,9 @@ impl Setup {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
+        if self.own_process_group {
+            command.process_group(0);
+        }
         command
     }
 }

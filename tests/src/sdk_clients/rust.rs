@@ -25,12 +25,12 @@ pub(super) const OPERATIONS: [&str; 6] = [
     "GetParameterHistory",
 ];
 
-pub(super) struct Client {
+pub struct Client {
     ssm: aws_sdk_ssm::Client,
 }
 
 impl Client {
-    pub(super) fn new(settings: &Settings) -> Self {
+    pub fn new(settings: &Settings) -> Self {
         let mut credentials = Credentials::builder()
             .provider_name("e2e")
             .access_key_id("AKIAEXAMPLE")
@@ -48,7 +48,8 @@ impl Client {
         Self { ssm: aws_sdk_ssm::Client::from_conf(config.build()) }
     }
 
-    pub(super) async fn ask(&self, question: &Question) -> Value {
+    /// Returns the result in the same form as the other clients.
+    pub async fn ask(&self, question: &Question) -> Value {
         let Question { operation, input, pages } = question;
         let result = if *pages {
             self.pages(operation, input).await
