@@ -1,6 +1,10 @@
 //! `docs/reference.md` agrees with the programs: settings, routes, error codes and metrics.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    sync::LazyLock,
+};
 
 use e2e::{help, service::Setup, stack::Stack};
 
@@ -8,7 +12,10 @@ use crate::metrics::{
     OF_AUX, OF_BOTH, OF_CHANGE_QUEUE, OF_CREDENTIALS, OF_MAIN, OF_SHARED_CACHE, Pinned,
 };
 
-const REFERENCE: &str = include_str!("../../docs/reference.md");
+static REFERENCE: LazyLock<String> = LazyLock::new(|| {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reference.md");
+    fs::read_to_string(path).expect("the reference is there")
+});
 
 const SERVICES: [&str; 2] = ["aux-service", "main-api"];
 
