@@ -109,7 +109,7 @@ impl Embedded {
             embedded.parameters.iter().map(|parameter| &parameter.name).collect();
         names.sort_unstable();
         if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
-            anyhow::bail!("the parameter '{}' is there twice; remove one", twice[0]);
+            anyhow::bail!("the parameter '{}' is given twice; remove one", twice[0]);
         }
         embedded.origin = hex::encode(&Sha256::digest(yaml)[..8]);
         Ok(embedded)

@@ -1,7 +1,6 @@
-//! The headings of `--help`. A heading groups the settings of one subject, whichever service has
-//! them.
+//! The headings of `--help`. A heading groups the settings of one subject, the same one in both services.
 
-/// Where the service listens, and the version that it reports.
+/// The addresses of the listeners, and the version that responses report.
 pub const ADDRESS: &str = "Address and version";
 /// The data that aux-service serves.
 pub const DATA: &str = "Data";
@@ -21,11 +20,11 @@ pub const QUOTA: &str = "Quota of AWS";
 pub const SHARED_CACHE: &str = "Shared cache";
 /// The queue of changes.
 pub const CHANGES: &str = "Changes";
-/// Who may send requests, and how many.
+/// The clients that are accepted, and the number of their requests.
 pub const CLIENTS: &str = "Clients and limits";
 /// The end of a process.
 pub const SHUTDOWN: &str = "Shutdown";
-/// What an operator sees.
+/// The log lines and the traces.
 pub const TELEMETRY: &str = "Logs and traces";
 /// The flags that print something and end.
 pub const HELP: &str = "Help";

@@ -5,10 +5,10 @@
 const MIN_LENGTH: usize = 8;
 
 /// Returns the names that are one slip away from a known one, each with the known one.
-pub(super) fn misspelled<'a>(
-    known: &'a [String],
+pub(super) fn misspelled(
+    known: &[String],
     names: impl IntoIterator<Item = String>,
-) -> Vec<(String, &'a str)> {
+) -> Vec<(String, &str)> {
     let meant = |name: &str| known.iter().find(|known| is_slip(name, known)).map(String::as_str);
     names
         .into_iter()
