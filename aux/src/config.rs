@@ -4,7 +4,10 @@
 use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{ArgAction, Parser, ValueEnum};
-use service::config::{Common, Switch, Validate, duration, ensure_increasing, positive_duration};
+use service::config::{
+    Common, Switch, Validate, duration, ensure_increasing, heading, positive_duration, shown,
+    socket_address,
+};
 use url::Url;
 
 use crate::{
@@ -12,114 +15,157 @@ use crate::{
     warm_up::WarmUp,
 };
 
-/// Serves S3 buckets and SSM parameters over HTTP, with as few calls to AWS as possible.
-///
-/// AWS itself is configured by its own variables: AWS_REGION, AWS_ENDPOINT_URL, AWS_PROFILE,
-/// AWS_ACCESS_KEY_ID, AWS_ROLE_ARN and the rest. RUST_LOG sets the log filter (default: info).
+const ABOUT: &str =
+    "Serves S3 buckets and SSM parameters over HTTP, with as few calls to AWS as possible";
+
+const LONG_ABOUT: &str = "\
+Serves S3 buckets and SSM parameters over HTTP, with as few calls to AWS as
+possible. It caches what AWS returns, and serves stale entries while AWS fails.
+
+Without AWS, with one bucket and one parameter in memory:
+  aux-service --backend embedded
+  curl http://127.0.0.1:5000/param/challenge/kantox
+
+With AWS:
+  AWS_REGION=eu-west-2 aux-service";
+
+const OF_AWS: &str = "\
+Variables of the AWS SDK, the most common ones:
+  AWS_REGION              the region, like eu-west-2; required by --backend aws
+  AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_PROFILE,
+  AWS_ROLE_ARN with AWS_WEB_IDENTITY_TOKEN_FILE
+                          the credentials
+  AWS_ENDPOINT_URL        another endpoint, such as an emulator of AWS";
+
+/// The settings of aux-service.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "aux-service", version)]
+#[command(name = "aux-service", version, about = ABOUT, long_about = LONG_ABOUT, after_long_help = OF_AWS)]
 pub struct Config {
     /// Address of the public API
-    #[arg(long, env = "LISTEN_ADDR", value_name = "ADDR", default_value = "0.0.0.0:5000")]
+    #[arg(long, env = "LISTEN_ADDR", value_name = "IP:PORT", default_value = "0.0.0.0:5000", value_parser = socket_address, help_heading = heading::ADDRESS)]
     pub listen_addr: SocketAddr,
 
     /// Version of this service that responses report
-    #[arg(long, env = "AUX_VERSION", value_name = "VERSION", default_value = env!("CARGO_PKG_VERSION"))]
+    #[arg(long, env = "AUX_VERSION", value_name = "VERSION", default_value = env!("CARGO_PKG_VERSION"), help_heading = heading::ADDRESS)]
     pub aux_version: String,
 
-    /// Timeout of a request; a slower request gets a 504 response
-    #[arg(long, env = "REQUEST_TIMEOUT", value_name = "DURATION", default_value = "5s", value_parser = positive_duration)]
-    pub request_timeout: Duration,
-
-    /// Backend that holds the data: AWS, or memory for trials without AWS
-    #[arg(long, env = "BACKEND", value_name = "BACKEND", default_value = "aws")]
+    /// Source of the data: AWS, or memory for trials without AWS
+    #[arg(long, env = "BACKEND", value_name = "BACKEND", default_value = "aws", help_heading = heading::DATA)]
     pub backend: Backend,
 
-    /// YAML file with the buckets and parameters of the embedded backend [default: one of each]
-    #[arg(long, env = "EMBEDDED_FILE", value_name = "FILE")]
+    /// YAML file with the buckets and parameters of the embedded backend
+    ///
+    /// Without it the backend has one bucket and one parameter.
+    #[arg(long, env = "EMBEDDED_FILE", value_name = "FILE", help_heading = heading::DATA)]
     pub embedded_file: Option<PathBuf>,
 
-    /// Time for which a cache entry is fresh
-    #[arg(long, env = "CACHE_TTL", value_name = "DURATION", default_value = "60s", value_parser = positive_duration)]
+    /// Parameters that may be served: comma-separated paths, each with everything below it
+    #[arg(long, env = "PARAMETER_PREFIXES", value_name = "PATHS", default_value = "/", help_heading = heading::DATA)]
+    pub parameter_prefixes: Prefixes,
+
+    /// Whether SecureStrings are decrypted and served
+    #[arg(long, env = "ALLOW_SECURE_STRINGS", value_name = "BOOL", default_value_t = false,
+          action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true", help_heading = heading::DATA)]
+    pub allow_secure_strings: bool,
+
+    /// Time for which an entry is fresh
+    #[arg(long, env = "CACHE_TTL", value_name = "DURATION", default_value = "60s", value_parser = positive_duration, help_heading = heading::CACHE)]
     pub cache_ttl: Duration,
 
-    /// Time after CACHE_TTL for which a stale entry is served while it is refreshed
-    #[arg(long, env = "CACHE_STALE_WHILE_REVALIDATE", value_name = "DURATION", default_value = "60s", value_parser = duration)]
+    /// Time after CACHE_TTL for which a stale entry is served at once and refreshed in the background
+    #[arg(long, env = "CACHE_STALE_WHILE_REVALIDATE", value_name = "DURATION", default_value = "60s", value_parser = duration, help_heading = heading::CACHE)]
     pub cache_stale_while_revalidate: Duration,
 
     /// Time after CACHE_TTL for which a stale entry is served if AWS fails or throttles
-    #[arg(long, env = "CACHE_STALE_IF_ERROR", value_name = "DURATION", default_value = "1h", value_parser = duration)]
+    ///
+    /// No older entry is ever served.
+    #[arg(long, env = "CACHE_STALE_IF_ERROR", value_name = "DURATION", default_value = "1h", value_parser = duration, help_heading = heading::CACHE)]
     pub cache_stale_if_error: Duration,
 
     /// Time for which the cache remembers that a parameter does not exist
-    #[arg(long, env = "CACHE_NEGATIVE_TTL", value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    #[arg(long, env = "CACHE_NEGATIVE_TTL", value_name = "DURATION", default_value = "10s", value_parser = duration, help_heading = heading::CACHE)]
     pub cache_negative_ttl: Duration,
 
-    /// Maximum fraction by which the TTL is randomly shortened, so that entries loaded together do not expire together
-    #[arg(long, env = "CACHE_TTL_JITTER", value_name = "FRACTION", default_value = "0.1", value_parser = jitter)]
+    /// Maximum share by which CACHE_TTL is shortened at random, below 1
+    ///
+    /// Entries that were loaded together then do not expire together.
+    #[arg(long, env = "CACHE_TTL_JITTER", value_name = "SHARE", default_value = "0.1", value_parser = jitter, help_heading = heading::CACHE)]
     pub cache_ttl_jitter: f64,
 
-    /// Parameters that responses may show: comma-separated paths, each with everything below it
-    #[arg(long, env = "PARAMETER_PREFIXES", value_name = "PATHS", default_value = "/")]
-    pub parameter_prefixes: Prefixes,
-
-    /// Whether responses show SecureStrings, decrypted
-    #[arg(long, env = "ALLOW_SECURE_STRINGS", value_name = "BOOL", default_value_t = false,
-          action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
-    pub allow_secure_strings: bool,
-
-    /// Timeout of a load of AWS credentials, and of a call's wait for them, which precedes its other timeouts
-    #[arg(long, env = "AWS_CREDENTIALS_TIMEOUT", value_name = "DURATION", default_value = "5s", value_parser = positive_duration)]
-    pub aws_credentials_timeout: Duration,
-
-    /// Timeout of one attempt of a call to AWS
-    #[arg(long, env = "AWS_ATTEMPT_TIMEOUT", value_name = "DURATION", default_value = "1s", value_parser = positive_duration)]
-    pub aws_attempt_timeout: Duration,
-
-    /// Timeout of one call to AWS, its retries included
-    #[arg(long, env = "AWS_OPERATION_TIMEOUT", value_name = "DURATION", default_value = "3s", value_parser = positive_duration)]
-    pub aws_operation_timeout: Duration,
-
-    /// Time without a new page after which a list is given up. Waits for the quota and pauses after throttling do not count, so a list may take far longer. The load continues after a request's deadline
-    #[arg(long, env = "AWS_LIST_TIMEOUT", value_name = "DURATION", default_value = "60s", value_parser = positive_duration)]
-    pub aws_list_timeout: Duration,
-
-    /// Limit of this process for reads of parameters, in calls a second; 0 means no limit
-    #[arg(long, env = "AWS_RATE_GET", value_name = "CALLS", default_value = "40", value_parser = rate)]
-    pub aws_rate_get: f64,
-
-    /// Limit of this process for lists of buckets, and the same limit for lists of parameters, in calls a second; 0 means no limit
-    #[arg(long, env = "AWS_RATE_LIST", value_name = "CALLS", default_value = "3", value_parser = rate)]
-    pub aws_rate_list: f64,
-
-    /// Names and paths that are loaded at the start and kept fresh: comma-separated, a path ends with a slash [default: none]
+    /// Comma-separated names, and paths with a slash at the end, that are loaded at the start and kept fresh
+    ///
+    /// Without it the cache begins empty.
     #[arg(
         long,
         env = "WARM_UP",
         value_name = "NAMES",
         default_value = "",
-        hide_default_value = true
+        hide_default_value = true,
+        help_heading = heading::WARM_UP
     )]
     pub warm_up: WarmUp,
 
-    /// Time for which /readyz waits for the warm-up
-    #[arg(long, env = "WARM_UP_TIMEOUT", value_name = "DURATION", default_value = "10s", value_parser = positive_duration)]
+    /// Maximum time for which /readyz waits for the warm-up
+    #[arg(long, env = "WARM_UP_TIMEOUT", value_name = "DURATION", default_value = "10s", value_parser = positive_duration, help_heading = heading::WARM_UP)]
     pub warm_up_timeout: Duration,
+
+    /// Timeout of a load of AWS credentials
+    ///
+    /// A call waits for credentials at most this long, before its other timeouts begin.
+    #[arg(long, env = "AWS_CREDENTIALS_TIMEOUT", value_name = "DURATION", default_value = "5s", value_parser = positive_duration, help_heading = heading::AWS)]
+    pub aws_credentials_timeout: Duration,
+
+    /// Timeout of one attempt of a call to AWS
+    #[arg(long, env = "AWS_ATTEMPT_TIMEOUT", value_name = "DURATION", default_value = "1s", value_parser = positive_duration, help_heading = heading::AWS)]
+    pub aws_attempt_timeout: Duration,
+
+    /// Timeout of one call to AWS, its second attempt included
+    #[arg(long, env = "AWS_OPERATION_TIMEOUT", value_name = "DURATION", default_value = "3s", value_parser = positive_duration, help_heading = heading::AWS)]
+    pub aws_operation_timeout: Duration,
+
+    /// Time without a new page after which a list is given up
+    ///
+    /// Waits for the quota and pauses after throttling do not count, so a list may take far longer.
+    /// The load continues after the deadline of its request.
+    #[arg(long, env = "AWS_LIST_TIMEOUT", value_name = "DURATION", default_value = "60s", value_parser = positive_duration, help_heading = heading::AWS)]
+    pub aws_list_timeout: Duration,
+
+    /// Limit of this process for reads of parameters; 0 means no limit
+    #[arg(long, env = "AWS_RATE_GET", value_name = "CALLS/S", default_value = "40", value_parser = rate, help_heading = heading::QUOTA)]
+    pub aws_rate_get: f64,
+
+    /// Limit of this process for lists of parameters, and for lists of buckets; 0 means no limit
+    #[arg(long, env = "AWS_RATE_LIST", value_name = "CALLS/S", default_value = "3", value_parser = rate, help_heading = heading::QUOTA)]
+    pub aws_rate_list: f64,
+
+    /// Limit of all replicas together for reads of parameters; 0 means no limit
+    ///
+    /// It holds while they reach the shared cache. AWS_RATE_GET limits a replica that does not.
+    #[arg(long, env = "SHARED_AWS_RATE_GET", value_name = "CALLS/S", default_value = "40", value_parser = rate, help_heading = heading::QUOTA)]
+    pub shared_aws_rate_get: f64,
+
+    /// Limit of all replicas together for lists of parameters, and for lists of buckets; 0 means no limit
+    ///
+    /// It holds while they reach the shared cache. AWS_RATE_LIST limits a replica that does not.
+    #[arg(long, env = "SHARED_AWS_RATE_LIST", value_name = "CALLS/S", default_value = "3", value_parser = rate, help_heading = heading::QUOTA)]
+    pub shared_aws_rate_list: f64,
 
     #[command(flatten)]
     pub fleet: FleetConfig,
 
-    /// Limit of all replicas together for reads of parameters, in calls a second, while they reach the shared cache; 0 means no limit
-    #[arg(long, env = "SHARED_AWS_RATE_GET", value_name = "CALLS", default_value = "40", value_parser = rate)]
-    pub shared_aws_rate_get: f64,
-
-    /// Limit of all replicas together for lists of buckets, and the same limit for lists of parameters, in calls a second, while they reach the shared cache; 0 means no limit
-    #[arg(long, env = "SHARED_AWS_RATE_LIST", value_name = "CALLS", default_value = "3", value_parser = rate)]
-    pub shared_aws_rate_list: f64,
-
-    /// URL of an SQS queue, in the region of AWS_REGION, into which EventBridge puts the events of Parameter Store; a changed parameter is then read again at once [default: a change takes effect when the TTL ends]
-    #[arg(long, env = "CHANGE_QUEUE_URL", value_name = "URL")]
+    /// URL of an SQS queue into which EventBridge puts the events of Parameter Store
+    ///
+    /// A changed parameter is then read again at once. Without the queue a change reaches clients
+    /// when CACHE_TTL ends. The queue is in the region of AWS_REGION. Several replicas also need
+    /// SHARED_CACHE_URL.
+    #[arg(long, env = "CHANGE_QUEUE_URL", value_name = "URL", help_heading = heading::CHANGES)]
     pub change_queue_url: Option<QueueUrl>,
+
+    /// Timeout of a request; a slower request gets a 504 response
+    ///
+    /// A request can shorten it with the header x-envoy-expected-rq-timeout-ms.
+    #[arg(long, env = "REQUEST_TIMEOUT", value_name = "DURATION", default_value = "5s", value_parser = positive_duration, help_heading = heading::CLIENTS)]
+    pub request_timeout: Duration,
 
     #[command(flatten)]
     pub common: Common,
@@ -158,9 +204,9 @@ impl Validate for Config {
         ])?;
         if self.cache_stale_while_revalidate > self.cache_stale_if_error {
             return Err(format!(
-                "--cache-stale-while-revalidate ({}) must not be longer than --cache-stale-if-error ({}), the end of all staleness",
-                humantime::format_duration(self.cache_stale_while_revalidate),
-                humantime::format_duration(self.cache_stale_if_error),
+                "--cache-stale-while-revalidate ({}) must not be longer than --cache-stale-if-error ({}); lower the first, or raise the second",
+                shown(self.cache_stale_while_revalidate),
+                shown(self.cache_stale_if_error),
             ));
         }
         self.warm_up.check(&self.parameter_prefixes)?;
@@ -263,14 +309,14 @@ const MIN_RATE: f64 = 0.001;
 fn jitter(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(fraction) if (0.0..1.0).contains(&fraction) => Ok(fraction),
-        _ => Err("it must be a number from 0 up to, and not including, 1".to_owned()),
+        _ => Err("it must be a number from 0 to below 1, like 0.1".to_owned()),
     }
 }
 
 fn rate(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(rate) if rate == 0.0 || (MIN_RATE..=1e6).contains(&rate) => Ok(rate),
-        Ok(_) => Err(format!("it must be 0, or between {MIN_RATE} and a million")),
+        Ok(_) => Err(format!("it must be 0, or from {MIN_RATE} to a million calls a second")),
         Err(_) => Err("it must be a number of calls a second, like 40 or 0.5".to_owned()),
     }
 }

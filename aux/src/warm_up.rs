@@ -66,7 +66,7 @@ impl WarmUp {
         };
         match self.0.iter().find(|item| !allowed(item)) {
             Some(item) => Err(format!(
-                "--warm-up names {item}, which is outside --parameter-prefixes ({prefixes})"
+                "--warm-up names {item}, which is outside --parameter-prefixes ({prefixes}); remove it, or add it to the prefixes"
             )),
             None => Ok(()),
         }

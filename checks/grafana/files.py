@@ -20,6 +20,11 @@ from reachable import reachable
 HERE = Path(__file__).resolve().parent
 
 RUNBOOK = "docs/runbook.md"
+# The lines of a screen, and the parts of each entry.
+SCREEN = 35
+PARTS = ["Meaning", "Look at", "Do"]
+# Names that AWS has for its settings. They stand in quotes like panels.
+OF_AWS = {"higher throughput"}
 # An address of the runbook, and the patch with which helm/argocd sets it.
 ADDRESS = f"https://git.example.com/team/cached-gateway/blob/main/{RUNBOOK}"
 PATCH = {"target": {"kind": "ConfigMap", "name": "runbook"}, "patch": f"- op: replace\n  path: /data/url\n  value: {ADDRESS}\n"}
@@ -98,6 +103,20 @@ def documented() -> Iterator[str]:
             yield f"{RUNBOOK}: the link #{link} has no entry"
 
 
+def concise() -> Iterator[str]:
+    """Each entry of the runbook fits on a screen, has its three parts in order, and names panels that exist."""
+    titles = {panel["title"] for dashboard in DASHBOARDS.values() for panel in panels(dashboard)}
+    for entry in re.split(r"^## ", (ROOT / RUNBOOK).read_text(), flags=re.MULTILINE)[1:]:
+        name, text = entry.split("\n", 1)
+        if (length := len(entry.rstrip().splitlines())) > SCREEN:
+            yield f"{name}: the entry has {length} lines, a screen has {SCREEN}"
+        if (parts := re.findall(r"^\*\*(\w+(?: at)?)\.?\*\*", text, re.MULTILINE)) != PARTS:
+            yield f"{name}: the entry has the parts {parts}, not {PARTS}"
+        prose = re.sub(r"```.*?```|`[^`]*`", "", text, flags=re.DOTALL)
+        for title in sorted(set(re.findall(r'"([^"]+)"', prose)) - titles - OF_AWS):
+            yield f"{name}: no dashboard has the panel {title}"
+
+
 def tested() -> Iterator[str]:
     """promtool accepts the rules, and each alert fires in time."""
     with tempfile.TemporaryDirectory() as folder:
@@ -160,7 +179,7 @@ def wrong_links(folder: Path, address: str) -> Iterator[str]:
 
 def main() -> int:
     failed = False
-    for check in (readable, typed, documented, tested, reachable, applied, linked):
+    for check in (readable, typed, documented, concise, tested, reachable, applied, linked):
         problems = list(check())
         failed |= bool(problems)
         print(f"{'failed' if problems else 'ok':6} {check.__doc__.splitlines()[0]}", *problems, sep="\n         ")

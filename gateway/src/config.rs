@@ -3,76 +3,96 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use clap::{Parser, value_parser};
+use clap::Parser;
 use service::{
     auth::TokenFile,
-    config::{Common, Validate, ensure_increasing, plain_http, positive_duration},
+    config::{
+        Common, Validate, ensure_increasing, heading, plain_http, positive_duration, shown,
+        socket_address, whole_number,
+    },
 };
 use url::Url;
 
-/// The gateway in front of aux-service: aggregates its responses, and serves its own cache when
-/// aux-service fails.
-///
-/// RUST_LOG sets the log filter (default: info).
+const ABOUT: &str = "The gateway in front of aux-service: it retries, and serves its own cache when aux-service fails";
+
+const LONG_ABOUT: &str = "\
+The gateway in front of aux-service: it retries failed calls, stops calling a
+service that keeps failing, and serves its own cache meanwhile. Clients send
+their requests here, not to aux-service.
+
+With an aux-service on this machine:
+  main-api --aux-url http://127.0.0.1:5000
+  curl http://127.0.0.1:6000/param/challenge/kantox";
+
+/// The settings of main-api.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "main-api", version)]
+#[command(name = "main-api", version, about = ABOUT, long_about = LONG_ABOUT)]
 pub struct Config {
     /// Address of the public API
-    #[arg(long, env = "LISTEN_ADDR", value_name = "ADDR", default_value = "0.0.0.0:6000")]
+    #[arg(long, env = "LISTEN_ADDR", value_name = "IP:PORT", default_value = "0.0.0.0:6000", value_parser = socket_address, help_heading = heading::ADDRESS)]
     pub listen_addr: SocketAddr,
 
     /// Version of this service that responses report
-    #[arg(long, env = "MAIN_VERSION", value_name = "VERSION", default_value = env!("CARGO_PKG_VERSION"))]
+    #[arg(long, env = "MAIN_VERSION", value_name = "VERSION", default_value = env!("CARGO_PKG_VERSION"), help_heading = heading::ADDRESS)]
     pub main_version: String,
 
     /// URL of aux-service
-    #[arg(long, env = "AUX_URL", value_name = "URL", default_value = "http://aux-service:5000", value_parser = plain_http)]
+    #[arg(long, env = "AUX_URL", value_name = "URL", default_value = "http://aux-service:5000", value_parser = plain_http, help_heading = heading::UPSTREAM)]
     pub aux_url: Url,
 
-    /// File of bearer tokens, re-read when it changes; its first token is sent to aux-service [default: no token is sent]
-    #[arg(long, env = "AUX_TOKEN_FILE", value_name = "FILE")]
+    /// File of bearer tokens, whose first token is sent to aux-service
+    ///
+    /// It is read again when it changes. Without it no token is sent.
+    #[arg(long, env = "AUX_TOKEN_FILE", value_name = "FILE", help_heading = heading::UPSTREAM)]
     pub aux_token_file: Option<TokenFile>,
 
     /// Timeout of one attempt of a call to aux-service
-    #[arg(long, env = "ATTEMPT_TIMEOUT", value_name = "DURATION", default_value = "4s", value_parser = positive_duration)]
+    #[arg(long, env = "ATTEMPT_TIMEOUT", value_name = "DURATION", default_value = "4s", value_parser = positive_duration, help_heading = heading::UPSTREAM)]
     pub attempt_timeout: Duration,
 
-    /// Timeout of a request; a slower request gets a 504 response
-    #[arg(long, env = "REQUEST_TIMEOUT", value_name = "DURATION", default_value = "10s", value_parser = positive_duration)]
-    pub request_timeout: Duration,
-
     /// Attempts of one call to aux-service, the first included; 1 means no retry
-    #[arg(long, env = "RETRY_MAX_ATTEMPTS", value_name = "N", default_value_t = 3, value_parser = value_parser!(u32).range(1..=10))]
+    #[arg(long, env = "RETRY_MAX_ATTEMPTS", value_name = "ATTEMPTS", default_value_t = 3, value_parser = whole_number::<u32, 1, 10>, help_heading = heading::UPSTREAM)]
     pub retry_max_attempts: u32,
 
-    /// Upper bound of the random pause before the first retry; it doubles with each further retry
-    #[arg(long, env = "RETRY_BACKOFF", value_name = "DURATION", default_value = "50ms", value_parser = positive_duration)]
+    /// Upper bound of the random pause before the first retry
+    ///
+    /// It doubles with each further retry.
+    #[arg(long, env = "RETRY_BACKOFF", value_name = "DURATION", default_value = "50ms", value_parser = positive_duration, help_heading = heading::UPSTREAM)]
     pub retry_backoff: Duration,
 
-    /// Share of all calls that may be retried, from 0 to 1; three retries a second are always
-    /// allowed in addition
-    #[arg(long, env = "RETRY_BUDGET", value_name = "SHARE", default_value_t = 0.2, value_parser = share)]
+    /// Share of all calls that may be retried
+    ///
+    /// Three retries a second are always allowed in addition.
+    #[arg(long, env = "RETRY_BUDGET", value_name = "SHARE", default_value_t = 0.2, value_parser = share, help_heading = heading::UPSTREAM)]
     pub retry_budget: f64,
 
-    /// Consecutive failures that open the circuit
-    #[arg(long, env = "BREAKER_CONSECUTIVE_FAILURES", value_name = "N", default_value_t = 5, value_parser = value_parser!(u32).range(1..))]
+    /// Consecutive failures that open the circuit of a route
+    #[arg(long, env = "BREAKER_CONSECUTIVE_FAILURES", value_name = "FAILURES", default_value_t = 5, value_parser = whole_number::<u32, 1, { u32::MAX as u64 }>, help_heading = heading::CIRCUIT)]
     pub breaker_consecutive_failures: u32,
 
-    /// Share of failed and throttled calls that opens the circuit, above 0 and at most 1
-    #[arg(long, env = "BREAKER_FAILURE_RATE", value_name = "SHARE", default_value_t = 0.5, value_parser = positive_share)]
+    /// Share of failed and throttled calls that opens the circuit, above 0
+    #[arg(long, env = "BREAKER_FAILURE_RATE", value_name = "SHARE", default_value_t = 0.5, value_parser = positive_share, help_heading = heading::CIRCUIT)]
     pub breaker_failure_rate: f64,
 
-    /// Time window over which that share is measured
-    #[arg(long, env = "BREAKER_WINDOW", value_name = "DURATION", default_value = "10s", value_parser = positive_duration)]
+    /// Time window over which that share is measured, at most 1h
+    #[arg(long, env = "BREAKER_WINDOW", value_name = "DURATION", default_value = "10s", value_parser = positive_duration, help_heading = heading::CIRCUIT)]
     pub breaker_window: Duration,
 
     /// Minimum number of calls in that window; with fewer calls the share is ignored
-    #[arg(long, env = "BREAKER_MIN_CALLS", value_name = "N", default_value_t = 20, value_parser = value_parser!(u32).range(1..))]
+    #[arg(long, env = "BREAKER_MIN_CALLS", value_name = "CALLS", default_value_t = 20, value_parser = whole_number::<u32, 1, { u32::MAX as u64 }>, help_heading = heading::CIRCUIT)]
     pub breaker_min_calls: u32,
 
-    /// Time for which an open circuit refuses calls before it lets one probe pass; twice as long if the probe fails
-    #[arg(long, env = "BREAKER_OPEN_FOR", value_name = "DURATION", default_value = "5s", value_parser = positive_duration)]
+    /// Time for which an open circuit refuses calls before it lets one probe pass, at most 1h
+    ///
+    /// It is twice as long if the probe fails.
+    #[arg(long, env = "BREAKER_OPEN_FOR", value_name = "DURATION", default_value = "5s", value_parser = positive_duration, help_heading = heading::CIRCUIT)]
     pub breaker_open_for: Duration,
+
+    /// Timeout of a request; a slower request gets a 504 response
+    ///
+    /// A request can shorten it with the header x-envoy-expected-rq-timeout-ms.
+    #[arg(long, env = "REQUEST_TIMEOUT", value_name = "DURATION", default_value = "10s", value_parser = positive_duration, help_heading = heading::CLIENTS)]
+    pub request_timeout: Duration,
 
     #[command(flatten)]
     pub common: Common,
@@ -94,10 +114,7 @@ impl Validate for Config {
             ("--breaker-window", self.breaker_window),
         ] {
             if duration > LONGEST_MEMORY {
-                return Err(format!(
-                    "{flag} is {}; it must not be longer than an hour",
-                    humantime::format_duration(duration)
-                ));
+                return Err(format!("{flag} is {}; it must be at most 1h", shown(duration)));
             }
         }
         Ok(())
@@ -109,10 +126,9 @@ impl Validate for Config {
 const LONGEST_MEMORY: Duration = Duration::from_secs(3600);
 
 fn share(text: &str) -> Result<f64, String> {
-    match text.parse() {
+    match text.parse::<f64>() {
         Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
-        Ok(_) => Err("it must lie between 0 and 1".to_owned()),
-        Err(_) => Err("write it as a number between 0 and 1, as 0.2".to_owned()),
+        Ok(_) | Err(_) => Err("it must be a number from 0 to 1, like 0.2".to_owned()),
     }
 }
 
@@ -120,7 +136,7 @@ fn share(text: &str) -> Result<f64, String> {
 fn positive_share(text: &str) -> Result<f64, String> {
     match share(text) {
         Ok(0.0) => {
-            Err("it must be more than 0, or the first call would open the circuit".to_owned())
+            Err("it must be above 0, like 0.5, or the first call would open the circuit".to_owned())
         }
         share => share,
     }

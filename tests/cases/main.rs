@@ -31,6 +31,8 @@ mod changes;
 // Tests of the operator's view.
 mod chaos;
 mod configuration;
+mod help;
+mod reference;
 mod logs;
 mod metrics;
 mod traces;

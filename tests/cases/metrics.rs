@@ -6,7 +6,9 @@ use std::{
 };
 
 use e2e::{
+    change_queue,
     credentials::{Provider, container, in_an_hour, without_credentials},
+    engine::Engine,
     http::Reply,
     moto::Aws,
     proxy::Fault,
@@ -14,11 +16,15 @@ use e2e::{
     stack::Stack,
 };
 use reqwest::Method;
+use tokio::time::{Instant, sleep};
 
 const REQUEST: [&str; 3] = ["endpoint", "method", "status"];
 
-/// The metrics that both services export: name, type, labels.
-const OF_BOTH: [(&str, &str, &[&str]); 21] = [
+/// The name, the type and the labels of a metric.
+pub(crate) type Pinned = (&'static str, &'static str, &'static [&'static str]);
+
+/// The metrics that both services export.
+pub(crate) const OF_BOTH: [Pinned; 21] = [
     ("axum_http_requests_duration_seconds", "histogram", &REQUEST),
     ("axum_http_requests_pending", "gauge", &["endpoint", "method"]),
     ("axum_http_requests_total", "counter", &REQUEST),
@@ -42,13 +48,33 @@ const OF_BOTH: [(&str, &str, &[&str]); 21] = [
     ("waiting_requests", "gauge", &["kind"]),
 ];
 
-const OF_AUX: [(&str, &str, &[&str]); 3] = [
+/// The metrics that aux-service always exports.
+pub(crate) const OF_AUX: [Pinned; 3] = [
     ("aws_rate_limit", "gauge", &["group", "scope"]),
     ("aws_request_duration_seconds", "histogram", &["operation", "outcome"]),
     ("aws_requests_total", "counter", &["operation", "outcome"]),
 ];
 
-const OF_MAIN: [(&str, &str, &[&str]); 8] = [
+/// The metric of credentials that expire.
+pub(crate) const OF_CREDENTIALS: [Pinned; 1] =
+    [("aws_credentials_expiry_timestamp_seconds", "gauge", &[])];
+
+/// The metrics of the shared cache.
+pub(crate) const OF_SHARED_CACHE: [Pinned; 3] = [
+    ("shared_cache_degraded_since_timestamp_seconds", "gauge", &[]),
+    ("shared_cache_request_duration_seconds", "histogram", &["operation", "outcome"]),
+    ("shared_cache_requests_total", "counter", &["operation", "outcome"]),
+];
+
+/// The metrics of the queue of changes.
+pub(crate) const OF_CHANGE_QUEUE: [Pinned; 3] = [
+    ("change_delay_seconds", "histogram", &[]),
+    ("change_messages_total", "counter", &["outcome"]),
+    ("change_queue_degraded_since_timestamp_seconds", "gauge", &[]),
+];
+
+/// The metrics that main-api exports.
+pub(crate) const OF_MAIN: [Pinned; 8] = [
     ("circuit_breaker_state", "gauge", &["route", "state"]),
     ("circuit_breaker_transitions_total", "counter", &["route", "from", "to"]),
     ("upstream_connection_resets_total", "counter", &[]),
@@ -224,6 +250,16 @@ impl Exposition {
     }
 }
 
+fn shapes_of<'a>(
+    pinned: impl IntoIterator<Item = &'a Pinned>,
+) -> BTreeSet<(String, String, BTreeSet<String>)> {
+    let owned = |(name, kind, labels): &Pinned| {
+        let labels = labels.iter().map(|&label| label.to_owned()).collect();
+        ((*name).to_owned(), (*kind).to_owned(), labels)
+    };
+    pinned.into_iter().map(owned).collect()
+}
+
 async fn with_caches() -> Stack {
     let stack = Stack::with(|aux| aux.with("CACHE", "on"), |main| main.with("CACHE", "on")).await;
     stack.aws.put("/app/key", "hush").await;
@@ -249,14 +285,7 @@ async fn each_metric_has_the_name_the_type_and_the_labels_that_dashboards_rely_o
     let stack = with_caches().await;
     ask(&stack).await;
     for (service, own) in [(&stack.aux, &OF_AUX[..]), (&stack.main, &OF_MAIN)] {
-        let pinned: BTreeSet<_> = OF_BOTH
-            .iter()
-            .chain(own)
-            .map(|(name, kind, labels)| {
-                let labels = labels.iter().map(|&label| label.to_owned()).collect();
-                ((*name).to_owned(), (*kind).to_owned(), labels)
-            })
-            .collect();
+        let pinned = shapes_of(OF_BOTH.iter().chain(own));
         let exported = Exposition::of(service).await.shapes();
         let missing: Vec<_> = pinned.difference(&exported).collect();
         let unknown: Vec<_> = exported.difference(&pinned).collect();
@@ -278,10 +307,31 @@ async fn the_expiry_of_credentials_is_a_gauge_without_labels() {
         .start()
         .await;
     aux.log_line(|line| line["message"] == "AWS credentials loaded").await;
-    let name = "aws_credentials_expiry_timestamp_seconds".to_owned();
     let exported = Exposition::of(&aux).await;
-    assert!(exported.shapes().contains(&(name.clone(), "gauge".to_owned(), BTreeSet::new())));
-    assert!(exported.value(&name, &[]) > 1.7e9);
+    assert!(exported.shapes().is_superset(&shapes_of(&OF_CREDENTIALS)));
+    assert!(exported.value(OF_CREDENTIALS[0].0, &[]) > 1.7e9);
+}
+
+#[tokio::test]
+async fn a_shared_cache_and_a_queue_of_changes_add_metrics_of_their_own() {
+    let (aws, engine) = (Aws::start().await, Engine::start().await);
+    change_queue::create(&aws, 30).await;
+    let aux = change_queue::reader(&aws).with("SHARED_CACHE_URL", &engine.url()).start().await;
+    change_queue::send(&aws, &[change_queue::change("/app/key", "Update")]).await;
+    aux.get("/param/app/key").await;
+    let added = shapes_of(OF_SHARED_CACHE.iter().chain(&OF_CHANGE_QUEUE));
+    let always = shapes_of(OF_BOTH.iter().chain(&OF_AUX));
+    let limit = Instant::now() + Duration::from_secs(60);
+    loop {
+        // Histograms appear with their first sample.
+        let exported = Exposition::of(&aux).await.shapes();
+        let own: BTreeSet<_> = exported.difference(&always).cloned().collect();
+        if own == added {
+            return;
+        }
+        assert!(Instant::now() < limit, "exported: {own:?}");
+        sleep(Duration::from_millis(50)).await;
+    }
 }
 
 #[tokio::test]

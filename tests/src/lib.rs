@@ -24,6 +24,7 @@ pub mod fake_aws;
 pub mod proxy;
 pub mod refusals;
 pub mod service;
+pub mod help;
 pub mod stack;
 pub mod engine;
 pub mod relay;

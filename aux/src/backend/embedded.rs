@@ -13,7 +13,6 @@ use zeroize::Zeroizing;
 use super::parameter_store::ParameterStore;
 use crate::{
     batch::GroupMember,
-    config::Config,
     error::Error,
     name::ParameterName,
     parameter::{Details, Parameter, PathQuery, PathValues, SecretForm},
@@ -76,13 +75,13 @@ impl Embedded {
         let read = || match file {
             None => Self::parse(DEFAULT),
             Some(path) => std::fs::read_to_string(path)
-                .map_err(anyhow::Error::from)
+                .map_err(|error| {
+                    anyhow::anyhow!("{error}; name a YAML file that this process can read")
+                })
                 .and_then(|text| Self::parse(&text))
                 .with_context(|| format!("--embedded-file {} cannot be used", path.display())),
         };
-        read().unwrap_or_else(|error| {
-            service::config::exit_with_usage_error::<Config>(format!("{error:#}"))
-        })
+        read().unwrap_or_else(|error| service::config::exit_with_usage_error(format!("{error:#}")))
     }
 
     /// Parses and validates the content. SSM must be able to store each name, and no name may occur
@@ -90,9 +89,9 @@ impl Embedded {
     fn parse(yaml: &str) -> anyhow::Result<Self> {
         // The parser's own message would quote lines of the file, and so reveal values.
         let mut embedded: Self = serde_saphyr::from_str(yaml).map_err(|error| {
-            let place = error.location().map(|l| format!(" near line {}", l.line()));
+            let place = error.location().map(|l| format!("; see line {}", l.line()));
             anyhow::anyhow!(
-                "it is not YAML with buckets (a list of names) and parameters (a list of name, type, value){}",
+                "it must be YAML with `buckets` (a list of names) and `parameters` (a list of name, type and value){}",
                 place.unwrap_or_default()
             )
         })?;
@@ -101,7 +100,7 @@ impl Embedded {
                 .with_context(|| format!("the parameter '{}' cannot exist", parameter.name))?;
             anyhow::ensure!(
                 name.selector().is_none(),
-                "the parameter '{}' must not name a version",
+                "the parameter '{}' must not name a version; remove the colon and what follows",
                 parameter.name
             );
             name.bare().clone_into(&mut parameter.name);
@@ -110,7 +109,7 @@ impl Embedded {
             embedded.parameters.iter().map(|parameter| &parameter.name).collect();
         names.sort_unstable();
         if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
-            anyhow::bail!("the parameter '{}' is given twice", twice[0]);
+            anyhow::bail!("the parameter '{}' is given twice; remove one", twice[0]);
         }
         embedded.origin = hex::encode(&Sha256::digest(yaml)[..8]);
         Ok(embedded)

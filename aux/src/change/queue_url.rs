@@ -31,7 +31,7 @@ impl FromStr for QueueUrl {
         if is_queue_url(text) {
             return Ok(Self(text.to_owned()));
         }
-        Err("it must be the http:// or https:// URL of a queue, with a path of the account's twelve digits and the queue's name, like https://sqs.eu-west-2.amazonaws.com/123456789012/changes".to_owned())
+        Err("write the URL of a queue, like https://sqs.eu-west-2.amazonaws.com/123456789012/changes".to_owned())
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{convert::Infallible, time::Duration};
 
-use service::config::positive_duration;
+use service::config::{heading, positive_duration};
 
 use super::secret_file::{certificate_file, key_file, password_file};
 pub use super::{engine_url::EngineUrl, secret_file::SecretFile};
@@ -10,28 +10,43 @@ pub use super::{engine_url::EngineUrl, secret_file::SecretFile};
 // A doc comment here would replace the description in `--help`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct FleetConfig {
-    /// URL of a Valkey or Redis on which all replicas share what they load, and the quota: redis://, rediss:// (TLS), and either with -cluster or -sentinel [default: each replica is on its own]
-    #[arg(long, env = "SHARED_CACHE_URL", value_name = "URL", hide_env_values = true, value_parser = url)]
+    /// URL of a Valkey or Redis on which all replicas share what they load, and the quota
+    ///
+    /// The URL is redis://HOST:6379, redis-cluster://HOST:6379 or redis-sentinel://HOST:26379/MASTER,
+    /// with rediss for TLS. It holds no password. Without it each replica is on its own.
+    #[arg(long, env = "SHARED_CACHE_URL", value_name = "URL", value_parser = url, help_heading = heading::SHARED_CACHE)]
     pub shared_cache_url: Option<ParsedUrl>,
 
-    /// File with the password of the shared cache, read again at each connection
-    #[arg(long, env = "SHARED_CACHE_PASSWORD_FILE", value_name = "FILE", value_parser = password_file)]
+    /// File with the password of the shared cache
+    ///
+    /// It is read again at each connection. Without it no password is sent.
+    #[arg(long, env = "SHARED_CACHE_PASSWORD_FILE", value_name = "FILE", value_parser = password_file, help_heading = heading::SHARED_CACHE)]
     pub shared_cache_password_file: Option<SecretFile>,
 
-    /// File with the certificates (PEM) of the authorities that sign the shared cache's certificate [default: those of the system]
-    #[arg(long, env = "SHARED_CACHE_CA_FILE", value_name = "FILE", value_parser = certificate_file)]
+    /// File with the certificates (PEM) of the authorities that the shared cache is checked against
+    ///
+    /// Without it those of the system are used.
+    #[arg(long, env = "SHARED_CACHE_CA_FILE", value_name = "FILE", value_parser = certificate_file, help_heading = heading::SHARED_CACHE)]
     pub shared_cache_ca_file: Option<SecretFile>,
 
-    /// File with a key of 32 bytes or more that authenticates records in the shared cache; every replica needs the same one [default: whoever can write to the shared cache can change responses]
-    #[arg(long, env = "SHARED_CACHE_KEY_FILE", value_name = "FILE", value_parser = key_file)]
+    /// File with a key of 32 bytes or more that authenticates the records in the shared cache
+    ///
+    /// Every replica needs the same key. Without it, whoever can write to the shared cache can change
+    /// responses.
+    #[arg(long, env = "SHARED_CACHE_KEY_FILE", value_name = "FILE", value_parser = key_file, help_heading = heading::SHARED_CACHE)]
     pub shared_cache_key_file: Option<SecretFile>,
 
-    /// Prefix of all keys in the shared cache; two deployments or accounts on one engine need two prefixes
-    #[arg(long, env = "SHARED_CACHE_PREFIX", value_name = "PREFIX", default_value = "aux-service", value_parser = prefix)]
+    /// Prefix of all keys in the shared cache
+    ///
+    /// Two deployments, or two accounts, on one engine need two prefixes.
+    #[arg(long, env = "SHARED_CACHE_PREFIX", value_name = "PREFIX", default_value = "aux-service", value_parser = prefix, help_heading = heading::SHARED_CACHE)]
     pub shared_cache_prefix: String,
 
-    /// Time that a miss waits for the shared cache before this replica continues alone: half of it for the lookup of a record, half for the quota of a call
-    #[arg(long, env = "SHARED_CACHE_TIMEOUT", value_name = "DURATION", default_value = "100ms", value_parser = positive_duration)]
+    /// Maximum time for which a miss waits for the shared cache
+    ///
+    /// The replica then continues alone. Half of the time is for the lookup of a record, half for the
+    /// quota of a call.
+    #[arg(long, env = "SHARED_CACHE_TIMEOUT", value_name = "DURATION", default_value = "100ms", value_parser = positive_duration, help_heading = heading::SHARED_CACHE)]
     pub shared_cache_timeout: Duration,
 }
 

@@ -29,7 +29,9 @@ const NODE_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The configuration of the connection is unusable.
 #[derive(Debug, thiserror::Error)]
-#[error("--shared-cache-url or --shared-cache-ca-file cannot be used: {0}")]
+#[error(
+    "--shared-cache-ca-file or --shared-cache-url cannot be used: {0}; check that the file holds valid certificates (PEM)"
+)]
 pub struct ConfigError(#[source] RedisError);
 
 /// A connection whose clones share one socket per server.

@@ -60,7 +60,7 @@ impl FromStr for EngineUrl {
             if name != "node" {
                 return Err(format!("only `node` may follow the question mark; {EXPECTED}"));
             }
-            hosts.push(node(&value).ok_or("a node is HOST:PORT")?);
+            hosts.push(node(&value).ok_or("a node must be written as ?node=HOST:PORT")?);
         }
         if url.fragment().is_some() {
             return Err(format!("nothing may follow `#`; {EXPECTED}"));
@@ -68,16 +68,26 @@ impl FromStr for EngineUrl {
         let path = decoded(url.path().trim_matches('/'))?;
         let (topology, database) = match variant {
             None if hosts.len() > 1 => {
-                return Err("several nodes need redis-cluster:// or redis-sentinel://".to_owned());
+                return Err(
+                    "it has several nodes; write it as redis-cluster:// or redis-sentinel://"
+                        .to_owned(),
+                );
             }
             None if path.is_empty() => (Topology::Single, 0),
             None => {
                 let database: Option<i64> = path.parse().ok();
                 let database = database.filter(|number| (0..1 << 20).contains(number));
-                (Topology::Single, database.ok_or("its path is no number of a database")?)
+                (
+                    Topology::Single,
+                    database.ok_or(
+                        "its path must be the number of a database, as in redis://HOST:6379/0",
+                    )?,
+                )
             }
             Some("cluster") if path.is_empty() => (Topology::Cluster, 0),
-            Some("cluster") => return Err("a Cluster has no numbered databases".to_owned()),
+            Some("cluster") => {
+                return Err("a Cluster has no numbered databases; remove the path".to_owned());
+            }
             Some("sentinel") if path.is_empty() || path.contains('/') => {
                 return Err(format!("its path must be the name of the master; {EXPECTED}"));
             }
@@ -103,7 +113,7 @@ impl fmt::Display for EngineUrl {
 /// Decodes the `%XX` of a part.
 fn decoded(part: &str) -> Result<String, String> {
     let decoded = percent_decode_str(part).decode_utf8();
-    Ok(decoded.map_err(|_| "a part of it is no UTF-8 text")?.into_owned())
+    Ok(decoded.map_err(|_| "a part of it is no UTF-8 text; correct its %XX")?.into_owned())
 }
 
 /// Returns a host without the brackets of an IPv6 address.

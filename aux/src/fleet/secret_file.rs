@@ -17,19 +17,19 @@ pub struct SecretFile {
 /// The reason for rejecting a file. It never contains the file's content.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretFileError {
-    #[error("it cannot be read: {0}")]
+    #[error("it cannot be read: {0}; name a file that this process can read")]
     Unreadable(#[from] io::Error),
-    #[error("it is no regular file")]
+    #[error("it is no regular file; name a file")]
     NotAFile,
-    #[error("it is empty")]
+    #[error("it is empty; write the secret into it")]
     Empty,
-    #[error("it has more than {MAX_BYTES} bytes")]
+    #[error("it has more than {MAX_BYTES} bytes; check that it is the right file")]
     TooLarge,
-    #[error("it is no UTF-8 text")]
+    #[error("it is no UTF-8 text; write the password as text")]
     NotText,
     #[error("it holds no certificate; it must have a line `-----BEGIN CERTIFICATE-----`")]
     NoCertificate,
-    #[error("it has fewer than {0} bytes; `openssl rand -hex 32` makes a good key")]
+    #[error("it has fewer than {0} bytes; make one with `openssl rand -hex 32`")]
     TooShort(usize),
 }
 

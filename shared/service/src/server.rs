@@ -6,7 +6,9 @@
 
 use std::{
     future::Future,
+    io,
     net::SocketAddr,
+    process::ExitCode,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -82,16 +84,22 @@ pub struct App<S> {
     pub started: Arc<AtomicBool>,
 }
 
-/// Runs the main function of a process.
-///
-/// # Errors
-///
-/// `main` failed, or the system has no threads for a runtime.
-pub fn block_on(main: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
-    let runtime = Builder::new_multi_thread().enable_all().build()?;
-    let result = runtime.block_on(main);
-    runtime.shutdown_timeout(THREADS_GRACE);
-    result
+/// Runs the main function of a process. If it fails, the exit status is 1, and one sentence on
+/// standard error says why.
+pub fn block_on(main: impl Future<Output = anyhow::Result<()>>) -> ExitCode {
+    let runtime = Builder::new_multi_thread().enable_all().build();
+    let result = runtime.context("the system has no threads left").and_then(|runtime| {
+        let result = runtime.block_on(main);
+        runtime.shutdown_timeout(THREADS_GRACE);
+        result
+    });
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// Serves until SIGTERM or Ctrl-C, then drains and sends the last traces. A second signal ends the
@@ -106,8 +114,9 @@ pub async fn run(
     app: App<impl PublicApi>,
     exporter: Exporter,
 ) -> anyhow::Result<()> {
-    let public = bind(listen_addr)?;
-    let admin = config.admin_addr.map(bind).transpose()?;
+    let public = bind("--listen-addr (LISTEN_ADDR)", listen_addr)?;
+    let admin =
+        config.admin_addr.map(|addr| bind("--admin-addr (ADMIN_ADDR)", addr)).transpose()?;
     raise_open_files_limit();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -214,8 +223,19 @@ fn raise_open_files_limit() {
     }
 }
 
-fn bind(addr: SocketAddr) -> anyhow::Result<TcpListener> {
-    listen(addr).with_context(|| format!("cannot listen on {addr}"))
+/// Listens on the address of a setting.
+fn bind(setting: &str, addr: SocketAddr) -> anyhow::Result<TcpListener> {
+    listen(addr).map_err(|error| {
+        let remedy = match error.kind() {
+            io::ErrorKind::AddrInUse => "end the program that uses it, or choose another port",
+            io::ErrorKind::AddrNotAvailable => {
+                "this machine has no such address; 0.0.0.0 listens on all addresses"
+            }
+            io::ErrorKind::PermissionDenied => "choose a port above 1023",
+            _ => "choose another address",
+        };
+        anyhow::anyhow!("cannot listen on {addr}, the value of {setting}: {error}; {remedy}")
+    })
 }
 
 fn log_address(message: &'static str, listener: &TcpListener) {

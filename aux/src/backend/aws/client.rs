@@ -69,7 +69,7 @@ pub(super) async fn load_sdk_config(config: &Config) -> (SdkConfig, CredentialCa
         .load()
         .await;
     if sdk.region().is_none_or(|region| region.as_ref().trim().is_empty()) {
-        service::config::exit_with_usage_error::<Config>(
+        service::config::exit_with_usage_error(
             "no AWS region is set; set AWS_REGION, for example to eu-west-2, or set --backend embedded",
         );
     }

@@ -79,7 +79,9 @@ fn invalid(status: StatusCode) -> Failure {
 }
 
 fn problem(status: StatusCode) -> Problem {
-    Problem::new(status, "aws-throttled", "a title", "a detail")
+    let code =
+        if status == StatusCode::SERVICE_UNAVAILABLE { "aws-throttled" } else { "aws-timeout" };
+    Problem { status: status.as_u16(), code: code.into(), ..Problem::internal() }
 }
 
 fn responded(problem: Problem) -> Failure {

@@ -39,18 +39,18 @@ pub(super) type Tokens = Arc<[Zeroizing<String>]>;
 /// The reason for rejecting a file. It never contains the file's content.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenFileError {
-    #[error("it cannot be read: {0}")]
+    #[error("it cannot be read: {0}; name a file that this process can read")]
     Unreadable(#[from] io::Error),
-    #[error("it is no regular file")]
+    #[error("it is no regular file; name a file")]
     NotAFile,
-    #[error("it has more than {MAX_FILE_BYTES} bytes")]
+    #[error("it has more than {MAX_FILE_BYTES} bytes; check that it is the right file")]
     TooLarge,
-    #[error("it holds no token; write one a line, such as `openssl rand -hex 32` makes")]
+    #[error("it holds no token; write one a line, made with `openssl rand -hex 32`")]
     Empty,
-    #[error("it holds more than {MAX_TOKENS} tokens")]
+    #[error("it holds more than {MAX_TOKENS} tokens; remove old ones")]
     TooMany,
     #[error(
-        "line {0} is no token: {MIN_TOKEN_LENGTH} to {MAX_TOKEN_LENGTH} letters, digits and -._~+/ (with = at the end), and nothing else"
+        "line {0} is no token; write {MIN_TOKEN_LENGTH} to {MAX_TOKEN_LENGTH} letters, digits and -._~+/ (with = at the end), and nothing else"
     )]
     InvalidToken(usize),
 }

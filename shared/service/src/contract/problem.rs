@@ -4,7 +4,7 @@
 //! bare errors (the router's 404 and 405, an extractor's 400, a panic's 500). On the route of AWS's
 //! protocol the same problems are sent in AWS's form; see [`ssm`](super::ssm).
 
-use std::{borrow::Cow, error::Error as StdError, sync::Arc, time::Duration};
+use std::{borrow::Cow, error::Error as StdError, ops::RangeInclusive, sync::Arc, time::Duration};
 
 use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, header},
@@ -85,6 +85,38 @@ pub struct AwsError {
     pub message: Cow<'static, str>,
 }
 
+/// The codes of all problems of both services, each with the statuses that it may have. A code never
+/// changes its meaning, and `docs/reference.md` describes each.
+pub const CODES: [(&str, RangeInclusive<u16>); 27] = [
+    ("invalid-parameter-name", 400..=400),
+    ("unauthorized", 401..=401),
+    ("parameter-not-allowed", 403..=403),
+    ("secure-string-not-allowed", 403..=403),
+    ("aws-access-denied", 403..=403),
+    ("parameter-not-found", 404..=404),
+    ("not-found", 404..=404),
+    ("method-not-allowed", 405..=405),
+    ("request-timeout", 408..=408),
+    ("payload-too-large", 413..=413),
+    ("parameter-unreadable", 422..=422),
+    ("bad-request", 400..=499),
+    ("aws-credentials", 502..=502),
+    ("aws-unavailable", 502..=502),
+    ("aws-refused", 502..=502),
+    ("answer-too-large", 502..=502),
+    ("upstream-unavailable", 502..=502),
+    ("overloaded", 503..=503),
+    ("aws-throttled", 503..=503),
+    ("list-loading", 503..=503),
+    ("circuit-open", 503..=503),
+    ("starting", 503..=503),
+    ("draining", 503..=503),
+    ("aws-timeout", 504..=504),
+    ("upstream-timeout", 504..=504),
+    ("loop-detected", 508..=508),
+    ("internal", 500..=599),
+];
+
 /// Upper bound for an upstream's `Retry-After`.
 const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 
@@ -99,7 +131,7 @@ pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 pub type Cause = Arc<dyn StdError + Send + Sync>;
 
 impl Problem {
-    /// Creates a problem that is not retryable. `detail` is also the text of the member `error`.
+    /// Creates a problem that is not retryable. Its code is one of [`CODES`]. `detail` is also the text of the member `error`.
     pub fn new(
         status: StatusCode,
         code: &'static str,
@@ -107,6 +139,12 @@ impl Problem {
         detail: impl Into<Cow<'static, str>>,
     ) -> Self {
         let detail = detail.into();
+        debug_assert!(
+            CODES
+                .iter()
+                .any(|(known, statuses)| *known == code && statuses.contains(&status.as_u16())),
+            "CODES does not have {code} with {status}"
+        );
         Self {
             kind: format!("urn:problem:{code}").into(),
             title: title.into(),

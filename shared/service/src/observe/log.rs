@@ -31,7 +31,11 @@ pub fn init(format: Option<LogFormat>) -> anyhow::Result<()> {
     let filter = EnvFilter::builder()
         .with_default_directive(Level::INFO.into())
         .from_env()
-        .map_err(|error| anyhow::anyhow!("RUST_LOG is invalid: {error}"))?;
+        .map_err(|error| {
+            anyhow::anyhow!(
+                "RUST_LOG is invalid: {error}; write it like info or info,service=debug"
+            )
+        })?;
     let terminal = std::io::stdout().is_terminal();
     let format = format.unwrap_or(if terminal { LogFormat::Pretty } else { LogFormat::Json });
     tracing_subscriber::fmt()

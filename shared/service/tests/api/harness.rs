@@ -216,7 +216,7 @@ impl From<LoadError> for Problem {
 }
 
 fn broken() -> Problem {
-    Problem::new(StatusCode::BAD_GATEWAY, "broken", "Broken", "Broken.").retryable()
+    Problem::new(StatusCode::BAD_GATEWAY, "aws-unavailable", "Broken", "Broken.").retryable()
 }
 
 /// The upstream of the name `changing`.

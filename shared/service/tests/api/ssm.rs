@@ -109,7 +109,7 @@ async fn the_other_service_gets_the_problem_itself() {
     let server = Server::start(&[]).await;
     let accept = "accept: application/problem+json\r\nconnection: close\r\n";
     let response = server.send(&get("broken", accept)).await;
-    assert_problem(&response, 502, "broken");
+    assert_problem(&response, 502, "aws-unavailable");
     let response = server.send(&request("GetParameter", accept, "{}")).await;
     assert_problem(&response, 400, "bad-request");
     assert!(response.contains(r#""aws_error":{"code":"ValidationException""#), "{response}");
