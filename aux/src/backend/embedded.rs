@@ -232,10 +232,10 @@ mod tests {
                 "parameters: [{ name: a, value: hunter2 }, { name: /a, value: hunter2 }]",
                 "'/a' is given twice",
             ),
-            ("parameters: [{ name: a, type: Secret, value: hunter2 }]", "it is not YAML with"),
-            ("parameters: [{ name: a, values: hunter2 }]", "it is not YAML with"),
-            ("bucket: [a]", "it is not YAML with"),
-            ("parameters: hunter2", "it is not YAML with"),
+            ("parameters: [{ name: a, type: Secret, value: hunter2 }]", "it must be YAML with"),
+            ("parameters: [{ name: a, values: hunter2 }]", "it must be YAML with"),
+            ("bucket: [a]", "it must be YAML with"),
+            ("parameters: hunter2", "it must be YAML with"),
         ] {
             let message = format!("{:#}", Embedded::parse(yaml).expect_err(yaml));
             assert!(message.contains(reason), "{yaml}: {message}");

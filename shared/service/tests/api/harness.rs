@@ -208,7 +208,7 @@ impl From<LoadError> for Problem {
     fn from(error: LoadError) -> Self {
         match error {
             LoadError::NotFound => {
-                Self::new(StatusCode::NOT_FOUND, "nothing", "Nothing", "Nothing.")
+                Self::new(StatusCode::NOT_FOUND, "not-found", "Nothing", "Nothing.")
             }
             LoadError::Broken => broken(),
         }

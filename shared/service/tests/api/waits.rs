@@ -145,7 +145,7 @@ async fn a_404_ends_a_wait_and_an_outage_does_not() {
     let response = start_waiting(&server, 1, &waiting(&tag, 20)).await;
     server.source.change(Err(LoadError::NotFound));
     let response = response.await.unwrap();
-    assert_problem(&response, 404, "nothing");
+    assert_problem(&response, 404, "not-found");
     assert_eq!(header(&response, "preference-applied"), Some("wait=20"));
 }
 
