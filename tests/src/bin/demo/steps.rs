@@ -19,7 +19,7 @@ use crate::{
     aws_calls::AwsCalls,
     clients::{self, Clients, PATIENCE, http_client},
     deployment::{Deployment, TTL},
-    figures::Day,
+    figures::{self, Day, THROUGH_GATEWAY},
     parameters::{self, BANNER, BANNER_VALUES},
     report::{self, milliseconds},
     terminal::Terminal,
@@ -32,6 +32,10 @@ const RECOVERY: Duration = Duration::from_secs(120);
 /// The longest time until a change has reached every replica. It is shorter than it needs to be
 /// without the event: the value was read just before, and is fresh for [`TTL`].
 const PROPAGATION: Duration = Duration::from_secs(TTL);
+
+/// The 99th percentile without a fault above which the machine is too busy for the load. It is a
+/// few milliseconds on an idle one.
+const BUSY: Duration = Duration::from_millis(250);
 
 /// The time limit of a condition that holds within a second on an idle machine.
 const SOON: Duration = Duration::from_secs(30);
@@ -124,6 +128,14 @@ impl Steps<'_> {
                    once in 5 s, however many clients read it.");
         self.watch(self.pace.calm).await;
         self.figures().await;
+        let seen = self.day.read(|steps| figures::sum(steps, &THROUGH_GATEWAY));
+        if seen.p99 > BUSY {
+            self.terminal.say(&format!(
+                "This machine is busy: without any fault, 1 of 100 requests took more than {}. The times of the \
+                 next steps are partly those of the machine. Fewer clients: make demo ARGS='--readers 5'",
+                milliseconds(seen.p99)
+            ));
+        }
     }
 
     async fn throttled(&mut self) {
