@@ -13,7 +13,7 @@ from typing import Any
 
 from http_client import Answer, Headers
 from processes import Failed
-from subjects import BINARIES, HERE, Server, program
+from stage import BINARIES, HERE, Server, program
 
 CONNECTIONS = 32
 

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from processes import Failed
-from subjects import BINARIES, ROOT, program
+from stage import BINARIES, ROOT, program
 
 
 def cores() -> tuple[int, int]:

@@ -24,7 +24,8 @@ from processes import Failed
 from report import markdown
 from results import Result, keep, kept
 from scenarios import SCENARIOS, Scenario
-from subjects import HERE, ROOT, SUBJECTS, Stage
+from stage import HERE, ROOT, Stage
+from subjects import SUBJECTS
 
 WORK = ROOT / "target/bench"
 FIGURES = WORK / "figures"

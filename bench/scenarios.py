@@ -15,7 +15,7 @@ import waiting
 from closed_loop import Questions, measure
 from options import Options
 from results import Result
-from subjects import TOKEN, Stage
+from stage import TOKEN, Stage
 
 CACHES = ("aux-service", "main-api", "nginx-cache", "nginx-cache-tuned", "varnish")
 # The yardstick where nginx's usual configuration often waits for 40 ms: tcp_nopush, or Nagle's algorithm between pipelined

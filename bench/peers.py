@@ -1,0 +1,50 @@
+"""The commands that start what the services are compared with."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from stage import BINARIES, Stage, fill, program
+
+
+def nginx_cache(stage: Stage, address: str, folder: Path) -> list[str]:
+    return nginx("nginx-cache", stage, address, folder, OPEN_FILES="")
+
+
+def nginx_cache_tuned(stage: Stage, address: str, folder: Path) -> list[str]:
+    # The fastest setting: for a file of a kilobyte, sendfile costs one more system call.
+    transfer = "sendfile on;" if stage.data == "names" else "sendfile off;"
+    open_files = "open_file_cache max=20000 inactive=1h;"
+    return nginx("nginx-cache", stage, address, folder, OPEN_FILES=open_files, TRANSFER=transfer)
+
+
+def nginx_pass(stage: Stage, address: str, folder: Path) -> list[str]:
+    return nginx("nginx-pass", stage, address, folder)
+
+
+def nginx_return(stage: Stage, address: str, folder: Path) -> list[str]:
+    return nginx("nginx-return", stage, address, folder, BODY="x" * stage.constant_bytes)
+
+
+def nginx(site: str, stage: Stage, address: str, folder: Path, **values: str) -> list[str]:
+    # nginx of root would start its worker as a user without access to this folder.
+    user = "user root;" if os.geteuid() == 0 else ""
+    # These settings are Debian's, and common elsewhere.
+    values = {"TRANSFER": "sendfile on; tcp_nopush on;", "LISTEN": address, "SOURCE": stage.source.address} | values
+    written = fill(f"{site}.conf", folder, FOLDER=str(folder), **values)
+    main = fill(
+        "nginx.conf", folder, FOLDER=str(folder), USER=user, SITE=str(written), TRANSFER=values["TRANSFER"], CONNECTIONS=str(stage.connections)
+    )
+    return [program("nginx"), "-p", str(folder), "-e", "stderr", "-c", str(main)]
+
+
+def varnish(stage: Stage, address: str, folder: Path) -> list[str]:
+    host, port = stage.source.address.split(":")
+    vcl = fill("varnish.vcl", folder, SOURCE_HOST=host, SOURCE_PORT=port)
+    # Without a jail, varnishd needs no user of its own.
+    return [program("varnishd"), "-F", "-j", "none", "-n", str(folder), "-a", address, "-s", "malloc,256m", "-f", str(vcl)]
+
+
+def bare_hyper(stage: Stage, address: str, _: Path) -> list[str]:
+    return [str(BINARIES / "bare"), "--listen-addr", address, "--body-bytes", str(stage.constant_bytes)]

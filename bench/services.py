@@ -1,0 +1,69 @@
+"""The commands that start our services."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import source
+from stage import BINARIES, TOKEN, Server, Stage
+
+# The limit of waiting requests; the default is 4096.
+MAX_WAITING = "20000"
+
+
+def aux_service(stage: Stage, address: str, folder: Path) -> list[str]:
+    data = source.write(stage.folder, stage.data)
+    return [
+        *service("aux-service", address, folder),
+        *("--backend", "embedded", "--embedded-file", str(data)),
+        *("--cache-ttl", stage.ttl, "--cache-negative-ttl", stage.ttl, "--cache-ttl-jitter", "0"),
+        *("--cache-stale-while-revalidate", stage.stale, "--cache-stale-if-error", stage.stale),
+    ]
+
+
+def reader_of_aws(stage: Stage, address: str, folder: Path) -> list[str]:
+    aws = {"AWS_ENDPOINT_URL": stage.aws, "AWS_REGION": "eu-west-2", "AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "key"}
+    return ["env", *(f"{name}={value}" for name, value in aws.items()), *service("aux-service", address, folder)]
+
+
+def fleet_alone(stage: Stage, address: str, folder: Path) -> list[str]:
+    """A replica without a limit of its calls, so that they show its demand."""
+    return [
+        *reader_of_aws(stage, address, folder),
+        *("--aws-rate-get", "0", "--shared-aws-rate-get", "0"),
+        *("--cache-ttl", stage.ttl, "--cache-stale-while-revalidate", stage.stale),
+    ]
+
+
+def fleet_shared(stage: Stage, address: str, folder: Path) -> list[str]:
+    return [*fleet_alone(stage, address, folder), "--shared-cache-url", stage.engine]
+
+
+def waiting_aux(stage: Stage, address: str, folder: Path) -> list[str]:
+    # The names are read faster than AWS's quota allows.
+    unlimited = ["--aws-rate-get", "0"]
+    return [*reader_of_aws(stage, address, folder), *unlimited, "--change-queue-url", stage.queue, "--max-waiting", MAX_WAITING]
+
+
+def waiting_main(stage: Stage, address: str, folder: Path) -> list[str]:
+    return [*main_api_of(stage.servers["waiting-aux"], address, folder), "--max-waiting", MAX_WAITING]
+
+
+def main_api(stage: Stage, address: str, folder: Path) -> list[str]:
+    return main_api_of(stage.source, address, folder)
+
+
+def main_api_of(source: Server, address: str, folder: Path) -> list[str]:
+    command = service("main-api", address, folder)
+    return [*command, "--aux-url", f"http://{source.address}", "--aux-token-file", str(folder / "tokens")]
+
+
+def main_api_pass(stage: Stage, address: str, folder: Path) -> list[str]:
+    return [*main_api(stage, address, folder), "--cache", "off"]
+
+
+def service(name: str, address: str, folder: Path) -> list[str]:
+    """A service with its default settings, and with tokens in addition."""
+    tokens = folder / "tokens"
+    tokens.write_text(f"{TOKEN}\n")
+    return [str(BINARIES / name), "--listen-addr", address, "--auth-token-file", str(tokens)]
