@@ -5,7 +5,17 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from stage import BINARIES, Stage, fill, program
+from services import environment_of_aws
+from stage import BINARIES, HERE, ROOT, Stage, fill, program
+
+BOTO3_PYTHON = ROOT / ".tools/boto3/bin/python"
+MOTO = ROOT / ".tools/moto/bin/moto_server"
+NODE_MODULES = ROOT / ".tools/aws-sdk-js/node_modules"
+
+# The lifetime in the cache of AWS's agent, in seconds.
+AGENT_TTL = 300
+# The lifetime in nginx's cache in front of an aux-service without a cache: that of aux-service's own cache.
+NGINX_TTL = 60
 
 
 def nginx_cache(stage: Stage, address: str, folder: Path) -> list[str]:
@@ -17,6 +27,10 @@ def nginx_cache_tuned(stage: Stage, address: str, folder: Path) -> list[str]:
     transfer = "sendfile on;" if stage.data == "names" else "sendfile off;"
     open_files = "open_file_cache max=20000 inactive=1h;"
     return nginx("nginx-cache", stage, address, folder, OPEN_FILES=open_files, TRANSFER=transfer)
+
+
+def nginx_uncoalesced(stage: Stage, address: str, folder: Path) -> list[str]:
+    return nginx("nginx-uncoalesced", stage, address, folder, TTL=f"{max(1, round(NGINX_TTL / stage.speed))}s")
 
 
 def nginx_pass(stage: Stage, address: str, folder: Path) -> list[str]:
@@ -48,3 +62,29 @@ def varnish(stage: Stage, address: str, folder: Path) -> list[str]:
 
 def bare_hyper(stage: Stage, address: str, _: Path) -> list[str]:
     return [str(BINARIES / "bare"), "--listen-addr", address, "--body-bytes", str(stage.constant_bytes)]
+
+
+def direct_boto3(stage: Stage, address: str, folder: Path) -> list[str]:
+    return pod(stage, address)
+
+
+def direct_boto3_legacy(stage: Stage, address: str, folder: Path) -> list[str]:
+    return pod(stage, address, AWS_RETRY_MODE="legacy")
+
+
+def agent(stage: Stage, address: str, folder: Path) -> list[str]:
+    return [*pod(stage, address), f"{AGENT_TTL / stage.speed:g}"]
+
+
+def pod(stage: Stage, address: str, **environment: str) -> list[str]:
+    return [*environment_of_aws(stage, **environment), str(BOTO3_PYTHON), str(HERE / "pod.py"), address]
+
+
+def direct_javascript(stage: Stage, address: str, folder: Path) -> list[str]:
+    environment = environment_of_aws(stage, NODE_MODULES=str(NODE_MODULES))
+    return [*environment, program("node"), str(HERE / "pod.mjs"), *address.split(":")]
+
+
+def moto(stage: Stage, address: str, folder: Path) -> list[str]:
+    host, port = address.split(":")
+    return [str(MOTO), "--host", host, "--port", port]

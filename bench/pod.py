@@ -20,7 +20,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 # The agent's default, and its maximum.
 ENTRIES = 1000
 # Requests wait for AWS in this number of threads, each with a connection.
-THREADS = 32
+THREADS = 256
 # Errors of which the next attempt may have another result.
 TRANSIENT = ("ThrottlingException", "InternalServerError")
 

@@ -99,7 +99,7 @@ def measured(scenarios: list[Scenario], asked: argparse.Namespace) -> list[Resul
         with ExitStack() as stack:
             say(scenario.about)
             try:
-                scenario.measure(Options(rounds, seconds, say), Stage(folder, core, stack), result)
+                scenario.measure(Options(rounds, seconds, asked.quick, say), Stage(folder, core, stack), result)
             except Failed as failure:
                 raise Failed(f"{scenario.name}: {failure}") from None
         keep(FIGURES, result)

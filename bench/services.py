@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import source
+from fake_aws import READS_A_SECOND, REGION
 from stage import BINARIES, TOKEN, Server, Stage
 
 # The limit of waiting requests; the default is 4096.
@@ -22,8 +23,37 @@ def aux_service(stage: Stage, address: str, folder: Path) -> list[str]:
 
 
 def reader_of_aws(stage: Stage, address: str, folder: Path) -> list[str]:
-    aws = {"AWS_ENDPOINT_URL": stage.aws, "AWS_REGION": "eu-west-2", "AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "key"}
-    return ["env", *(f"{name}={value}" for name, value in aws.items()), *service("aux-service", address, folder)]
+    return [*environment_of_aws(stage), *service("aux-service", address, folder)]
+
+
+def environment_of_aws(stage: Stage, **others: str) -> list[str]:
+    """The beginning of a command that configures the AWS SDKs."""
+    aws = {"AWS_ENDPOINT_URL": stage.aws, "AWS_REGION": REGION, "AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "key"}
+    return ["env", *(f"{name}={value}" for name, value in (aws | others).items())]
+
+
+def replica(stage: Stage, address: str, folder: Path) -> list[str]:
+    """aux-service with its default lifetimes and quotas, in the stage's time."""
+    flags = {
+        "--cache-ttl": 60,
+        "--cache-stale-while-revalidate": 60,
+        "--cache-stale-if-error": 3600,
+        "--cache-negative-ttl": 10,
+    }
+    command = reader_of_aws(stage, address, folder)
+    for flag, seconds in flags.items():
+        command += [flag, f"{round(seconds * 1000 / stage.speed)}ms"]
+    for flag in ("--aws-rate-get", "--shared-aws-rate-get"):
+        command += [flag, f"{READS_A_SECOND * stage.speed:g}"]
+    return command
+
+
+def replica_shared(stage: Stage, address: str, folder: Path) -> list[str]:
+    return [*replica(stage, address, folder), "--shared-cache-url", stage.engine]
+
+
+def replica_uncached(stage: Stage, address: str, folder: Path) -> list[str]:
+    return [*replica(stage, address, folder), "--cache", "off"]
 
 
 def fleet_alone(stage: Stage, address: str, folder: Path) -> list[str]:

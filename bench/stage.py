@@ -50,6 +50,8 @@ class Stage:
     aws: str = ""
     queue: str = ""
     engine: str = ""
+    # The speed of time: lifetimes are divided by it, and quotas are multiplied.
+    speed: float = 1
     # The connections of nginx, to clients and to the source.
     connections: int = 4096
     # The body size of the limits' response, which is the size of the source's.
@@ -82,11 +84,15 @@ class Stage:
         return self.servers[subject.name]
 
 
+def started_by_its_scenario(_: Stage, __: str, ___: Path) -> list[str]:
+    raise AssertionError("the scenario itself starts this subject")
+
+
 @dataclass(frozen=True)
 class Subject:
     name: str
     title: str
-    command: Callable[[Stage, str, Path], list[str]]
+    command: Callable[[Stage, str, Path], list[str]] = started_by_its_scenario
     # True: each request must reach the source. False: no request may reach it once the cache is warm.
     asks_source: bool = False
     # True: the subject returns a constant, as an upper limit for the others.

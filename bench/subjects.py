@@ -2,8 +2,32 @@
 
 from __future__ import annotations
 
-from peers import bare_hyper, nginx_cache, nginx_cache_tuned, nginx_pass, nginx_return, varnish
-from services import aux_service, fleet_alone, fleet_shared, main_api, main_api_pass, waiting_aux, waiting_main
+from peers import (
+    agent,
+    bare_hyper,
+    direct_boto3,
+    direct_boto3_legacy,
+    direct_javascript,
+    moto,
+    nginx_cache,
+    nginx_cache_tuned,
+    nginx_pass,
+    nginx_return,
+    nginx_uncoalesced,
+    varnish,
+)
+from services import (
+    aux_service,
+    fleet_alone,
+    fleet_shared,
+    main_api,
+    main_api_pass,
+    replica,
+    replica_shared,
+    replica_uncached,
+    waiting_aux,
+    waiting_main,
+)
 from stage import Subject
 
 SUBJECTS = {
@@ -16,6 +40,18 @@ SUBJECTS = {
         Subject("fleet-shared", "replicas with a shared cache", fleet_shared, ours=True),
         Subject("waiting-aux", "aux-service, requests wait", waiting_aux, ours=True),
         Subject("waiting-main", "main-api, requests wait", waiting_main, ours=True),
+        Subject("replica", "aux-service, alone", replica, ours=True),
+        Subject("replica-shared", "aux-service, shared cache", replica_shared, ours=True),
+        Subject("replica-uncached", "aux-service, CACHE=off", replica_uncached, asks_source=True, ours=True),
+        Subject("direct-boto3", "boto3, direct", direct_boto3),
+        Subject("direct-boto3-legacy", "boto3, direct, legacy retries", direct_boto3_legacy),
+        Subject("direct-javascript", "AWS SDK for JavaScript, direct", direct_javascript),
+        Subject("agent", "agent per pod", agent),
+        Subject("nginx-uncoalesced", "nginx cache without a lock", nginx_uncoalesced),
+        Subject("poll-10", "pods poll each 10 s"),
+        Subject("poll-60", "pods poll each 60 s"),
+        Subject("poll-300", "pods poll each 300 s"),
+        Subject("moto", "moto (emulator)", moto),
         Subject("nginx-cache", "nginx cache", nginx_cache),
         Subject("nginx-cache-tuned", "nginx cache, tuned", nginx_cache_tuned),
         Subject("varnish", "Varnish", varnish),
