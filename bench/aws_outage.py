@@ -81,7 +81,7 @@ def measure(options: Options, stage: Stage, result: Result) -> None:
                 f"{ALL[subject].title}: {answered:.1%} answered during the outage, the oldest response {seen.oldest_s:.0f} s old"
                 + (f"; the first failure: {seen.error:.120}" if seen.error else "")
             )
-    result.add("replica-shared", before_s=times.before, outage_s=times.outage)
+    result.facts |= {"before_s": times.before, "outage_s": times.outage}
     result.notes.append(
         f"{REPLICAS} replicas of each subject, {NAMES} names in the cache of each replica, {REQUESTS_A_SECOND} requests a second to each"
         f" subject. For {times.outage} s AWS refuses connections, and after each quarter of this time one replica of each subject is ended"

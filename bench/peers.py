@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from services import environment_of_aws
+from services import TTL, environment_of_aws
 from stage import BINARIES, HERE, ROOT, Stage, fill, program
 
 BOTO3_PYTHON = ROOT / ".tools/boto3/bin/python"
@@ -14,8 +14,6 @@ NODE_MODULES = ROOT / ".tools/aws-sdk-js/node_modules"
 
 # The lifetime in the cache of AWS's agent, in seconds.
 AGENT_TTL = 300
-# The lifetime in nginx's cache in front of an aux-service without a cache: that of aux-service's own cache.
-NGINX_TTL = 60
 
 
 def nginx_cache(stage: Stage, address: str, folder: Path) -> list[str]:
@@ -30,7 +28,7 @@ def nginx_cache_tuned(stage: Stage, address: str, folder: Path) -> list[str]:
 
 
 def nginx_uncoalesced(stage: Stage, address: str, folder: Path) -> list[str]:
-    return nginx("nginx-uncoalesced", stage, address, folder, TTL=f"{max(1, round(NGINX_TTL / stage.speed))}s")
+    return nginx("nginx-uncoalesced", stage, address, folder, TTL=f"{max(1, round(TTL / stage.speed))}s")
 
 
 def nginx_pass(stage: Stage, address: str, folder: Path) -> list[str]:

@@ -43,7 +43,7 @@ def arguments() -> argparse.Namespace:
         "--out",
         type=Path,
         metavar="FOLDER",
-        help="the folder for results.md and results.svg (bench/; with --only the report is only printed)",
+        help="the folder for results.md and the pictures (bench/; with --only the report is only printed)",
     )
     return parser.parse_args()
 
@@ -67,16 +67,14 @@ def main() -> None:
     if out:
         try:
             # The import comes before the measurement, which takes minutes, and after --help.
-            from picture import draw, draw_fleet
+            from pictures import draw_all
         except ImportError:
-            raise Failed("matplotlib is needed for the picture; `make bench` installs it") from None
+            raise Failed("matplotlib is needed for the pictures; `make bench` installs it") from None
     results = kept(FIGURES, names) if asked.report else measured([SCENARIOS[name] for name in names], asked)
     if out:
         out.mkdir(parents=True, exist_ok=True)
-        picture = "results.svg" if draw(results, out / "results.svg") else None
-        fleet = "fleet.svg" if draw_fleet(results, out / "fleet.svg") else None
-        (out / "results.md").write_text(markdown(results, picture, fleet))
-    print(f"\n{markdown(results, None)}")
+        (out / "results.md").write_text(markdown(results, draw_all(results, out)))
+    print(f"\n{markdown(results)}")
     if out:
         print(f"Written to {out / 'results.md'}")
 

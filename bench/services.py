@@ -11,6 +11,9 @@ from stage import BINARIES, TOKEN, Server, Stage
 # The limit of waiting requests; the default is 4096.
 MAX_WAITING = "20000"
 
+# The default lifetime of an entry, in seconds.
+TTL = 60
+
 
 def aux_service(stage: Stage, address: str, folder: Path) -> list[str]:
     data = source.write(stage.folder, stage.data)
@@ -35,7 +38,7 @@ def environment_of_aws(stage: Stage, **others: str) -> list[str]:
 def replica(stage: Stage, address: str, folder: Path) -> list[str]:
     """aux-service with its default lifetimes and quotas, in the stage's time."""
     flags = {
-        "--cache-ttl": 60,
+        "--cache-ttl": TTL,
         "--cache-stale-while-revalidate": 60,
         "--cache-stale-if-error": 3600,
         "--cache-negative-ttl": 10,
