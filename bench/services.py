@@ -31,7 +31,9 @@ def reader_of_aws(stage: Stage, address: str, folder: Path) -> list[str]:
 
 def environment_of_aws(stage: Stage, **others: str) -> list[str]:
     """The beginning of a command that configures the AWS SDKs."""
-    aws = {"AWS_ENDPOINT_URL": stage.aws, "AWS_REGION": REGION, "AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "key"}
+    # boto3 has a name of its own for the region.
+    aws = {"AWS_ENDPOINT_URL": stage.aws, "AWS_REGION": REGION, "AWS_DEFAULT_REGION": REGION}
+    aws |= {"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "key"}
     return ["env", *(f"{name}={value}" for name, value in (aws | others).items())]
 
 

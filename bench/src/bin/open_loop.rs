@@ -50,8 +50,8 @@ const LATE: Duration = Duration::from_millis(1);
 struct Config {
     /// Addresses of the server's replicas. The connections take them in turn; while one replica
     /// refuses connections, its clients use the next one, as behind a load balancer
-    #[arg(value_name = "ADDR,…", value_delimiter = ',', required = true)]
-    addresses: Vec<SocketAddr>,
+    #[arg(value_name = "ADDR,…", value_parser = addresses)]
+    addresses: Addresses,
 
     /// Path to request
     #[arg(value_name = "PATH", required_unless_present = "requests")]
@@ -115,6 +115,14 @@ impl Config {
         });
         questions.collect()
     }
+}
+
+/// The replicas. clap would take a plain `Vec` for an argument that may be repeated.
+#[derive(Clone)]
+struct Addresses(Vec<SocketAddr>);
+
+fn addresses(text: &str) -> anyhow::Result<Addresses> {
+    Ok(Addresses(text.split(',').map(str::parse).collect::<Result<_, _>>()?))
 }
 
 fn header(text: &str) -> anyhow::Result<(HeaderName, HeaderValue)> {
@@ -260,7 +268,7 @@ async fn main() -> anyhow::Result<()> {
     let mut clients = Vec::new();
     for number in 0..config.connections {
         let mut client =
-            Client { config, first: number % config.addresses.len(), connection: None };
+            Client { config, first: number % config.addresses.0.len(), connection: None };
         client.connect().await?;
         clients.push(client);
     }
@@ -357,7 +365,7 @@ impl Client {
 
     /// Connects to the first replica that accepts the connection.
     async fn connect(&mut self) -> anyhow::Result<&mut Connection> {
-        let addresses = &self.config.addresses;
+        let addresses = &self.config.addresses.0;
         let mut refused = None;
         for number in 0..addresses.len() {
             let address = addresses[(self.first + number) % addresses.len()];
@@ -382,12 +390,13 @@ impl Client {
     async fn response(&mut self, question: &Question) -> anyhow::Result<Vec<u8>> {
         loop {
             let is_reused = self.connection.is_some();
+            let request = request(self.config, question)?;
             let connection = match &mut self.connection {
                 Some(connection) => connection,
                 None => self.connect().await?,
             };
             let sent = match poll_fn(|context| connection.poll_ready(context)).await {
-                Ok(()) => connection.send_request(request(self.config, question)?).await,
+                Ok(()) => connection.send_request(request).await,
                 Err(error) => Err(error),
             };
             match sent {
@@ -421,7 +430,7 @@ impl Client {
 }
 
 fn request(config: &Config, question: &Question) -> anyhow::Result<Request<Empty<Bytes>>> {
-    let host = config.addresses[0].to_string();
+    let host = config.addresses.0[0].to_string();
     let mut request = Request::get(&question.path).header(HOST, host);
     for (name, value) in &config.header {
         request = request.header(name, value);
