@@ -9,10 +9,11 @@ from generators import replay
 from options import Options
 from readers import Readers, write_requests
 from results import Result
+from services import TTL
 from stage import AUTHORIZATION, Stage
 from subjects import SUBJECTS as ALL
 
-CACHES = ("agent", "nginx-uncoalesced", "replica", "replica-shared")
+CACHES = ("agent", "nginx-uncoalesced", "replica", "replica-shared", "replica-shared-300")
 DIRECT = ("direct-boto3", "direct-boto3-legacy", "direct-javascript")
 SUBJECTS = (*DIRECT, *CACHES)
 
@@ -56,7 +57,7 @@ def measure(options: Options, stage: Stage, result: Result) -> None:
         " pod with an agent, nginx with an aux-service without a cache, or aux-service. boto3 and the AWS SDK for JavaScript are the real"
         f" ones with their defaults, in real time for {DIRECT_SECONDS} s with {DIRECT_NAMES:,} names; the number of names makes no"
         " difference to them. The agent is our model of AWS's policy, with boto3 behind it: AWS's agent reads Secrets Manager only. It has"
-        " 1,000 entries, a lifetime of 300 s, and a stale entry while AWS fails. nginx and aux-service have a lifetime of 60 s. The caches"
+        " 1,000 entries, a lifetime of 300 s, and a stale entry while AWS fails. nginx and aux-service have a lifetime of {TTL} s, and aux-service also the agent's. The caches"
         f" start empty and are measured for {WINDOW_SECONDS} s, in time that is compressed {SPEED} times: lifetimes are divided and quotas"
         f" and rates multiplied by that. The stand-in for AWS responds within about a millisecond, which is {SPEED} ms in compressed time."
         " The waits between retries are not compressed. The price is that of \"higher throughput\":"
@@ -82,6 +83,9 @@ def cell(options: Options, stage: Stage, result: Result, subject: str, replicas:
             f"throttled@{place}": aws.throttled / seen.requests * 1000,
             f"answered@{place}": seen.right / seen.requests,
         })
+        if subject in CACHES:
+            asked = len(set(requests.read_text().splitlines()))
+            result.add(subject, **{f"again@{place}": (aws.reads - asked) / asked / (WINDOW_SECONDS / TTL)})
         options.say(
             f"{ALL[subject].title}, {replicas} replicas, {names:,} names: {aws.calls:,} calls ({aws.throttled:,} throttled) with"
             f" {aws.reads:,} names for {seen.requests:,} requests, {seen.right / seen.requests:.1%} answered"

@@ -5,15 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from services import TTL, environment_of_aws
+from services import AGENT_TTL, TTL, environment_of_aws
 from stage import BINARIES, HERE, ROOT, Stage, fill, program
 
 BOTO3_PYTHON = ROOT / ".tools/boto3/bin/python"
 MOTO = ROOT / ".tools/moto/bin/moto_server"
 NODE_MODULES = ROOT / ".tools/aws-sdk-js/node_modules"
-
-# The lifetime in the cache of AWS's agent, in seconds.
-AGENT_TTL = 300
 
 
 def nginx_cache(stage: Stage, address: str, folder: Path) -> list[str]:

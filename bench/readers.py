@@ -18,7 +18,7 @@ from subjects import SUBJECTS
 
 # A subject whose replicas need another program in each of them.
 SOURCES = {"nginx-uncoalesced": "replica-uncached"}
-SHARED = "replica-shared"
+SHARED = ("replica-shared", "replica-shared-300")
 
 
 class Readers:
@@ -30,7 +30,7 @@ class Readers:
         self.core = stage.core
         self.aws, self.speed = aws.url, speed
         self.folder.mkdir(parents=True)
-        self.engine = start_engine(stage, stack, self.folder) if subject == SHARED else ""
+        self.engine = start_engine(stage, stack, self.folder) if subject in SHARED else ""
         self.addresses = [free_address() for _ in range(replicas)]
         self.starts = [0] * replicas
         self.running: list[ExitStack] = [stack.enter_context(ExitStack()) for _ in range(replicas)]

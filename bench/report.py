@@ -47,6 +47,7 @@ COLUMNS = {
     "boto3_p50_us": "boto3, a call",
     "calls": "calls for 1,000 requests",
     "reads": "names read for 1,000 answered",
+    "again": "reads a name and TTL after the first one",
     "throttled": "throttled for 1,000 requests",
     "answered": "answered",
     "answered_after": "answered afterwards",

@@ -13,6 +13,8 @@ MAX_WAITING = "20000"
 
 # The default lifetime of an entry, in seconds.
 TTL = 60
+# The lifetime in the cache of AWS's agent, in seconds.
+AGENT_TTL = 300
 
 
 def aux_service(stage: Stage, address: str, folder: Path) -> list[str]:
@@ -37,10 +39,10 @@ def environment_of_aws(stage: Stage, **others: str) -> list[str]:
     return ["env", *(f"{name}={value}" for name, value in (aws | others).items())]
 
 
-def replica(stage: Stage, address: str, folder: Path) -> list[str]:
+def replica(stage: Stage, address: str, folder: Path, ttl: float = TTL) -> list[str]:
     """aux-service with its default lifetimes and quotas, in the stage's time."""
     flags = {
-        "--cache-ttl": TTL,
+        "--cache-ttl": ttl,
         "--cache-stale-while-revalidate": 60,
         "--cache-stale-if-error": 3600,
         "--cache-negative-ttl": 10,
@@ -53,8 +55,12 @@ def replica(stage: Stage, address: str, folder: Path) -> list[str]:
     return command
 
 
-def replica_shared(stage: Stage, address: str, folder: Path) -> list[str]:
-    return [*replica(stage, address, folder), "--shared-cache-url", stage.engine]
+def replica_shared(stage: Stage, address: str, folder: Path, ttl: float = TTL) -> list[str]:
+    return [*replica(stage, address, folder, ttl), "--shared-cache-url", stage.engine]
+
+
+def replica_shared_as_agent(stage: Stage, address: str, folder: Path) -> list[str]:
+    return replica_shared(stage, address, folder, AGENT_TTL)
 
 
 def replica_uncached(stage: Stage, address: str, folder: Path) -> list[str]:

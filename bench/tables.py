@@ -37,6 +37,7 @@ UNITS: dict[str, tuple[str, float]] = {
     "boto3_p50_us": ("{:,.0f} µs", 1),
     "calls": ("{:,.1f}", 1),
     "reads": ("{:,.1f}", 1),
+    "again": ("{:.2f}", 1),
     "throttled": ("{:,.1f}", 1),
     "answered": ("{:.1%}", 1),
     "answered_after": ("{:.1%}", 1),

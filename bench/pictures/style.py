@@ -37,6 +37,7 @@ LOOKS: dict[str, tuple[str, str, str, str]] = {
     "moto": (OCHRE, "\\\\", "s", "--"),
     "replica": (LIGHT_GREEN, "xx", "o", "--"),
     "replica-shared": (GREEN, "", "D", "-"),
+    "replica-shared-300": (BLUE, "++", "*", "-"),
     "aux-service": (LIGHT_GREEN, "xx", "o", "--"),
     "main-api": (GREEN, "", "D", "-"),
     "main-api-pass": (LIGHT_GREEN, "..", "o", ":"),
