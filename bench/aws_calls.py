@@ -76,6 +76,7 @@ def cell(options: Options, stage: Stage, result: Result, subject: str, replicas:
     with ExitStack() as stack, FakeAws(speed) as aws:
         readers = Readers(own, stack, subject, replicas, aws, speed)
         seen = replay(ALL[subject].title, readers.addresses, requests, AUTHORIZATION, seconds, rate, connections, "--sleep")
+        seen.works(ALL[subject].title)
         place = place_of(replicas, names)
         result.add(subject, **{
             f"calls@{place}": aws.calls / seen.requests * 1000,

@@ -72,6 +72,7 @@ def measure(options: Options, stage: Stage, result: Result) -> None:
         options.say("AWS is back")
         for subject in everyone:
             seen = loads[subject].result()
+            seen.works(ALL[subject].title)
             shares = seen.seconds[times.before : times.before + times.outage]
             answered, after = sum(shares) / len(shares), sum(seen.seconds[-times.after // 2 :]) / (times.after // 2)
             result.add(subject, answered=answered, answered_after=after, oldest_s=seen.oldest_s, p99_us=seen.p99_us)

@@ -64,6 +64,8 @@ def measure(options: Options, stage: Stage, result: Result) -> None:
                         REQUESTS_A_SECOND,
                         CONNECTIONS,
                     )
+                if failure == "none":
+                    seen.works(server.subject)
                 result.add(server.subject, **{
                     f"answered@{failure}": seen.right / seen.requests,
                     f"p50_us@{failure}": seen.p50_us,

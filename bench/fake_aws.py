@@ -70,7 +70,8 @@ class FakeAws:
         self._answers.set()
         self._port = 0
         self._loop = asyncio.new_event_loop()
-        threading.Thread(target=self._loop.run_forever, daemon=True).start()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
         self._run(self._listen())
         self.url = f"http://127.0.0.1:{self._port}"
         self.queue_url = f"{self.url}/{ACCOUNT}/changes"
@@ -79,8 +80,10 @@ class FakeAws:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.refuse()
+        self._run(self._end())
         self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
 
     def refuse(self) -> None:
         """Closes all connections and refuses new ones, until `recover`."""
@@ -137,6 +140,13 @@ class FakeAws:
         for connection in self._connections:
             connection.transport.abort()
 
+    async def _end(self) -> None:
+        await self._close()
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._connections.add(writer)
         try:
@@ -149,8 +159,8 @@ class FakeAws:
                 body = json.dumps(response).encode()
                 told = f"HTTP/1.1 {status}\r\ncontent-type: {fields['content-type']}\r\ncontent-length: {len(body)}\r\n\r\n"
                 writer.write(told.encode() + body)
-        except (asyncio.IncompleteReadError, ConnectionError):
-            # A client that ends abandons its receive.
+        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
+            # A client that ends abandons its receive, and so does the end of this server.
             pass
         finally:
             self._connections.discard(writer)

@@ -89,7 +89,7 @@ def open_loop(
 
 @dataclass(frozen=True)
 class Replayed:
-    """The outcome of a list of requests. A wrong body has ended the run; the other failures are counted."""
+    """The outcome of a list of requests. A wrong body ends the run; the other failures are counted."""
 
     requests: int
     right: int
@@ -103,6 +103,11 @@ class Replayed:
     # The first failure, for the person who looks for the reason.
     error: str | None
 
+    def works(self, subject: str) -> None:
+        """Raises if there is no right response at all."""
+        if not self.right:
+            raise Failed(f"{subject} gave no right response; the first error: {self.error}")
+
 
 def replay(
     subject: str, addresses: Sequence[str], requests: Path, headers: Headers, seconds: int, rate: int, connections: int, *options: str
@@ -115,8 +120,6 @@ def replay(
     told = run(command)
     if told["wrong"]:
         raise Failed(f"{subject}: {told['wrong']} of {told['requests']} responses were wrong; the first error: {told['error']}")
-    if not told["right"]:
-        raise Failed(f"{subject} gave no right response; the first error: {told['error']}")
     return Replayed(
         requests=told["requests"],
         right=told["right"],

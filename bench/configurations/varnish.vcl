@@ -14,6 +14,20 @@ sub vcl_recv {
 }
 
 sub vcl_backend_response {
-    # What is stale stands in when the source is gone.
+    # An error in the background would otherwise replace the stale object.
+    if (bereq.is_bgfetch && beresp.status >= 500) {
+        return (abandon);
+    }
+    # A stale object is served while the source fails.
     set beresp.grace = 1h;
+    # A response that the source itself served stale has no lifetime left. Varnish would not cache it by default.
+    if (beresp.status == 200) {
+        return (deliver);
+    }
+}
+
+sub vcl_backend_error {
+    if (bereq.is_bgfetch) {
+        return (abandon);
+    }
 }
