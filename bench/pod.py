@@ -1,7 +1,8 @@
 """A pod that reads Parameter Store with boto3, and responds over HTTP as aux-service does: pod.py ADDRESS [TTL_SECONDS].
 
 Without a TTL it calls AWS for each request, with boto3's defaults. With a TTL it has the policy of AWS's agent: a cache of this pod
-alone, with 1,000 entries and this lifetime, and a stale entry while AWS fails. The environment configures boto3.
+alone, with 1,000 entries and this lifetime, and a stale entry while AWS fails. Whether that agent lets concurrent misses share a call
+is not documented; here they do. The environment configures boto3.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 # The agent's default, and its maximum.
 ENTRIES = 1000
-# Requests wait for AWS in this number of threads, each with a connection.
+# Requests wait for AWS in at most so many threads, each with a connection.
 THREADS = 256
 # Errors of which the next attempt may have another result.
 TRANSIENT = ("ThrottlingException", "InternalServerError")
@@ -31,6 +32,7 @@ class Pod:
     def __init__(self, ttl: float | None) -> None:
         self.ttl = ttl
         self.entries: OrderedDict[str, Entry] = OrderedDict()
+        self.loads: dict[str, asyncio.Future[str]] = {}
         # One client, and only its number of connections is changed, so that threads do not wait for each other.
         self.client = boto3.client("ssm", config=Config(max_pool_connections=THREADS))
         self.threads = ThreadPoolExecutor(THREADS)
@@ -42,7 +44,7 @@ class Pod:
             self.entries.move_to_end(name)
             return 200, {"value": entry[1]}
         try:
-            value = await asyncio.get_running_loop().run_in_executor(self.threads, self.call, name)
+            value = await self.load(name)
         except (BotoCoreError, ClientError) as error:
             code = error.response["Error"]["Code"] if isinstance(error, ClientError) else type(error).__name__
             if entry and (isinstance(error, BotoCoreError) or code in TRANSIENT):
@@ -54,6 +56,16 @@ class Pod:
             if len(self.entries) > ENTRIES:
                 self.entries.popitem(last=False)
         return 200, {"value": value}
+
+    async def load(self, name: str) -> str:
+        """Calls AWS. Concurrent requests to a pod with a cache share one call."""
+        run = asyncio.get_running_loop().run_in_executor
+        if not self.ttl:
+            return await run(self.threads, self.call, name)
+        if name not in self.loads:
+            self.loads[name] = run(self.threads, self.call, name)
+            self.loads[name].add_done_callback(lambda _: self.loads.pop(name))
+        return await self.loads[name]
 
     def call(self, name: str) -> str:
         return self.client.get_parameter(Name=name)["Parameter"]["Value"]

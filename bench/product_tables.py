@@ -11,7 +11,7 @@ from tables import median, quotient, table, title
 
 
 def calls(result: Result) -> str:
-    header = ["replicas", "names", "subject", "calls for 1,000 requests", "÷ boto3", "throttled", "answered", "names read for 1,000 answered", "a name and 60 s", "USD a month"]
+    header = ["replicas", "names", "subject", "calls for 1,000 requests", "× fewer than boto3", "throttled", "answered", "names read for 1,000 answered", "read again, a name and 60 s", "USD a month"]
     rows = []
     for replicas in REPLICAS:
         direct = result.median("direct-boto3", f"calls@{place_of(replicas, DIRECT_NAMES)}")
@@ -26,7 +26,7 @@ def calls(result: Result) -> str:
                     f"{names:,}" if names else "any",
                     title(subject),
                     median(result, subject, f"calls@{place}"),
-                    quotient(counted, direct),
+                    f"{direct / counted:,.1f}" if direct and counted else "",
                     *(median(result, subject, f"{figure}@{place}") for figure in ("throttled", "answered", "reads", "again")),
                     f"{price(result.median(subject, f'reads@{place}') or 0):,.0f}",
                 ])

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from aws_calls import NAMES, REPLICAS, place_of
 from failures import FAILURES
+from product_tables import beside_plain
 from results import Result
 from subjects import SUBJECTS
 
@@ -22,8 +23,17 @@ class Target:
 
 def product_targets(results: dict[str, Result]) -> list[Target]:
     """The targets whose scenarios have results."""
-    checks = {"aws-calls": calls, "aws-outage": outage, "change": change, "failures": failures}
+    checks = {"sdk": sdk, "aws-calls": calls, "aws-outage": outage, "change": change, "failures": failures}
     return [target for scenario, check in checks.items() if scenario in results for target in check(results[scenario])]
+
+
+def sdk(result: Result) -> list[Target]:
+    found = []
+    for subject in ("aux-service", "main-api"):
+        if ratio := beside_plain(result, subject):
+            about = f"sdk: CPU of a hit by AWS's protocol ÷ CPU of a plain hit, {subject}"
+            found.append(Target(about, "≤ 1.5", f"{ratio:.3f}", ratio <= 1.5))
+    return found
 
 
 def calls(result: Result) -> list[Target]:

@@ -42,7 +42,6 @@ def targets(results: list[Result]) -> list[Target]:
         cheaper("hit", subject, "hyper", 0.8)
         cheaper("not-modified", subject, NGINX, 1.5)
         beside_a_hit("negative", "negative hit", subject, 1.1)
-        beside_a_hit("sdk", "hit by AWS's protocol", subject, 1.5)
     cheaper("pass", "main-api-pass", "nginx-pass", 0.5)
     for subject in OURS:
         hit = by_name.get("hit")
