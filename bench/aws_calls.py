@@ -36,7 +36,7 @@ DIRECT_CONNECTIONS = 600
 # A multiple of each number of replicas.
 CONNECTIONS = 60
 
-# US dollars. The amount is in https://aws.amazon.com/systems-manager/pricing/. A name is an interaction, also if a call has ten of them:
+# US dollars. The amount is in https://aws.amazon.com/systems-manager/pricing/. Each name in a call is an interaction:
 # https://docs.aws.amazon.com/systems-manager/latest/userguide/parameter-store-throughput.html
 DOLLARS = 0.05
 INTERACTIONS = 10_000
@@ -57,7 +57,8 @@ def measure(options: Options, stage: Stage, result: Result) -> None:
         " pod with an agent, nginx with an aux-service without a cache, or aux-service. boto3 and the AWS SDK for JavaScript are the real"
         f" ones with their defaults, in real time for some seconds with {DIRECT_NAMES:,} names; the number of names makes no"
         " difference to them. The agent is our model of AWS's policy, with boto3 behind it: AWS's agent reads Secrets Manager only. It has"
-        " 1,000 entries, a lifetime of 300 s, one call for concurrent misses, and a stale entry while AWS fails. nginx and aux-service have a lifetime of {TTL} s, and aux-service also the agent's. The caches"
+        " 1,000 entries, a lifetime of 300 s, one call for concurrent misses, and a stale entry while AWS fails. nginx and aux-service"
+        f" have a lifetime of {TTL} s, and aux-service in its last row the agent's. The caches"
         f" start empty and are measured for {WINDOW_SECONDS} s, in time that is compressed {SPEED} times: lifetimes are divided and quotas"
         f" and rates multiplied by that. The stand-in for AWS responds within about a millisecond, which is {SPEED} ms in compressed time."
         " The waits between retries are not compressed. The price is that of \"higher throughput\":"

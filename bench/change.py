@@ -16,7 +16,7 @@ from processes import Failed
 from results import Result
 from stage import Stage
 from subjects import SUBJECTS as ALL
-from waiting import HEADERS, Followers, start
+from waiting import Followers, start
 
 # The interval of each pod's polls, in seconds.
 POLLED = {"poll-10": 10.0, "poll-60": 60.0, "poll-300": 300.0}

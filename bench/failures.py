@@ -46,13 +46,14 @@ def measure(options: Options, stage: Stage, result: Result) -> None:
     requests = write_requests(stage.folder / "requests", NAMES, seconds * REQUESTS_A_SECOND, source.value)
     relay = start_relay(stage, behind)
     # The subjects find aux-service behind the relay.
-    stage.servers["aux-service"] = relay
+    stage.servers |= {"aux-service": relay, "behind the relay": behind}
     servers = [stage.start(ALL[subject]) for subject in result.figures]
     for server in servers:
         warm(server)
     for number in range(1, rounds + 1):
         for failure in FAILURES:
             for server in servers:
+                elsewhere = stage.elsewhere()
                 with ExitStack() as failing:
                     begin(failing, failure, stage, relay, behind, seconds)
                     seen = replay(
@@ -66,7 +67,7 @@ def measure(options: Options, stage: Stage, result: Result) -> None:
                     )
                 if failure == "none":
                     seen.works(server.subject)
-                result.add(server.subject, **{
+                result.add(server.subject, disturbed=stage.disturbed(elsewhere), **{
                     f"answered@{failure}": seen.right / seen.requests,
                     f"p50_us@{failure}": seen.p50_us,
                     f"p99_us@{failure}": seen.p99_us,

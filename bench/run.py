@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Compares both services with nginx and Varnish on this machine.
+"""Compares both services with what people would pick instead on this machine.
 
 Subjects share one core, and the load generator uses another. Each round measures all subjects of a scenario in turn, and the
 report has medians as multiples of one of them. A wrong response ends the run without a report.
-The default run takes about twenty minutes. It needs an idle machine.
+The default run takes about an hour, and --quick about twenty-five minutes. It needs an idle machine.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=SCENARIOS, metavar="SCENARIO", help="measure these scenarios, not all")
     parser.add_argument("--rounds", type=positive, metavar="N", help="the number of measurements of each subject (5)")
     parser.add_argument("--seconds", type=positive, metavar="N", help="the duration of each measurement (2)")
-    parser.add_argument("--quick", action="store_true", help="3 rounds of one second: ten minutes, and more noise")
+    parser.add_argument("--quick", action="store_true", help="3 rounds of one second, and short outages: about twenty-five minutes, and more noise")
     parser.add_argument("--report", action="store_true", help="report the latest figures of each scenario without a measurement")
     parser.add_argument(
         "--out",

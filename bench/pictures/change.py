@@ -20,7 +20,8 @@ def draw(results: list[Result], file: Path) -> bool:
     bars = [(subject, title, value / 1000, text) for subject, title, value, text in last]
     labelled_bars(times, bars, f"A change is seen by all of {PODS:,} pods after", "seconds (logarithmic)", log=True)
     hourly = [(subject, result.median(subject, "calls_an_hour") or 0) for subject, _ in shown]
-    labelled_bars(calls, [(subject, "", value, f"{value:,.0f}") for subject, value in hourly], "Calls to AWS in an hour without a change", "calls (logarithmic above 10)")
+    bars = [(subject, "", value, f"{value:,.0f}") for subject, value in hourly]
+    labelled_bars(calls, bars, "Calls to AWS in an hour without a change", "calls (logarithmic above 10)")
     calls.set_xscale("symlog", linthresh=10)
     save(figure, file)
     return True
