@@ -73,7 +73,8 @@ def measure(options: Options, stage: Stage, result: Result) -> None:
         for subject in everyone:
             seen = loads[subject].result()
             seen.works(ALL[subject].title)
-            shares = seen.seconds[times.before : times.before + times.outage]
+            # The first and the last second are not wholly inside the outage.
+            shares = seen.seconds[times.before + 1 : times.before + times.outage - 1]
             answered, after = sum(shares) / len(shares), sum(seen.seconds[-times.after // 2 :]) / (times.after // 2)
             result.add(subject, answered=answered, answered_after=after, oldest_s=seen.oldest_s, p99_us=seen.p99_us)
             for share in seen.seconds:

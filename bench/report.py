@@ -107,7 +107,11 @@ def markdown(results: list[Result], pictures: dict[str, str] | None = None) -> s
             sections.append(about(result) + TABLES[result.scenario](result))
         if result.scenario in pictures:
             sections.append(pictures[result.scenario])
-    sections.append("## Spread\n\nThe lowest and the highest value of each figure that was measured more than once, so that a reader can judge the noise.\n\n" + spread(results))
+    if told := spread(results):
+        sections.append(
+            "## Spread\n\nThe lowest and the highest value of each figure that was measured more than once, so that a reader can judge the"
+            f" noise.\n\n{told}"
+        )
     return "\n\n".join(sections) + "\n"
 
 
@@ -175,7 +179,7 @@ def spread(results: list[Result]) -> str:
                 told.insert(1, f"× yardstick {min(ratios):.2f}…{max(ratios):.2f}")
             if told:
                 rows.append([result.scenario, title(subject), "; ".join(told)])
-    return table(["scenario", "subject", "figures"], rows)
+    return table(["scenario", "subject", "figures"], rows) if rows else ""
 
 
 def held_back(result: Result, subject: str) -> bool:

@@ -19,7 +19,7 @@ def draw(results: list[Result], file: Path) -> bool:
         for figure_name, what in (("plain_rate", "plain hit"), ("rate", "GetParameter")):
             value = result.median(subject, figure_name)
             bars.append((subject, f"{SUBJECTS[subject].title}, {what}", value, f"{value or 0:,.0f}"))
-    labelled_bars(rates, bars, "Raw HTTP, on one core", "requests a second (logarithmic)", log=True)
+    labelled_bars(rates, bars, "Raw HTTP, on one core", "requests a second")
     medians = [(subject, (result.median(subject, "boto3_p50_us") or 0) / 1000) for subject in result.figures]
     bars = [(subject, SUBJECTS[subject].title, value, f"{value:.2f}") for subject, value in medians]
     labelled_bars(calls, bars, "A call of boto3", "milliseconds, median")

@@ -70,17 +70,21 @@ def bare(axes: Any, heading: str, grid: str = "y") -> None:
 
 
 def labelled_bars(axes: Any, bars: list[tuple[str, str, float | None, str]], heading: str, unit: str, log: bool = False) -> None:
-    """Horizontal bars: subject, label, value, and the written value."""
+    """Horizontal bars: subject, label, value, and the written value. On a logarithmic axis a length has no meaning, so points are drawn."""
     shown = [entry for entry in bars if entry[2] is not None]
     for place, (subject, _, value, text) in enumerate(shown):
-        axes.barh(place, value, height=0.75, **bar(subject))
-        axes.annotate(text, (value, place), xytext=(4, 0), textcoords="offset points", va="center", fontsize=8)
+        if log:
+            axes.plot(value, place, markersize=8, zorder=2, **line(subject))
+        else:
+            axes.barh(place, value, height=0.75, **bar(subject))
+        axes.annotate(text, (value, place), xytext=(8 if log else 4, 0), textcoords="offset points", va="center", fontsize=8)
     axes.set_yticks(range(len(shown)), [label for _, label, _, _ in shown])
     axes.tick_params(axis="y", length=0)
     axes.invert_yaxis()
     axes.set_xlabel(unit)
     if log:
         axes.set_xscale("log")
+        axes.set_ylim(len(shown) - 0.4, -0.6)
     axes.margins(x=0.18)
     bare(axes, heading, "x")
 

@@ -17,9 +17,9 @@ def draw(results: list[Result], file: Path) -> bool:
     panels = (
         ("kib", 1.0, "Memory a client", "KiB", "{:.1f}"),
         ("quiet", 100.0, "CPU while nothing changes", "% of a core", "{:.1f}"),
-        ("all_ms", 0.001, "Last response after a change", "seconds", "{:.2f}"),
+        ("all_ms", 0.001, "Last response", "seconds after a change", "{:.2f}"),
     )
-    figure, every = subplots(1, len(panels), (11, 3.2), width_ratios=(2, 3, 2))
+    figure, every = subplots(1, len(panels), (12, 3.4), width_ratios=(2, 2, 2))
     for axes, (name, scale, heading, unit, form) in zip(every, panels):
         bars = []
         for subject in result.figures:
@@ -28,6 +28,6 @@ def draw(results: list[Result], file: Path) -> bool:
                 label = f"{SUBJECTS[subject].title.partition(',')[0]}, {clients:,}"
                 bars.append((subject, label, None if value is None else value * scale, "" if value is None else form.format(value * scale)))
         labelled_bars(axes, bars, heading, unit)
-    every[1].set_xlabel("% of a core (nginx and Varnish: each client asks each second)")
+    every[1].set_xlabel("% of a core; with nginx and Varnish\neach client asks each second")
     save(figure, file)
     return True
