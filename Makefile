@@ -64,7 +64,7 @@ soak: ## both services under mixed load, faults and restarts: make soak MINUTES=
 	cargo build --locked --workspace --bins
 	@target/debug/soak $(or $(MINUTES),20)
 
-bench: ## both services beside nginx and Varnish, thirteen minutes: make bench ARGS=--quick
+bench: ## both services beside what people would pick instead, an hour: make bench ARGS=--quick
 	@bench/run.sh $(ARGS)
 
 microbench: ## the instructions of each part; with the change since a revision: make microbench BASELINE=main

@@ -10,7 +10,8 @@ from http_client import Answer, Headers, ask, ask_all
 from options import Options
 from processes import Failed
 from results import Result
-from subjects import AUTHORIZATION, SUBJECTS, Server, Stage
+from stage import AUTHORIZATION, Server, Stage
+from subjects import SUBJECTS
 
 
 @dataclass(frozen=True)

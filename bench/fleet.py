@@ -15,7 +15,7 @@ from http_client import ask_all
 from options import Options
 from processes import Failed, Process
 from results import Result
-from subjects import AUTHORIZATION, Stage, Subject, free_address, program, wait_until_it_answers
+from stage import AUTHORIZATION, Stage, Subject, free_address, program, wait_until_it_answers
 from subjects import SUBJECTS as ALL
 
 SUBJECTS = ("fleet-alone", "fleet-shared")

@@ -9,11 +9,12 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from http_client import Answer, Headers
 from processes import Failed
-from subjects import BINARIES, HERE, Server, program
+from stage import BINARIES, HERE, Server, program
 
 CONNECTIONS = 32
 
@@ -84,6 +85,51 @@ def open_loop(
     if told["errors"]:
         raise Failed(f"{server.subject}: {told['errors']} of {told['requests']} answers were wrong; the first: {told['error']}")
     return {key: float(told[key]) for key in ("rate", "late", "requests", "p50_us", "p90_us", "p99_us", "p999_us", "max_us")}
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """The outcome of a list of requests. A wrong body ends the run; the other failures are counted."""
+
+    requests: int
+    right: int
+    p50_us: float
+    p99_us: float
+    p999_us: float
+    # The oldest right response, if its value has a stamp.
+    oldest_s: float
+    # The share of right responses, by the second in which the requests were due.
+    seconds: list[float]
+    # The first failure, for the person who looks for the reason.
+    error: str | None
+
+    def works(self, subject: str) -> None:
+        """Raises if there is no right response at all."""
+        if not self.right:
+            raise Failed(f"{subject} gave no right response; the first error: {self.error}")
+
+
+def replay(
+    subject: str, addresses: Sequence[str], requests: Path, headers: Headers, seconds: int, rate: int, connections: int, *options: str
+) -> Replayed:
+    """Sends a list of requests at a fixed rate to the replicas. Raises if a response has the body of another one."""
+    command = [str(BINARIES / "open_loop"), ",".join(addresses), "--requests", str(requests), "--rate", str(rate)]
+    command += ["--duration", f"{seconds}s", "--connections", str(connections), *options]
+    for name, value in headers.items():
+        command += ["--header", f"{name}: {value}"]
+    told = run(command)
+    if told["wrong"]:
+        raise Failed(f"{subject}: {told['wrong']} of {told['requests']} responses were wrong; the first error: {told['error']}")
+    return Replayed(
+        requests=told["requests"],
+        right=told["right"],
+        p50_us=told["p50_us"],
+        p99_us=told["p99_us"],
+        p999_us=told["p999_us"],
+        oldest_s=told["oldest_s"],
+        seconds=[right / all_of_them if all_of_them else 1.0 for right, all_of_them in told["seconds"]],
+        error=told["error"],
+    )
 
 
 def polling(server: Server, expected: Answer, path: str, headers: Headers, clients: int, seconds: int) -> tuple[float, float]:

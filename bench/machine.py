@@ -9,8 +9,9 @@ import subprocess
 import time
 from pathlib import Path
 
+from peers import BOTO3_PYTHON, MOTO, NODE_MODULES
 from processes import Failed
-from subjects import BINARIES, ROOT, program
+from stage import BINARIES, ROOT, program
 
 
 def cores() -> tuple[int, int]:
@@ -22,8 +23,11 @@ def cores() -> tuple[int, int]:
 
 
 def check_programs() -> None:
-    for name in ("wrk", "nginx", "varnishd", "redis-server", "taskset"):
+    for name in ("wrk", "nginx", "varnishd", "redis-server", "taskset", "node"):
         program(name)
+    for file in (BOTO3_PYTHON, MOTO, NODE_MODULES):
+        if not file.exists():
+            raise Failed(f"{file} is missing; `make bench` installs it")
     for name in ("aux-service", "main-api", "bare", "followers", "open_loop"):
         if not (BINARIES / name).exists():
             raise Failed(f"{BINARIES / name} is missing; `make bench` builds it")
@@ -43,6 +47,8 @@ def circumstances() -> dict[str, str]:
         "varnish": version(said("varnishd", "-V")),
         "redis": version(said("redis-server", "--version")),
         "wrk": version(said("wrk", "-v")),
+        "boto3": said(str(BOTO3_PYTHON), "-c", "import boto3; print(boto3.__version__)"),
+        "moto": said(str(MOTO.parent / "python"), "-c", "import moto; print(moto.__version__)"),
         "load average before": f"{os.getloadavg()[0]:.2f}",
     }
 

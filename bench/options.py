@@ -11,4 +11,6 @@ class Options:
     rounds: int
     # The duration for each subject in each round.
     seconds: int
+    # Whether a scenario with a duration of its own takes a short one.
+    quick: bool
     say: Callable[[str], None]

@@ -11,7 +11,7 @@ from generators import closed_loop, open_loop
 from http_client import ask
 from options import Options
 from results import Result
-from subjects import AUTHORIZATION, Stage
+from stage import AUTHORIZATION, Stage
 from subjects import SUBJECTS as ALL
 
 SUBJECTS = ("main-api", "nginx-cache", "nginx-cache-tuned", "varnish")

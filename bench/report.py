@@ -1,12 +1,14 @@
-"""The report: tables in Markdown, which are also readable in a terminal."""
+"""The report."""
 
 from __future__ import annotations
 
 from fleet import REPLICAS
+from product_tables import TABLES
 from results import Result
 from scenarios import SCENARIOS
 from subjects import SUBJECTS
-from targets import MIB, targets
+from tables import UNITS, bold, median, table, title, written
+from targets import targets
 from waiting import CLIENTS, STREAMS
 
 LIMIT = "nginx-return"
@@ -14,31 +16,7 @@ LIMIT = "nginx-return"
 # Other programs may use this share of a core without a warning: daemons, and this program itself.
 QUIET = 0.1
 
-# The formats and units of the figures.
-UNITS: dict[str, tuple[str, float]] = {
-    "rate": ("{:,.0f}", 1),
-    "p50_us": ("{:,.0f} µs", 1),
-    "p99_us": ("{:,.0f} µs", 1),
-    "p999_us": ("{:,.0f} µs", 1),
-    "max_us": ("{:,.0f} µs", 1),
-    "cpu_us": ("{:.2f} µs", 1),
-    "late": ("{:,.0f}", 1),
-    "ready_ms": ("{:.1f} ms", 1),
-    "generator": ("{:.0%}", 1),
-    "disturbed": ("{:.0%}", 1),
-    "memory_bytes": ("{:.1f} MiB", MIB),
-    "memory_empty_bytes": ("{:.1f} MiB", MIB),
-    "memory_idle_bytes": ("{:.1f} MiB", MIB),
-    "memory_start_bytes": ("{:.1f} MiB", MIB),
-    "memory_cached_bytes": ("{:.1f} MiB", MIB),
-    "memory_loaded_bytes": ("{:.1f} MiB", MIB),
-    "p50_shared_us": ("{:,.0f} µs", 1),
-    "p50_hit_us": ("{:,.0f} µs", 1),
-    "stream_kib": ("{:.1f} KiB", 1),
-    "stream_quiet": ("{:.2%}", 1),
-    "stream_ms": ("{:,.0f} ms", 1),
-    "drain_ms": ("{:,.0f} ms", 1),
-} | {f"{phase}_{replicas}": ("{:.2f}", 1) for phase in ("cold", "steady") for replicas in REPLICAS}
+UNITS |= {f"{phase}_{replicas}": ("{:.2f}", 1) for phase in ("cold", "steady") for replicas in REPLICAS}
 
 COLUMNS = {
     "rate": "requests/s",
@@ -63,6 +41,23 @@ COLUMNS = {
     "stream_quiet": f"CPU, of a core, × {STREAMS:,}",
     "stream_ms": f"last event, × {STREAMS:,}",
     "drain_ms": "drain",
+    "plain_rate": "plain hits/s",
+    "plain_cpu_us": "CPU a plain hit",
+    "boto3_rate": "boto3, calls/s",
+    "boto3_p50_us": "boto3, a call",
+    "calls": "calls for 1,000 requests",
+    "reads": "names read for 1,000 answered",
+    "again": "reads a name and TTL after the first one",
+    "throttled": "throttled for 1,000 requests",
+    "answered": "answered",
+    "answered_after": "answered afterwards",
+    "second": "answered in a second",
+    "oldest_s": "oldest response",
+    "half_ms": "half of the pods",
+    "last_ms": "all pods",
+    "calls_a_change": "calls for a change",
+    "calls_an_hour": "calls an hour without a change",
+    "throttled_an_hour": "throttled an hour",
 }
 COLUMNS |= {f"cold_{replicas}": f"cold, × {replicas}" for replicas in REPLICAS}
 COLUMNS |= {f"steady_{replicas}": f"a TTL, × {replicas}" for replicas in REPLICAS}
@@ -78,10 +73,12 @@ for clients in CLIENTS:
     UNITS |= {f"{figure}_{clients}": (form, 1) for figure, (_, form) in WAITS.items()}
     COLUMNS |= {f"{figure}_{clients}": f"{what}, × {clients:,}" for figure, (what, _) in WAITS.items()}
 # The scenarios whose figures are no requests per second have tables of their own.
-OF_THEIR_OWN = ("outage", "start", "fleet", "waiting")
+OF_THEIR_OWN = ("outage", "start", "fleet", "waiting", *TABLES)
 
 
-def markdown(results: list[Result], picture: str | None, fleet_picture: str | None = None) -> str:
+def markdown(results: list[Result], pictures: dict[str, str] | None = None) -> str:
+    """The report. The pictures are Markdown by scenario; that of all other scenarios has the name `speed`."""
+    pictures = pictures or {}
     # The scenarios may come from several runs.
     facts = {key: dict.fromkeys(result.circumstances[key] for result in results) for key in results[0].circumstances}
     sections = ["# Side by side\n\nWritten by `make bench`; [README.md](README.md) tells what is compared, and how."]
@@ -91,8 +88,8 @@ def markdown(results: list[Result], picture: str | None, fleet_picture: str | No
         sections.append("## Targets\n\n" + table(["what", "target", "measured", "met"], rows))
     if told := disturbances(results):
         sections.append(told)
-    if picture:
-        sections.append(f"![Requests a second of each subject, as multiples of nginx's cache]({picture})")
+    if "speed" in pictures:
+        sections.append(pictures["speed"])
     if closed := [result for result in results if result.scenario not in OF_THEIR_OWN]:
         sections.append("## Medians\n\n" + medians(closed))
     for result in results:
@@ -104,11 +101,17 @@ def markdown(results: list[Result], picture: str | None, fleet_picture: str | No
         if result.scenario == "fleet":
             counted = [f"{phase}_{replicas}" for phase in ("cold", "steady") for replicas in REPLICAS]
             sections.append(about(result) + figures(result, [*counted, "p50_shared_us", "p50_hit_us"]))
-            if fleet_picture:
-                sections.append(f"![Reads of AWS for each name and TTL, by the number of replicas]({fleet_picture})")
         if result.scenario == "waiting":
             sections.append(about(result) + waits(result))
-    sections.append("## Spread\n\nThe lowest and the highest of all rounds, so that a reader can judge the noise.\n\n" + spread(results))
+        if result.scenario in TABLES:
+            sections.append(about(result) + TABLES[result.scenario](result))
+        if result.scenario in pictures:
+            sections.append(pictures[result.scenario])
+    if told := spread(results):
+        sections.append(
+            "## Spread\n\nThe lowest and the highest value of each figure that was measured more than once, so that a reader can judge the"
+            f" noise.\n\n{told}"
+        )
     return "\n\n".join(sections) + "\n"
 
 
@@ -169,11 +172,14 @@ def spread(results: list[Result]) -> str:
     rows = []
     for result in results:
         for subject, measured in result.figures.items():
-            told = [f"{COLUMNS[figure]} {written(figure, min(values))}…{written(figure, max(values))}" for figure, values in measured.items()]
-            if ratios := result.ratios(subject, result.yardstick):
+            several = {figure: values for figure, values in measured.items() if len(values) > 1}
+            told = [f"{column(figure)} {written(figure, min(values))}…{written(figure, max(values))}" for figure, values in several.items()]
+            ratios = result.ratios(subject, result.yardstick)
+            if len(ratios) > 1:
                 told.insert(1, f"× yardstick {min(ratios):.2f}…{max(ratios):.2f}")
-            rows.append([result.scenario, title(subject), "; ".join(told)])
-    return table(["scenario", "subject", "figures"], rows)
+            if told:
+                rows.append([result.scenario, title(subject), "; ".join(told)])
+    return table(["scenario", "subject", "figures"], rows) if rows else ""
 
 
 def held_back(result: Result, subject: str) -> bool:
@@ -182,37 +188,11 @@ def held_back(result: Result, subject: str) -> bool:
     return generator > 0.95 and rate * cpu / 1e6 < 0.95
 
 
-def title(subject: str) -> str:
-    return bold(subject, SUBJECTS[subject].title)
-
-
-def bold(subject: str, text: str) -> str:
-    return f"**{text}**" if SUBJECTS[subject].ours and text else text
-
-
-def median(result: Result, subject: str, figure: str) -> str:
-    value = result.median(subject, figure)
-    return "" if value is None else written(figure, value)
-
-
-def written(figure: str, value: float) -> str:
-    form, unit = UNITS[figure]
-    return form.format(value / unit)
-
-
 def ratio(result: Result, subject: str, to: str | None) -> str:
     value = result.ratio(subject, to)
     return "" if value is None else f"{value:.2f}"
 
 
-def table(header: list[str], rows: list[list[str]]) -> str:
-    """A table with aligned columns, and with numbers on the right."""
-    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
-    right = [all(not row[column] or row[column].strip("*≥< ")[:1].isdigit() for row in rows) for column in range(len(header))]
-
-    def line(cells: list[str]) -> str:
-        padded = (cell.rjust(width) if to_right else cell.ljust(width) for cell, width, to_right in zip(cells, widths, right))
-        return "| " + " | ".join(padded) + " |"
-
-    rule = "|".join("-" * (width + 1) + (":" if to_right else "-") for width, to_right in zip(widths, right))
-    return "\n".join([line(header), f"|{rule}|", *(line(row) for row in rows)])
+def column(figure: str) -> str:
+    name, _, place = figure.partition("@")
+    return f"{COLUMNS[name]}, {place}" if place else COLUMNS[name]

@@ -22,6 +22,8 @@ class Result:
     figures: dict[str, Figures] = field(default_factory=dict)
     # Facts that a reader needs to understand the figures.
     notes: list[str] = field(default_factory=list)
+    # Numbers of the run that the pictures need.
+    facts: dict[str, float] = field(default_factory=dict)
     # The revision of the code, and the options of the run.
     circumstances: dict[str, str] = field(default_factory=dict)
 

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Compares both services with nginx and Varnish on this machine.
+"""Compares both services with what people would pick instead on this machine.
 
 Subjects share one core, and the load generator uses another. Each round measures all subjects of a scenario in turn, and the
 report has medians as multiples of one of them. A wrong response ends the run without a report.
-The default run takes about twenty minutes. It needs an idle machine.
+The default run takes about an hour, and --quick about twenty-five minutes. It needs an idle machine.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from processes import Failed
 from report import markdown
 from results import Result, keep, kept
 from scenarios import SCENARIOS, Scenario
-from subjects import HERE, ROOT, SUBJECTS, Stage
+from stage import HERE, ROOT, Stage
+from subjects import SUBJECTS
 
 WORK = ROOT / "target/bench"
 FIGURES = WORK / "figures"
@@ -36,13 +37,13 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=SCENARIOS, metavar="SCENARIO", help="measure these scenarios, not all")
     parser.add_argument("--rounds", type=positive, metavar="N", help="the number of measurements of each subject (5)")
     parser.add_argument("--seconds", type=positive, metavar="N", help="the duration of each measurement (2)")
-    parser.add_argument("--quick", action="store_true", help="3 rounds of one second: ten minutes, and more noise")
+    parser.add_argument("--quick", action="store_true", help="3 rounds of one second, and short outages: about twenty-five minutes, and more noise")
     parser.add_argument("--report", action="store_true", help="report the latest figures of each scenario without a measurement")
     parser.add_argument(
         "--out",
         type=Path,
         metavar="FOLDER",
-        help="the folder for results.md and results.svg (bench/; with --only the report is only printed)",
+        help="the folder for results.md and the pictures (bench/; with --only the report is only printed)",
     )
     return parser.parse_args()
 
@@ -66,16 +67,14 @@ def main() -> None:
     if out:
         try:
             # The import comes before the measurement, which takes minutes, and after --help.
-            from picture import draw, draw_fleet
+            from pictures import draw_all
         except ImportError:
-            raise Failed("matplotlib is needed for the picture; `make bench` installs it") from None
+            raise Failed("matplotlib is needed for the pictures; `make bench` installs it") from None
     results = kept(FIGURES, names) if asked.report else measured([SCENARIOS[name] for name in names], asked)
     if out:
         out.mkdir(parents=True, exist_ok=True)
-        picture = "results.svg" if draw(results, out / "results.svg") else None
-        fleet = "fleet.svg" if draw_fleet(results, out / "fleet.svg") else None
-        (out / "results.md").write_text(markdown(results, picture, fleet))
-    print(f"\n{markdown(results, None)}")
+        (out / "results.md").write_text(markdown(results, draw_all(results, out)))
+    print(f"\n{markdown(results)}")
     if out:
         print(f"Written to {out / 'results.md'}")
 
@@ -98,7 +97,7 @@ def measured(scenarios: list[Scenario], asked: argparse.Namespace) -> list[Resul
         with ExitStack() as stack:
             say(scenario.about)
             try:
-                scenario.measure(Options(rounds, seconds, say), Stage(folder, core, stack), result)
+                scenario.measure(Options(rounds, seconds, asked.quick, say), Stage(folder, core, stack), result)
             except Failed as failure:
                 raise Failed(f"{scenario.name}: {failure}") from None
         keep(FIGURES, result)

@@ -11,6 +11,10 @@ debian wrk wrk
 debian nginx nginx-light
 debian varnishd varnish
 debian redis-server redis-server
+install_moto
+install_boto3
+install_aws_sdk_for_javascript
+# The last environment's Python is the one that runs the bench.
 venv bench matplotlib==3.10.8
 
 # Two separate builds: in one build, Cargo would add the features that bench needs to the services.

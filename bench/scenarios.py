@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+import aws_calls
+import aws_outage
+import change
+import failures
 import fleet
 import outage
+import sdk
 import source
 import start
 import waiting
 from closed_loop import Questions, measure
 from options import Options
 from results import Result
-from subjects import TOKEN, Stage
+from stage import Stage
 
 CACHES = ("aux-service", "main-api", "nginx-cache", "nginx-cache-tuned", "varnish")
 # The yardstick where nginx's usual configuration often waits for 40 ms: tcp_nopush, or Nagle's algorithm between pipelined
@@ -25,13 +29,6 @@ LIMITS = ("nginx-return", "hyper")
 
 ONE = source.path(42)
 UNKNOWN = "/param/bench/unknown"
-# AWS's own protocol has a header of its own for the token.
-SDK_HEADERS = (
-    ("Content-Type", "application/x-amz-json-1.1"),
-    ("X-Amz-Target", "AmazonSSM.GetParameter"),
-    ("X-Amz-Security-Token", TOKEN),
-)
-SDK_BODY = json.dumps({"Name": ONE.removeprefix("/param")})
 
 
 @dataclass(frozen=True)
@@ -56,12 +53,12 @@ SCENARIOS = {
             (*CACHES, "nginx-pass", *LIMITS),
             Questions(ONE),
         ),
-        _closed(
+        Scenario(
             "sdk",
             "the same parameter by AWS's own protocol, as an SDK sends it: GetParameter",
-            ("aux-service", "main-api"),
-            Questions("/", headers=SDK_HEADERS, body=SDK_BODY, script="post.lua", arguments=(SDK_BODY,)),
-            yardstick="aux-service",
+            sdk.SUBJECTS,
+            sdk.EMULATOR,
+            sdk.measure,
         ),
         _closed(
             "pass",
@@ -135,6 +132,34 @@ SCENARIOS = {
             waiting.SUBJECTS,
             None,
             waiting.measure,
+        ),
+        Scenario(
+            "aws-calls",
+            "the calls to AWS of each way to read it, by replicas and names",
+            aws_calls.SUBJECTS,
+            None,
+            aws_calls.measure,
+        ),
+        Scenario(
+            "aws-outage",
+            "AWS is gone for minutes, and all replicas are restarted meanwhile: the share of requests that are answered right",
+            aws_outage.SUBJECTS,
+            None,
+            aws_outage.measure,
+        ),
+        Scenario(
+            "change",
+            "from a change to its being seen by 1,000 pods, and the calls to AWS for it: polled and pushed",
+            change.SUBJECTS,
+            None,
+            change.measure,
+        ),
+        Scenario(
+            "failures",
+            "aux-service hangs, resets, is throttled and restarts: latency at a fixed rate",
+            failures.SUBJECTS,
+            None,
+            failures.measure,
         ),
     )
 }

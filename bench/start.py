@@ -13,7 +13,8 @@ from http_client import ask
 from options import Options
 from processes import Failed, Process
 from results import Result
-from subjects import AUTHORIZATION, Stage, free_address, service
+from services import service
+from stage import AUTHORIZATION, Stage, free_address
 from subjects import SUBJECTS as ALL
 
 SUBJECTS = ("aux-service", "main-api", "nginx-cache", "varnish")

@@ -19,7 +19,7 @@ from http_client import ask, ask_all
 from options import Options
 from processes import Failed
 from results import Result
-from subjects import AUTHORIZATION, BINARIES, Server, Stage
+from stage import AUTHORIZATION, BINARIES, Server, Stage
 from subjects import SUBJECTS as ALL
 
 WAITING = ("waiting-aux", "waiting-main")

@@ -5,15 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import matplotlib
+import matplotlib.pyplot as plt
 
-from fleet import REPLICAS
+from pictures.style import STYLE, save
 from report import OF_THEIR_OWN
 from results import Result
 from subjects import SUBJECTS
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 
 COLOURS = {
     "main-api": "#0b6e4f",
@@ -28,9 +25,6 @@ LIMITS = {"nginx-return": ("#b42318", "-"), "hyper": ("#1d4ed8", "--")}
 # A proxy without a cache is no peer of a cache. A constant response, written sixteen times at once, would make all other bars
 # too small.
 LEFT_OUT = {("hit", "nginx-pass"), ("pipelined", "hyper")}
-
-
-STYLE = {"font.family": "DejaVu Sans", "font.size": 9, "svg.hashsalt": "bench", "svg.fonttype": "path"}
 
 
 def draw(results: list[Result], file: Path) -> bool:
@@ -82,28 +76,3 @@ def draw(results: list[Result], file: Path) -> bool:
     figure.legend(handles=list(drawn.values()), loc="outside upper left", ncols=4, frameon=False, fontsize=8)
     save(figure, file)
     return True
-
-
-def draw_fleet(results: list[Result], file: Path) -> bool:
-    """Draws the reads of AWS for each name and TTL, by the number of replicas. Returns False if there are no results for it."""
-    shown = [result for result in results if result.scenario == "fleet"]
-    if not shown:
-        return False
-    plt.rcParams.update(STYLE)
-    figure, axes = plt.subplots(figsize=(6, 3.2), layout="constrained")
-    for subject, colour in (("fleet-alone", "#b42318"), ("fleet-shared", "#0b6e4f")):
-        reads = [shown[0].median(subject, f"steady_{replicas}") or 0 for replicas in REPLICAS]
-        axes.plot(REPLICAS, reads, marker="o", color=colour, label=SUBJECTS[subject].title)
-    axes.set_xticks(REPLICAS)
-    axes.set_xlabel("replicas of aux-service")
-    axes.set_ylim(0)
-    axes.grid(axis="y", color="#e5e7eb")
-    axes.set_title("Reads of AWS for each name and TTL", loc="left", fontsize=11, fontweight="bold")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False)
-    save(figure, file)
-    return True
-
-
-def save(figure: Any, file: Path) -> None:
-    figure.savefig(file, metadata={"Date": None} if file.suffix == ".svg" else None, dpi=150, facecolor="white")
