@@ -5,8 +5,9 @@ use crate::{Seconds, cache::Priority};
 /// The largest number of names that `GetParameters` accepts.
 pub(crate) const MAX_BATCH: usize = 10;
 
-/// The longest time that a load waits in a batch.
-pub(crate) const BATCH_WINDOW: Seconds = 0.003;
+/// The longest time that a load waits in a batch: 3 ms, and half a millisecond because the timers of
+/// tokio end at the next whole millisecond.
+pub(crate) const BATCH_WINDOW: Seconds = 0.0035;
 
 /// The names of a call that is due.
 pub(crate) type Names = Vec<(u32, Priority)>;
@@ -25,8 +26,11 @@ pub(crate) struct Batcher {
 pub(crate) enum NextStep {
     /// Make this call now.
     Call(Names),
-    /// Send the batch of this number after [`BATCH_WINDOW`].
-    StartTimer(u64),
+    /// Send the batch of this number after the window of its loads: of refreshes, or of misses.
+    StartTimer {
+        number: u64,
+        only_refreshes: bool,
+    },
     Wait,
 }
 
@@ -37,10 +41,15 @@ impl Batcher {
             self.calls += 1;
             return NextStep::Call(vec![(key, priority)]);
         }
+        let is_refresh = priority == Priority::Refresh;
+        let only_refreshes = self.batch.iter().all(|(_, other)| *other == Priority::Refresh);
         self.batch.push((key, priority));
+        let timer = NextStep::StartTimer { number: self.number, only_refreshes: is_refresh };
         match self.batch.len() {
-            1 => NextStep::StartTimer(self.number),
+            1 => timer,
             MAX_BATCH => NextStep::Call(self.take()),
+            // The first miss among refreshes does not wait for their window.
+            _ if only_refreshes && !is_refresh => timer,
             _ => NextStep::Wait,
         }
     }
@@ -66,11 +75,27 @@ impl Batcher {
 mod tests {
     use super::*;
 
+    fn timer(number: u64, only_refreshes: bool) -> NextStep {
+        NextStep::StartTimer { number, only_refreshes }
+    }
+
+    #[test]
+    fn a_miss_does_not_wait_for_the_window_of_refreshes() {
+        let mut batcher = Batcher::default();
+        assert_eq!(batcher.join(1, Priority::Refresh), timer(0, true));
+        assert!(
+            matches!(batcher.join(2, Priority::Miss), NextStep::Call(_)),
+            "no call is in flight"
+        );
+        assert_eq!(batcher.join(3, Priority::Miss), timer(0, false));
+        assert_eq!(batcher.join(4, Priority::Miss), NextStep::Wait);
+    }
+
     #[test]
     fn a_miss_alone_makes_a_call_at_once_and_the_next_one_joins_a_batch() {
         let mut batcher = Batcher::default();
         assert_eq!(batcher.join(1, Priority::Miss), NextStep::Call(vec![(1, Priority::Miss)]));
-        assert_eq!(batcher.join(2, Priority::Miss), NextStep::StartTimer(0));
+        assert_eq!(batcher.join(2, Priority::Miss), timer(0, false));
         assert_eq!(batcher.timer(0), Some(vec![(2, Priority::Miss)]));
         batcher.call_ended();
         batcher.call_ended();
@@ -79,16 +104,16 @@ mod tests {
 
     #[test]
     fn a_refresh_always_joins_a_batch() {
-        assert_eq!(Batcher::default().join(1, Priority::Refresh), NextStep::StartTimer(0));
+        assert_eq!(Batcher::default().join(1, Priority::Refresh), timer(0, true));
     }
 
     #[test]
     fn a_full_batch_is_sent_at_once_and_its_timer_does_nothing() {
         let mut batcher = Batcher::default();
         let steps: Vec<_> = (0..11).map(|key| batcher.join(key, Priority::Refresh)).collect();
-        assert_eq!(steps[0], NextStep::StartTimer(0));
+        assert_eq!(steps[0], timer(0, true));
         assert!(matches!(&steps[9], NextStep::Call(names) if names.len() == MAX_BATCH));
-        assert_eq!(steps[10], NextStep::StartTimer(1));
+        assert_eq!(steps[10], timer(1, true));
         assert_eq!(batcher.timer(0), None);
         assert_eq!(batcher.timer(1), Some(vec![(10, Priority::Refresh)]));
     }

@@ -70,6 +70,10 @@ pub(crate) struct Scenario {
     /// limit
     #[arg(long, value_name = "CALLS", default_value_t = AWS_QUOTA)]
     pub(crate) aws_quota: f64,
+    /// A question to the simulation, which the services do not offer: refreshes wait so long for
+    /// others that share their call
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) refresh_window: Option<Seconds>,
     /// The duration of a call of AWS
     #[arg(long, value_name = "SECONDS", default_value_t = 0.02)]
     pub(crate) aws_latency: Seconds,

@@ -421,8 +421,9 @@ impl<'a> Simulation<'a> {
     fn load(&mut self, replica: u16, key: u32, priority: Priority) {
         match self.aux[usize::from(replica)].batcher.join(key, priority) {
             NextStep::Call(names) => self.call(replica, names),
-            NextStep::StartTimer(number) => {
-                self.after(BATCH_WINDOW, Event::BatchTimer { replica, number });
+            NextStep::StartTimer { number, only_refreshes } => {
+                let window = self.scenario.refresh_window.filter(|_| only_refreshes);
+                self.after(window.unwrap_or(BATCH_WINDOW), Event::BatchTimer { replica, number });
             }
             NextStep::Wait => {}
         }
