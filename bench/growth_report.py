@@ -39,7 +39,7 @@ def main() -> None:
     }
     page = PAGE.read_text()
     for name, table in tables.items():
-        page, found = re.subn(rf"(<!-- {name} -->\n\n).*?(\n\n<!-- end -->)", lambda match: match[1] + table + match[2], page, flags=re.DOTALL)
+        page, found = re.subn(rf"(<!-- {name} -->\n\n).*?(<!-- end -->)", lambda match: f"{match[1]}{table}\n\n{match[2]}", page, flags=re.DOTALL)
         assert found == 1, f"growth.md has no place for {name}"
     PAGE.write_text(page)
     draw(points)
@@ -78,7 +78,7 @@ def demand(points: list[Point]) -> str:
 
 def under_quota(points: list[Point]) -> str:
     """What clients get under the quota, where the demand exceeds it."""
-    head = ["replicas", "pods", "names", "cache", "demand, calls/s", "calls/s", "refused/s", "hit", "stale", "miss", "error", "age p99, s"]
+    head = ["replicas", "pods", "names", "cache", "demand, calls/s", "calls/s", "refused/s", "hit", "stale", "passed on", "error", "age p99, s"]
     rows = []
     for point in points:
         if point["demand"]["calls a second"] <= QUOTA:
