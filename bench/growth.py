@@ -2,7 +2,7 @@
 """Measures points of the services' policy with which `bench/simulate.sh --validate` compares its simulation.
 
 The services run in front of a stand-in for AWS, with short lifetimes, under reads at random times of names with Zipf's law.
-The figures are counts of calls and of outcomes, so a busy machine changes them little. A run takes five minutes.
+The figures are counts of calls and of outcomes, so a busy machine changes them little. A run takes eight minutes.
 """
 
 from __future__ import annotations

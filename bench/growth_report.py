@@ -22,8 +22,6 @@ PICTURE = HERE.parent / "docs/pictures/growth.svg"
 QUOTA = 40
 COLOURS = {False: "#b42318", True: "#0b6e4f"}
 TITLES = {False: "alone", True: "shared"}
-MARKERS = ("o", "s", "^")
-
 Point = dict[str, Any]
 
 
@@ -77,15 +75,16 @@ def demand(points: list[Point]) -> str:
 
 
 def under_quota(points: list[Point]) -> str:
-    """What clients get under the quota, where the demand exceeds it."""
-    head = ["replicas", "pods", "names", "cache", "demand, calls/s", "calls/s", "refused/s", "hit", "stale", "passed on", "error", "age p99, s"]
+    """What clients of most pods get under the quota, where the demand exceeds it."""
+    pods = max(values(points, "pods"))
+    head = ["replicas", "names", "cache", "demand, calls/s", "calls/s", "refused/s", "hit", "stale", "passed on", "error", "age p99, s"]
     rows = []
     for point in points:
-        if point["demand"]["calls a second"] <= QUOTA:
+        if point["pods"] != pods or point["demand"]["calls a second"] <= QUOTA:
             continue
         limited = point["limited"]
         stale = limited["share stale"] + limited["share stale_error"]
-        cells = [point["replicas"], f"{point['pods']:,}", f"{point['keys']:,}", TITLES[point["shared"]]]
+        cells = [point["replicas"], f"{point['keys']:,}", TITLES[point["shared"]]]
         cells += [number(point["demand"]["calls a second"]), number(limited["calls a second"]), number(limited["refused a second"])]
         cells += [f"{100 * share:.1f} %" for share in (limited["share hit"], stale, limited["share miss"] + limited["share coalesced"], limited["share error"])]
         rows.append([*map(str, cells), f"{limited['age p99']:.0f}"])
@@ -93,13 +92,14 @@ def under_quota(points: list[Point]) -> str:
 
 
 def events(lines: list[Point]) -> str:
-    head = ["event", "replicas", "cache", "calls", "hit", "stale", "error", "age p99, s", "oldest, s", "last old response, s: mean", "last"]
+    head = ["event", "replicas", "cache", "calls", "hit", "stale", "passed on", "error", "age p99, s", "oldest, s", "last old response, s: mean", "last"]
     rows = []
     for line in lines:
         figures = line["figures"]
         stale = figures["share stale"] + figures["share stale_error"]
         cells = [line["event"], str(line["replicas"]), TITLES[line["shared"]], number(figures["calls"])]
-        cells += [f"{100 * share:.2f} %" for share in (figures["share hit"], stale, figures["share error"])]
+        hit, error = figures["share hit"], figures["share error"]
+        cells += [f"{100 * share:.1f} %" for share in (hit, stale, 1 - hit - stale - error, error)]
         cells += [f"{figures['age p99']:.0f}", f"{figures['age max']:.0f}"]
         times = [figures.get(f"last old response, {name}") for name in ("mean", "max")]
         rows.append([*cells, *("" if value is None else f"{value:.1f}" for value in times)])
@@ -122,29 +122,35 @@ def draw(points: list[Point]) -> None:
     figure, (by_replicas, by_keys) = plt.subplots(1, 2, figsize=(9, 3.8), sharey=True, layout="constrained")
     pods = max(values(points, "pods"))
     panels = (
-        (by_replicas, "replicas", "keys", values(points, "keys"), "replicas of each service", "names"),
-        (by_keys, "keys", "replicas", [1, 10, 100], "names", "replicas"),
+        (by_replicas, "replicas", "keys", values(points, "keys"), "replicas of each service", "name"),
+        (by_keys, "keys", "replicas", [1, 10, 100], "names", "replica"),
     )
     for axes, along, each, lines, label, unit in panels:
+        places = values(points, along)
         for shared in (False, True):
-            for value, marker in zip(lines, MARKERS):
-                places = values(points, along)
+            for value in lines:
                 calls = [
                     find(points, pods=pods, shared=shared, **{along: place, each: value})["demand"]["calls a second"] for place in places
                 ]
-                title = f"{value:,} {unit}, {TITLES[shared]}"
-                axes.plot(places, calls, marker=marker, markersize=4, color=COLOURS[shared], linewidth=1, label=title)
-        axes.axhline(QUOTA, color="#6b7280", linestyle="--", linewidth=1, label=f"AWS's quota: {QUOTA} a second")
+                axes.plot(places, calls, marker="o", markersize=3, color=COLOURS[shared], linewidth=1)
+                # With a shared cache the lines of all numbers of replicas end in one place.
+                if not shared or unit == "name":
+                    text = f" {value:,} {unit}{'' if value == 1 else 's'}"
+                    axes.text(places[-1], calls[-1], text, va="center", fontsize=7, color=COLOURS[shared])
+        axes.axhline(QUOTA, color="#6b7280", linestyle="--", linewidth=1)
         axes.set_xscale("log")
         axes.set_yscale("log")
-        places = values(points, along)
         axes.set_xticks(places, [f"{place:,}" for place in places])
         axes.minorticks_off()
         axes.set_xlabel(label)
         axes.grid(axis="y", color="#e5e7eb")
         axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(frameon=False, fontsize=7)
-    by_replicas.set_title(f"Calls of AWS a second that {pods:,} pods demand", loc="left", fontsize=11, fontweight="bold")
+    by_replicas.set_yticks([1, 10, 100, 1000], ["1", "10", "100", "1,000"])
+    figure.suptitle(f"Calls of AWS a second that {pods:,} pods demand", x=0.01, ha="left", fontsize=11, fontweight="bold")
+    legend = {False: "replicas alone", True: "replicas with a shared cache"}
+    entries = [plt.Line2D([], [], color=COLOURS[shared], marker="o", markersize=3, label=label) for shared, label in legend.items()]
+    entries.append(plt.Line2D([], [], color="#6b7280", linestyle="--", label=f"AWS's quota: {QUOTA} a second"))
+    figure.legend(handles=entries, loc="outside lower left", ncols=3, frameon=False, fontsize=8)
     save(figure, PICTURE)
 
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Simulates the policy of both services with up to 100 replicas and 100,000 pods: bench/simulate.sh --help.
-#     bench/simulate.sh --replicas … the figures of one scenario
-#     bench/simulate.sh --validate   the simulation beside the measured points of measured.json; fails beyond 15 %
-#     bench/simulate.sh --report     the sweep, and from it the tables of growth.md and the picture; several minutes
+#     bench/simulate.sh --aux-replicas 10  the figures of one scenario
+#     bench/simulate.sh --validate         the simulation beside the measured points of measured.json; fails beyond 15 %
+#     bench/simulate.sh --report           the sweep, and from it the tables of growth.md and the picture; several minutes
 source "$(dirname "${BASH_SOURCE[0]}")/../checks/tools.sh"
 cd "$root"
 
