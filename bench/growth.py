@@ -25,15 +25,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import subjects
+import services
+import source
 from fake_aws import FakeAws
 from fleet import start_engine
 from http_client import ask, ask_all
 from machine import cores, said
 from processes import Failed, Process
-from subjects import AUTHORIZATION, ROOT, Stage, free_address, service, wait_until_it_answers
+from stage import AUTHORIZATION, HERE, ROOT, Stage, free_address, wait_until_it_answers
 
-FILE = subjects.HERE / "measured.json"
+FILE = HERE / "measured.json"
 
 # The connections of the load. Each reads the next name when its last response has come.
 CONNECTIONS = 24
@@ -102,7 +103,7 @@ class Fleet:
     def _start_aux(self, setup: Setup, stage: Stage, folder: Path) -> str:
         folder.mkdir()
         address = free_address()
-        command = [*subjects.reader_of_aws(stage, address, folder), "--cache-ttl", f"{setup.ttl:g}s"]
+        command = [*services.reader_of_aws(stage, address, folder), "--cache-ttl", f"{setup.ttl:g}s"]
         command += ["--cache-stale-while-revalidate", f"{setup.stale:g}s"]
         command += ["--aws-rate-get", f"{setup.rate:g}", "--shared-aws-rate-get", f"{setup.rate:g}"]
         if stage.engine:
@@ -112,7 +113,7 @@ class Fleet:
     def _start_main(self, aux: str, stage: Stage, folder: Path) -> str:
         folder.mkdir()
         address = free_address()
-        command = [*service("main-api", address, folder), "--aux-url", aux, "--aux-token-file", str(folder / "tokens")]
+        command = [*services.service("main-api", address, folder), "--aux-url", aux, "--aux-token-file", str(folder / "tokens")]
         return self._start("main-api", command, address, stage, folder)
 
     @staticmethod
@@ -122,12 +123,8 @@ class Fleet:
         return address
 
     def break_aws(self) -> None:
-        """From now on AWS closes each connection without a response."""
-
-        def fail(*_: object) -> None:
-            raise ConnectionAbortedError
-
-        self.aws._response = fail
+        """From now on AWS refuses each connection."""
+        self.aws.refuse()
 
     def counts(self) -> Counter[str]:
         """All counts so far, by the names that the simulation gives them."""
@@ -229,13 +226,13 @@ class Reader:
                 wait = self.begin + due - time.monotonic()
                 time.sleep(max(0.0, wait))
                 self.late = max(self.late, -wait)
-                names[0] = subjects.source.path(key)
+                names[0] = source.path(key)
                 answer = next(connections[chance.randrange(len(connections))])
                 # No cache may have the name while the quota shield refuses calls or AWS fails.
                 if answer.status not in (200, 502, 503):
                     raise Failed(f"{names[0]} answered {answer.status}")
                 # The stand-in for AWS begins each value with the number of its changes.
-                if time.monotonic() > self.changed_at and b'"00000x' in answer.body:
+                if time.monotonic() > self.changed_at and b'"00000 ' in answer.body:
                     self.last_old[key] = max(time.monotonic() - self.changed_at, self.last_old.get(key, 0))
         except Exception as failure:  # noqa: BLE001
             self.failures.append(failure)
@@ -294,7 +291,7 @@ def change(name: str, setup: Setup, load: Load, changed: int, warm_up: float, se
         reader = Reader(fleet, load, warm_up + seconds)
         wait_until(reader.begin + warm_up)
         for key in range(changed):
-            fleet.aws.change(subjects.source.path(key).removeprefix("/param"))
+            fleet.aws.change(source.path(key).removeprefix("/param"))
         reader.changed_at = time.monotonic()
         before = fleet.counts()
         reader.join()
@@ -357,10 +354,10 @@ POINTS: dict[str, Callable[[str], list[dict[str, Any]]]] = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=POINTS, metavar="POINT", default=list(POINTS), help="measure these points, not all")
-    parser.add_argument("--binaries", type=Path, default=subjects.BINARIES, metavar="FOLDER", help="the folder of the services (target/dist)")
+    parser.add_argument("--binaries", type=Path, default=services.BINARIES, metavar="FOLDER", help="the folder of the services (target/dist)")
     parser.add_argument("--out", type=Path, default=FILE, metavar="FILE", help="the file of the points (bench/measured.json)")
     asked = parser.parse_args()
-    subjects.BINARIES = asked.binaries
+    services.BINARIES = asked.binaries
     processor = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     # The revision of the services.
     revision = said("git", "-C", str(ROOT), "log", "-1", "--format=%h", "--", "aux", "gateway", "shared")

@@ -13,7 +13,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-from picture import STYLE, save
+from pictures.style import STYLE, save
 
 HERE = Path(__file__).resolve().parent
 PAGE = HERE / "growth.md"
