@@ -3,8 +3,9 @@
 //!
 //! While no call is in flight, a miss starts its own call at once. While a call is in flight, a
 //! miss joins a batch, which is sent after a few milliseconds or when it is full. A refresh always
-//! joins a batch, because no request waits for it. So does a load that starts together with others:
-//! the batch is sent as soon as all of them have joined.
+//! joins a batch, because no request waits for it: a batch of refreshes is sent after a tenth of a
+//! second. A load that starts together with others joins a batch too, which is sent as soon as all
+//! of them have joined.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -26,9 +27,13 @@ use crate::{error::Error, parameter::Parameter};
 /// The largest number of names that `GetParameters` accepts.
 pub const MAX_BATCH: usize = 10;
 
-/// The longest time that a miss waits in a batch for others that may come. A call to AWS takes
+/// The longest time that a miss waits in a batch for others. A call to AWS takes
 /// several times as long.
 const BATCH_WINDOW: Duration = Duration::from_millis(3);
+
+/// The longest time that a refresh waits in a batch for others. The times of refreshes are spread at
+/// random, so only a long window fills their batches.
+const REFRESH_WINDOW: Duration = Duration::from_millis(100);
 
 /// Reads parameters, one or several per call.
 #[async_trait]
@@ -60,8 +65,10 @@ struct Inner<R> {
 struct State {
     /// The number of calls in flight.
     calls: usize,
-    /// The misses of the next batch. While it is not empty, a timer runs that sends it.
+    /// The loads of the next batch. While it is not empty, a timer runs that sends it.
     batch: Vec<Waiter>,
+    /// The number of batches so far. The timer of an earlier batch sends nothing.
+    number: u64,
 }
 
 struct Waiter {
@@ -70,9 +77,13 @@ struct Waiter {
     result: oneshot::Sender<Result<Parameter, Error>>,
 }
 
-/// The next step after a miss has joined the batch.
+/// The next step after a load has joined the batch.
 enum NextStep {
-    StartTimer,
+    /// Send the batch of this number after a window.
+    StartTimer {
+        number: u64,
+        window: Duration,
+    },
     Wait,
     Send(Vec<Waiter>),
 }
@@ -131,28 +142,31 @@ impl<R: ParameterReader> Batcher<R> {
         };
         let group = member.map(GroupMember::joined);
         match next_step {
-            NextStep::StartTimer => self.start_timer(group),
+            NextStep::StartTimer { number, window } => self.start_timer(number, window, group),
             NextStep::Wait => (),
             NextStep::Send(batch) => self.send(batch),
         }
         Some(receiver)
     }
 
-    /// Sends the batch when the group of its first load is complete, or after a while.
-    fn start_timer(&self, group: Option<Group>) {
+    /// Sends a batch when the group of the load that starts the timer is complete, or after a window.
+    fn start_timer(&self, number: u64, window: Duration, group: Option<Group>) {
         let this = self.clone();
         tokio::spawn(async move {
             match group {
                 Some(group) => group.complete().await,
-                None => sleep(BATCH_WINDOW).await,
+                None => sleep(window).await,
             }
-            this.send_waiting();
+            this.send_waiting(number);
         });
     }
 
-    /// Sends the batch before it is full.
-    fn send_waiting(&self) {
-        let batch = self.0.state.lock().take_batch();
+    /// Sends a batch that is not full, unless it has been sent.
+    fn send_waiting(&self, number: u64) {
+        let batch = {
+            let mut state = self.0.state.lock();
+            if state.number == number { state.take_batch() } else { None }
+        };
         if let Some(batch) = batch {
             self.send(batch);
         }
@@ -207,10 +221,16 @@ impl<R: ParameterReader> Batcher<R> {
 
 impl State {
     fn join(&mut self, waiter: Waiter) -> NextStep {
+        let is_refresh = waiter.priority == Priority::Refresh;
+        let only_refreshes = self.batch.iter().all(|other| other.priority == Priority::Refresh);
         self.batch.push(waiter);
+        let window = if is_refresh { REFRESH_WINDOW } else { BATCH_WINDOW };
         match self.batch.len() {
-            1 => NextStep::StartTimer,
             MAX_BATCH => self.take_batch().map_or(NextStep::Wait, NextStep::Send),
+            // The first miss among refreshes does not wait for their window.
+            len if len == 1 || (only_refreshes && !is_refresh) => {
+                NextStep::StartTimer { number: self.number, window }
+            }
             _ => NextStep::Wait,
         }
     }
@@ -222,6 +242,7 @@ impl State {
             return None;
         }
         self.calls += 1;
+        self.number += 1;
         Some(std::mem::take(&mut self.batch))
     }
 }

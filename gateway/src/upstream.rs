@@ -26,7 +26,7 @@ use self::{
     attempt::Attempt,
     aux_request::AuxRequest,
     call::{CALLED_ROUTES, Call},
-    changes::{Follower, Link},
+    changes::{Follower, Link, may_precede},
     circuits::Circuits,
     connections::{Connections, streaming_client},
     envelope::{content_type_of, transform_of},
@@ -58,9 +58,6 @@ const SLOW_CALL_DIVISOR: u32 = 4;
 /// The timeout for `/status`: report an unresponsive aux-service quickly instead of waiting for the
 /// request timeout.
 const STATUS_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// The resolution of `Age`, which has whole seconds and is rounded down.
-const AGE_RESOLUTION: Duration = Duration::from_secs(1);
 
 /// The part of `CACHE_MAX_BYTES` for responses whose requests a client can vary at will: lists of
 /// names, pages and filters of AWS's protocol. They must not evict the other entries.
@@ -274,9 +271,10 @@ impl Upstream {
         let storable = freshness.is_some();
         let mut freshness = freshness.unwrap_or_default();
         // The replica that responded may not have learned of the change yet.
-        let outdated_at = stored.as_ref().and_then(|stored| stored.outdated_at).filter(|changed| {
-            freshness.age_at_load.saturating_add(AGE_RESOLUTION) > changed.elapsed()
-        });
+        let outdated_at = stored
+            .as_ref()
+            .and_then(|stored| stored.outdated_at)
+            .filter(|changed| may_precede(freshness.age_at_load, changed.elapsed()));
         if outdated_at.is_some() {
             freshness = freshness.stale_from(freshness.age_at_load);
         }

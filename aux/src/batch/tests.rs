@@ -97,6 +97,56 @@ async fn refreshes_share_one_call() {
     assert_eq!(*batcher.reader().0.lock(), [2]);
 }
 
+/// Starts loads after these milliseconds each. Returns the number of names of each call, and the
+/// time until each result.
+async fn get_at(loads: &[(u64, Priority)]) -> (Vec<usize>, Vec<Duration>) {
+    let (batcher, start) = (Batcher::new(Recorder::default()), Instant::now());
+    let tasks: Vec<_> = loads
+        .iter()
+        .enumerate()
+        .map(|(name, &(delay, priority))| {
+            let batcher = batcher.clone();
+            tokio::spawn(async move {
+                sleep(Duration::from_millis(delay)).await;
+                batcher.get(&name.to_string(), priority, None).await.expect("known");
+                start.elapsed()
+            })
+        })
+        .collect();
+    let mut ends = Vec::new();
+    for task in tasks {
+        ends.push(task.await.expect("no panic"));
+    }
+    let calls = batcher.reader().0.lock().clone();
+    (calls, ends)
+}
+
+#[tokio::test(start_paused = true)]
+async fn refreshes_of_a_tenth_of_a_second_share_one_call() {
+    let refreshes = [0, 40, 90, 101].map(|delay| (delay, Priority::Refresh));
+    let (calls, ends) = get_at(&refreshes).await;
+    assert_eq!(calls, [3, 1]);
+    assert_eq!(ends[2], REFRESH_WINDOW + LATENCY);
+    // Ten fill a batch, and its timer does not send the next one early.
+    let refreshes: Vec<_> = (0..11).map(|number| (number, Priority::Refresh)).collect();
+    let (calls, ends) = get_at(&refreshes).await;
+    assert_eq!(calls, [10, 1]);
+    assert_eq!(ends[9], Duration::from_millis(9) + LATENCY);
+    assert_eq!(ends[10], Duration::from_millis(10) + REFRESH_WINDOW + LATENCY);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_miss_does_not_wait_for_the_window_of_refreshes() {
+    let alone = [(0, Priority::Refresh), (5, Priority::Miss)];
+    let (calls, ends) = get_at(&alone).await;
+    assert_eq!(calls, [1, 1]);
+    assert_eq!(ends[1], Duration::from_millis(5) + LATENCY);
+    let during_a_call = [(0, Priority::Miss), (1, Priority::Refresh), (5, Priority::Miss)];
+    let (calls, ends) = get_at(&during_a_call).await;
+    assert_eq!(calls, [1, 2]);
+    assert_eq!(ends[2], Duration::from_millis(5) + BATCH_WINDOW + LATENCY);
+}
+
 #[tokio::test(start_paused = true)]
 async fn each_name_of_a_batch_has_its_own_result() {
     let (results, calls) = get_all(&["a", "b", "no-such", "c"]).await;
@@ -234,7 +284,7 @@ fn a_full_batch_in_a_runtime_that_shuts_down_does_not_block() {
 fn a_timer_in_a_runtime_that_shuts_down_does_not_block() {
     after_shutdown(|batcher| {
         let result = batcher.join_batch("a", Priority::Miss, None).expect("a call is in flight");
-        batcher.send_waiting();
+        batcher.send_waiting(0);
         assert!(result.blocking_recv().is_err());
     });
 }

@@ -30,7 +30,7 @@ use self::{
     events::{Message, events, message_of},
 };
 
-pub(crate) use self::link::Link;
+pub(crate) use self::{effect::may_precede, link::Link};
 
 const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
 

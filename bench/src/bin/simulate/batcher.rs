@@ -5,9 +5,12 @@ use crate::{Seconds, cache::Priority};
 /// The largest number of names that `GetParameters` accepts.
 pub(crate) const MAX_BATCH: usize = 10;
 
-/// The longest time that a load waits in a batch: 3 ms, and half a millisecond because the timers of
+/// The longest time that a miss waits in a batch: 3 ms, and half a millisecond because the timers of
 /// tokio end at the next whole millisecond.
 pub(crate) const BATCH_WINDOW: Seconds = 0.0035;
+
+/// The longest time that a refresh waits in a batch.
+pub(crate) const REFRESH_WINDOW: Seconds = 0.1005;
 
 /// The names of a call that is due.
 pub(crate) type Names = Vec<(u32, Priority)>;

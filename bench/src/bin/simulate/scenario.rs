@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use crate::{Seconds, freshness::Freshness};
+use crate::{Seconds, batcher::REFRESH_WINDOW, freshness::Freshness};
 
 /// The quota of AWS for reads of parameters, in calls a second.
 pub(crate) const AWS_QUOTA: f64 = 40.0;
@@ -70,10 +70,10 @@ pub(crate) struct Scenario {
     /// limit
     #[arg(long, value_name = "CALLS", default_value_t = AWS_QUOTA)]
     pub(crate) aws_quota: f64,
-    /// A question to the simulation, which the services do not offer: refreshes wait so long for
-    /// others that share their call
-    #[arg(long, value_name = "SECONDS")]
-    pub(crate) refresh_window: Option<Seconds>,
+    /// The longest time that a refresh waits for others that share its call; it is fixed in the
+    /// services
+    #[arg(long, value_name = "SECONDS", default_value_t = REFRESH_WINDOW)]
+    pub(crate) refresh_window: Seconds,
     /// The duration of a call of AWS
     #[arg(long, value_name = "SECONDS", default_value_t = 0.02)]
     pub(crate) aws_latency: Seconds,

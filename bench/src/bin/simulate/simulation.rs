@@ -29,6 +29,16 @@ const LONGEST_POLL: Seconds = 0.1;
 const LONGEST_WAIT: Seconds = 1.9;
 /// The resolution of the header `Age`.
 const AGE_RESOLUTION: Seconds = 1.0;
+
+/// The time after a change in which a replica of aux-service may not have learned of it.
+const SPREAD: Seconds = 5.0;
+
+/// Whether a response of this age may be from before a change, as
+/// `gateway/src/upstream/changes/effect.rs` decides it.
+fn may_precede(age: Seconds, since_change: Seconds) -> bool {
+    let doubt = if since_change < SPREAD { AGE_RESOLUTION } else { 0.0 };
+    age + doubt > since_change
+}
 /// The time between a response and the next request of a client that reads as fast as it can.
 const THINK_TIME: Seconds = 0.0005;
 
@@ -321,7 +331,7 @@ impl<'a> Simulation<'a> {
                 let mut freshness = loaded.freshness.in_whole_seconds();
                 // The replica that responded may not have learned of the change yet.
                 let outdated_at = caller.cache.outdated_at(key);
-                let outdated_at = outdated_at.filter(|at| age + AGE_RESOLUTION > now - at);
+                let outdated_at = outdated_at.filter(|at| may_precede(age, now - at));
                 if outdated_at.is_some() {
                     freshness = freshness.stale_from(age);
                 }
@@ -422,8 +432,9 @@ impl<'a> Simulation<'a> {
         match self.aux[usize::from(replica)].batcher.join(key, priority) {
             NextStep::Call(names) => self.call(replica, names),
             NextStep::StartTimer { number, only_refreshes } => {
-                let window = self.scenario.refresh_window.filter(|_| only_refreshes);
-                self.after(window.unwrap_or(BATCH_WINDOW), Event::BatchTimer { replica, number });
+                let window =
+                    if only_refreshes { self.scenario.refresh_window } else { BATCH_WINDOW };
+                self.after(window, Event::BatchTimer { replica, number });
             }
             NextStep::Wait => {}
         }

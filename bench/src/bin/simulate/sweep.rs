@@ -6,6 +6,7 @@ use serde_json::json;
 
 use crate::{
     Seconds,
+    batcher::{BATCH_WINDOW, REFRESH_WINDOW},
     scenario::{Scenario, parse},
     simulation::Simulation,
 };
@@ -50,7 +51,7 @@ const EVENTS: [(&str, &str); 4] = [
 ];
 
 /// The windows of refreshes, in seconds, and the arguments of the scenarios that have them.
-const WINDOWS: [Option<Seconds>; 3] = [None, Some(0.1), Some(1.0)];
+const WINDOWS: [Seconds; 3] = [BATCH_WINDOW, REFRESH_WINDOW, 1.0];
 const WITH_WINDOWS: [&str; 4] = [
     "--aux-replicas 1 --main-replicas 1 --keys 10000",
     "--aux-replicas 10 --main-replicas 10 --keys 1000",

@@ -1,5 +1,7 @@
 //! The effect of changes on the entries of the caches.
 
+use std::time::Duration;
+
 use cache::Effect;
 use service::{
     changes::{ChangedNames, NameChange},
@@ -53,6 +55,22 @@ fn of_names<'a>(changed: &ChangedNames, names: impl IntoIterator<Item = &'a str>
 /// The effect on a response about the parameters below a path.
 fn of_path(changed: &ChangedNames, path: &str) -> Effect {
     if changed.is_below(path) { Effect::Expire } else { Effect::Keep }
+}
+
+/// The resolution of `Age`, which has whole seconds and is rounded down.
+const AGE_RESOLUTION: Duration = Duration::from_secs(1);
+
+/// The time after a change in which a replica of aux-service may not have learned of it.
+const SPREAD: Duration = Duration::from_secs(5);
+
+/// Whether a response may be from before a change. `age` is its `Age`, and `since_change` the time
+/// since the change.
+///
+/// `Age` alone cannot tell a response from the moment before a change from one of the moment after
+/// it. Once every replica has learned of the change, such a response is one from after it.
+pub(crate) fn may_precede(age: Duration, since_change: Duration) -> bool {
+    let doubt = if since_change < SPREAD { AGE_RESOLUTION } else { Duration::ZERO };
+    age.saturating_add(doubt) > since_change
 }
 
 #[cfg(test)]
@@ -155,6 +173,29 @@ mod tests {
         let changed = ChangedNames::of_names([("/a", NameChange::Changed)]);
         for key in ["", "/status", "/new/x", "AmazonSSM.GetHistory {}", "text"] {
             assert_eq!(effect(&changed, key), Effect::Expire, "{key}");
+        }
+    }
+
+    #[test]
+    fn a_response_may_be_from_before_a_change_while_replicas_learn_of_it() {
+        let secs = Duration::from_secs_f64;
+        for (age, since_change, expected) in [
+            (0.0, 0.1, true),
+            (0.0, 1.1, false),
+            (3.0, 3.9, true),
+            (3.0, 4.1, false),
+            // A response whose load has found the change, or was caused by it.
+            (7.0, 7.9, false),
+            (7.0, 7.01, false),
+            // An older one.
+            (8.0, 7.9, true),
+            (60.0, 7.0, true),
+        ] {
+            assert_eq!(
+                may_precede(secs(age), secs(since_change)),
+                expected,
+                "{age} {since_change}"
+            );
         }
     }
 }
