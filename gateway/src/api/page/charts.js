@@ -1,7 +1,7 @@
 // The charts of the last 15 minutes. Each is an SVG with axis, unit and legend; colours are doubled by patterns, dashes and text.
 
 const HEIGHT = 170;
-const MARGIN = { right: 8, top: 10, bottom: 20 };
+const MARGIN = { right: 8, top: 20, bottom: 20 };
 const LEFT = 52;
 const AGES = [15, 10, 5, 0];
 
@@ -15,9 +15,9 @@ function pattern(id, fill, d) {
 }
 
 const SERIES = {
-  requests: [["ok", "answered", "fill-blue"], ["refused", "refused (4xx)", "fill-grey"], ["abandoned", "abandoned", "fill-pale"], ["failed", "failed (5xx)", "slant"]],
-  cache: [["fresh", "fresh", "fill-blue"], ["loaded", "from aux-service", "fill-pale"], ["stale", "stale", "fill-grey"], ["rescued", "stale, for a failure", "bars"], ["failed", "failed", "slant"]],
-  aws: [["ok", "answered", "fill-blue"], ["held", "held back", "fill-grey"], ["throttled", "throttled", "bars"], ["failed", "failed", "slant"]],
+  requests: [["ok", "ok", "fill-blue"], ["refused", "client error (4xx)", "fill-grey"], ["abandoned", "abandoned", "fill-pale"], ["failed", "failed (5xx)", "slant"]],
+  cache: [["fresh", "fresh", "fill-blue"], ["loaded", "from aux-service", "fill-pale"], ["stale", "stale", "fill-grey"], ["rescued", "stale, because of a failure", "bars"], ["failed", "failed", "slant"]],
+  aws: [["ok", "ok", "fill-blue"], ["held", "held back by the limiter", "fill-grey"], ["throttled", "throttled by AWS", "bars"], ["failed", "failed", "slant"]],
 };
 
 const painted = fill => fill.startsWith("fill-") ? { class: fill } : { fill: `url(#${fill})` };
@@ -53,14 +53,20 @@ class Chart {
     if (this.drawing.getAttribute("aria-label") !== summary) this.drawing.setAttribute("aria-label", summary);
   }
 
+  // Draws a text in the place of a chart that has no counts.
+  drawNone(reason) {
+    this.explain([]);
+    this.draw([[0, ""]], [svg("text", { class: "unknown", x: this.width / 2, y: this.y(.5), "text-anchor": "middle" }, reason)], reason);
+  }
+
   // Where the process began: what is left of it is another process, or nothing.
   startLine(share) {
     if (!(share > 0 && share < 1)) return [];
     const x = this.x(share);
     const isLate = share > .85;
     return [
-      svg("line", { class: "start", x1: x, x2: x, y1: MARGIN.top, y2: this.bottom }),
-      svg("text", { x: x + (isLate ? -4 : 4), y: MARGIN.top + 8, "text-anchor": isLate ? "end" : "start" }, "start"),
+      svg("line", { class: "start", x1: x, x2: x, y1: MARGIN.top - 16, y2: this.bottom }),
+      svg("text", { x: x + (isLate ? -4 : 4), y: MARGIN.top - 8, "text-anchor": isLate ? "end" : "start" }, "start"),
     ];
   }
 
@@ -146,13 +152,15 @@ function drawLatency(chart) {
 
 const CHARTS = { requests: new Chart("requests"), latency: new Chart("latency"), cache: new Chart("cache"), aws: new Chart("aws") };
 
+const readLimit = ({ aws }) => aws.quota?.reads?.limit_per_second;
+
 function drawCharts() {
   if (!mainApi.shown) return;
   drawColumns(CHARTS.requests, mainApi, SERIES.requests, ({ requests }) => requests, "Requests to main-api");
   drawLatency(CHARTS.latency);
   drawColumns(CHARTS.cache, mainApi, SERIES.cache, ({ lookups }) => lookups, "Lookups in the cache of main-api");
-  const limit = auxService.shown?.status.aws.quota?.reads?.limit_per_second;
-  drawColumns(CHARTS.aws, auxService, SERIES.aws, ({ calls }) => calls, "Calls to AWS", limit);
+  if (auxService.shown) drawColumns(CHARTS.aws, auxService, SERIES.aws, ({ calls }) => calls, "Calls to AWS", readLimit(auxService.shown.status));
+  else CHARTS.aws.drawNone("unknown: aux-service does not respond");
   drawCircuits();
 }
 

@@ -39,7 +39,8 @@ function showMain(status) {
   showBoth("main", mainApi);
   const [mood, state] = CIRCUIT[status.circuit_breaker] ?? ["warn", status.circuit_breaker];
   const affected = Object.keys(status.circuits).filter(route => status.circuits[route] === status.circuit_breaker);
-  mark(element("circuit"), mood, mood === "good" ? state : `${state}: ${affected.join(", ")}`);
+  element("circuit").className = `state ${mood}`;
+  setText(element("circuit"), state, mood === "good" ? undefined : affected.join(", "));
   setText(detail("main", "retries"), number.format(sum(status.upstream.retries)), `${number.format(sum(status.upstream.requests))} attempts`);
   const follows = status.dependencies.changes === "ok";
   mark(detail("main", "follows"), follows ? "good" : "warn", follows ? "followed" : "not followed");
@@ -64,9 +65,8 @@ function showCalls({ requests, quota }) {
   const all = Object.values(requests);
   const kept = all.reduce((total, { throttled = 0, shielded = 0 }) => total + throttled + shielded, 0);
   setText(detail("aux", "aws"), number.format(all.reduce((total, outcomes) => total + sum(outcomes), 0)), `${number.format(kept)} throttled or held back`);
-  const reads = quota?.reads;
-  const limit = reads?.limit_per_second;
-  setText(detail("aux", "quota"), limit ? `${number.format(Math.max(0, reads.available))} of ${number.format(limit)}` : "no limit", limit ? "reads a second" : undefined);
+  const limit = readLimit({ aws: { quota } });
+  setText(detail("aux", "quota"), limit ? `${number.format(Math.max(0, quota.reads.available))} of ${number.format(limit)}` : "no limit", limit ? "reads a second" : undefined);
 }
 
 function showSharedCache(shared) {
@@ -76,6 +76,13 @@ function showSharedCache(shared) {
   const { hit = 0, miss = 0, stale = 0 } = shared.requests.lookup ?? {};
   const since = shared.degraded_since;
   setText(where, since ? "does not work" : `${number.format(hit)} hits`, since ? `since ${clock(since)}` : `${number.format(miss + stale)} loads by this replica`);
+}
+
+// Why the whole does not work as it should, or nothing.
+function troubleOf({ aux_service: aux, circuit_breaker: circuit, dependencies }) {
+  if (!aux) return "aux-service does not respond";
+  if (circuit !== "closed") return `circuit ${CIRCUIT[circuit]?.[1] ?? circuit}`;
+  return [...degraded(dependencies), ...degraded(aux.dependencies)].map(name => name.replaceAll("_", " ")).join(", ");
 }
 
 function showAll(status, asked) {
@@ -88,8 +95,8 @@ function showAll(status, asked) {
   else mark(detail("aux", "state"), "bad", `does not respond: ${status.errors.aux_service?.title ?? "no reason given"}`);
   showWay(aux ? { ...status, aux_service: auxService.shown.status } : status);
   drawCharts();
-  const well = aux && status.circuit_breaker === "closed" && !degraded(status.dependencies).length && !degraded(aux.dependencies).length;
-  mark(element("overall"), well ? "good" : "warn", well ? "all is well" : "degraded");
+  const reason = troubleOf(status);
+  mark(element("overall"), reason ? "warn" : "good", reason ? `degraded: ${reason}` : "all is well");
   say(element("when"), new Date().toLocaleTimeString());
 }
 

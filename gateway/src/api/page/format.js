@@ -12,7 +12,8 @@ const count = (amount, one, many) => `${number.format(amount)} ${amount === 1 ? 
 
 function latency(seconds) {
   if (seconds === null || seconds === undefined) return "–";
-  return seconds >= 1 ? `${format(seconds)} s` : `${format(seconds * 1000)} ms`;
+  const [amount, unit] = seconds >= 1 ? [seconds, "s"] : [seconds * 1000, "ms"];
+  return `${amount < 10 ? small.format(amount) : number.format(Math.round(amount))} ${unit}`;
 }
 
 function duration(seconds) {

@@ -13,7 +13,7 @@ function wire() {
 }
 
 for (const edge of document.querySelectorAll(".edge")) {
-  edge.append(html("span", { className: "rate" }), wire(), html("span", { className: "latency" }), html("span", { className: "outcome" }));
+  edge.append(html("p", { className: "rate" }), wire(), html("div", {}, html("p", { className: "latency" }, html("span"), " ", html("span")), html("p", { className: "outcome" })));
 }
 
 // `times`: the durations of what passed. `failed`: the part of it that failed. `trouble`: a text that is worse than any share.
@@ -24,7 +24,9 @@ function showEdge(name, { rate, times = {}, failed, trouble, what = "failed" }) 
   const [kind, outcome] = trouble ? ["bad", trouble] : !rate ? ["good", ""] : share === 0 ? ["good", "no failures"] : [share < FAILING ? "warn" : "bad", `${percent(share)} ${what}`];
   const [half, most] = [quantile(.5, times), quantile(.99, times)];
   say(edge.querySelector(".rate"), known ? perSecond(rate) : "–");
-  say(edge.querySelector(".latency"), most === null ? (known && !rate ? "no requests" : "") : `p50 ${latency(half)} · p99 ${latency(most)}`);
+  const [first, second] = edge.querySelectorAll(".latency span");
+  say(first, most !== null ? `p50 ${latency(half)} ` : known && !rate ? "no requests" : "");
+  say(second, most !== null ? `p99 ${latency(most)}` : "");
   const outcomeText = edge.querySelector(".outcome");
   outcomeText.className = `outcome ${kind}`;
   say(outcomeText, outcome);
@@ -65,7 +67,7 @@ function showWay(status) {
   showNode("clients", [{ text: `${count(wait, "request waits", "requests wait")} for a change` }, { text: `${count(stream, "stream", "streams")} of changes` }]);
   showEdge("clients", { rate: sum(rates.requests), times: rates.times, failed: rates.requests?.failed });
   const circuit = CIRCUIT[status.circuit_breaker] ?? ["warn", status.circuit_breaker];
-  showNode("main", [stateFact(status), cacheFact(rates.lookups, "from its cache"), { text: `circuit ${circuit[1]}`, kind: circuit[0] }]);
+  showNode("main", [stateFact(status), { text: `circuit ${circuit[1]}`, kind: circuit[0] }, cacheFact(rates.lookups, "from its cache")]);
   const aux = status.aux_service;
   showEdge("main", {
     rate: sum(rates.attempts), times: rates.attemptTimes, failed: rates.attempts?.failed,
@@ -107,7 +109,7 @@ function showAws({ dependencies, aws }, { calls, callTimes, reads = 0 }) {
     return showEdge("aws", { rate: 0 });
   }
   const bad = Object.keys(AWS_PARTS).filter(part => dependencies[part] === "degraded").map(part => AWS_PARTS[part]);
-  const limit = aws.quota?.reads?.limit_per_second;
+  const limit = readLimit({ aws });
   const facts = [bad.length ? { text: `degraded: ${bad.join(", ")}`, kind: "warn" } : { text: "SSM and S3 work", kind: "good" }];
   if (limit) facts.push({ text: `${percent(reads / limit)} of the quota of reads`, share: reads / limit });
   showNode("aws", facts, { broken: bad.length > 0 });
