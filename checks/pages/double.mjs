@@ -2,6 +2,7 @@
 // responses in the place of the service's, so a check needs no quarter of an hour.
 const BOUNDS = ["0.0001", "0.00025", "0.0005", "0.001", "0.0025", "0.005", "0.01", "0.025", "0.05", "0.1", "0.25", "0.5", "1", "2.5", "5", "10", "30", "+Inf"];
 const EVERY = 15000;
+const STEP = 5000;
 const KEPT = 60;
 
 const iso = time => new Date(time).toISOString();
@@ -15,17 +16,22 @@ function buckets(total, usual, slow) {
 // A process that began at a time. `rates` returns what happens each second at a time, and counts add it up.
 export class Process {
   constructor({ service, instance, start, rates }) {
-    Object.assign(this, { service, instance, start, rates });
+    Object.assign(this, { service, instance, start, rates, sums: [{}] });
   }
 
-  // The sums of the rates since the start, in steps of five seconds. The last step may be a part.
+  // The sums of the rates since the start, in steps of five seconds. The last step may be a part. Each whole step is added
+  // up once.
   totals(time) {
-    const sums = {};
-    for (let from = this.start; from < time; from += 5000) {
-      const seconds = Math.min(5000, time - from) / 1000;
-      for (const [key, rate] of Object.entries(this.rates(from))) sums[key] = (sums[key] ?? 0) + rate * seconds;
-    }
-    return Object.fromEntries(Object.entries(sums).map(([key, sum]) => [key, Math.floor(sum)]));
+    const steps = Math.floor((time - this.start) / STEP);
+    while (this.sums.length <= steps) this.sums.push(this.added(this.sums.length - 1, STEP));
+    return Object.fromEntries(Object.entries(this.added(steps, time - this.start - steps * STEP)).map(([key, sum]) => [key, Math.floor(sum)]));
+  }
+
+  // The sums after a number of steps and a part of the next one.
+  added(steps, part) {
+    const sums = { ...this.sums[steps] };
+    for (const [key, rate] of Object.entries(this.rates(this.start + steps * STEP))) sums[key] = (sums[key] ?? 0) + rate * part / 1000;
+    return sums;
   }
 
   counts(time) {
@@ -57,8 +63,9 @@ export class Process {
 
   history(time) {
     const samples = [];
-    for (let at = this.start; at <= time; at += EVERY) samples.push(this.counts(at));
-    return samples.slice(-KEPT);
+    const taken = Math.floor((time - this.start) / EVERY) + 1;
+    for (let index = Math.max(0, taken - KEPT); index < taken; index += 1) samples.push(this.counts(this.start + index * EVERY));
+    return samples;
   }
 
   status(time, wantsHistory, more) {

@@ -128,6 +128,7 @@ await aux.kill();
 for (let i = 0; i < 12; i += 1) await asked(`/param/not/asked/before/${i}`);
 await shows(page, "#circuit", /open/);
 await shows(page, "[data-aux=state]", /does not respond/);
+assert.equal(await page.locator("[data-aux=uptime]").isVisible(), false, "what aux-service said before is not true now");
 await shows(page, "#overall", /degraded/);
 await picture(page, "page-circuit-open");
 await shows(page, "#openings", /open for \d/);
@@ -136,6 +137,8 @@ await shows(late, "#openings", /\/param\/\{name\}\s+.?\s?open for \d/);
 await shows(late, "[data-edge=main]", /circuit open/);
 await quiet(late, "a page that is opened during the outage");
 const back = await start("aux-service", { BACKEND: "embedded" }, aux.port);
+// The new process is shown at once, although the old one responded a moment ago.
+await shows(page, "[data-aux=uptime]", /^\d+ s$/);
 // The circuit of a route stays half open until a call of that route has probed aux-service.
 let probes = 0;
 await until("#circuit shows closed", async () => {
@@ -149,6 +152,10 @@ done("the page shows the circuit open while aux-service is down, closed after it
 
 await main.kill();
 await shows(page, "#overall", /main-api does not respond/);
+await shows(page, "[data-node=main]", /does not respond/);
+await shows(page, "[data-node=aws]", /unknown/);
+await shows(page, "[data-edge=clients] .rate", /^–$/);
+assert.equal(await page.locator("[data-main=uptime]").isVisible(), false, "what main-api said before is not true now");
 await picture(page, "page-main-api-gone");
 await quiet(page, "the page");
 done("the page shows that main-api is down");

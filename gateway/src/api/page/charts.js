@@ -111,15 +111,16 @@ function drawColumns(chart, service, series, read, subject, limit) {
   });
   const content = series.filter(([key]) => paths[key]).map(([key, , fill]) => svg("path", { d: paths[key], ...painted(fill) }));
   if (showsLimit) content.push(svg("line", { class: "limit", x1: chart.x(0), x2: chart.x(1), y1: chart.y(limit / top), y2: chart.y(limit / top) }));
-  const current = (service.shown && read(service.shown.recent(RECENT) ?? {})) ?? {};
+  const current = read(service.current);
+  const known = value => current ? perSecond(value) : "–";
   chart.explain([
-    ...series.map(([key, name, fill]) => ({ sample: svg("rect", { width: 14, height: 12, rx: 2, ...painted(fill) }), name, value: perSecond(current[key] ?? 0) })),
+    ...series.map(([key, name, fill]) => ({ sample: svg("rect", { width: 14, height: 12, rx: 2, ...painted(fill) }), name, value: known(current?.[key] ?? 0) })),
     ...(limit ? [{ sample: svg("line", { class: "limit", x2: 14, y1: 6, y2: 6 }), name: showsLimit ? "quota of reads" : "quota of reads, far above", value: perSecond(limit) }] : []),
   ]);
   const seen = series.map(([key, name]) => [name, Math.max(0, ...slots.map(rates => rates?.[key] ?? 0))]).filter(([, most]) => most > 0);
   const parts = seen.map(([name, most]) => `${name} at most ${perSecond(most)}`);
   chart.draw([0, .5, 1].map(share => [share, share ? perSecond(top * share) : "0"]), content,
-    `${subject} in the last 15 minutes: now ${perSecond(sum(current))}; ${parts.length ? parts.join(", ") : "none"}${limit ? `; the quota of reads is ${perSecond(limit)}` : ""}.`, inChart(service, service.start));
+    `${subject} in the last 15 minutes: now ${current ? perSecond(sum(current)) : "unknown"}; ${parts.length ? parts.join(", ") : "none"}${limit ? `; the quota of reads is ${perSecond(limit)}` : ""}.`, inChart(service, service.start));
 }
 
 const QUANTILES = [[.5, "p50: half of the requests take less", "line-blue"], [.99, "p99: 99 of 100 take less", "line-amber"]];
@@ -137,13 +138,13 @@ function drawLatency(chart) {
       if (value === null) return;
       const isFirst = slot === 0 || series[slot - 1] === null;
       const [x, y] = [chart.x((slot + .5) / SLOTS).toFixed(1), chart.y(at(value)).toFixed(1)];
-      // A round cap makes a point of a line without length.
-      path += isFirst ? `M${x} ${y}h.01` : `L${x} ${y}`;
+      // A slot between two without requests is a short line.
+      path += isFirst ? `M${x - 2} ${y}h4` : `L${x} ${y}`;
     });
     return svg("path", { class: `line ${QUANTILES[index][2]}`, d: path });
   });
   const ticks = Array.from({ length: highest - lowest + 1 }, (_, index) => [index / (highest - lowest), latency(10 ** (lowest + index))]);
-  const times = mainApi.shown?.recent(RECENT)?.times ?? {};
+  const times = mainApi.current.times ?? {};
   const now = QUANTILES.map(([share]) => latency(quantile(share, times)));
   const most = latency(Math.max(0, ...values[1].filter(value => value !== null)) || null);
   chart.explain(QUANTILES.map(([, name, line], index) => ({ sample: svg("line", { class: `line ${line}`, x1: 1, x2: 13, y1: 6, y2: 6 }), name, value: now[index] })));
@@ -159,9 +160,15 @@ function drawCharts() {
   drawColumns(CHARTS.requests, mainApi, SERIES.requests, ({ requests }) => requests, "Requests to main-api");
   drawLatency(CHARTS.latency);
   drawColumns(CHARTS.cache, mainApi, SERIES.cache, ({ lookups }) => lookups, "Lookups in the cache of main-api");
-  if (auxService.shown) drawColumns(CHARTS.aws, auxService, SERIES.aws, ({ calls }) => calls, "Calls to AWS", readLimit(auxService.shown.status));
-  else CHARTS.aws.drawNone("unknown: aux-service does not respond");
+  drawCalls(CHARTS.aws);
   drawCircuits();
+}
+
+function drawCalls(chart) {
+  const status = auxService.shown?.status;
+  if (!status) chart.drawNone("unknown: aux-service does not respond");
+  else if (status.dependencies.embedded) chart.drawNone("none: the parameters are in memory");
+  else drawColumns(chart, auxService, SERIES.aws, ({ calls }) => calls, "Calls to AWS", readLimit(status));
 }
 
 new ResizeObserver(drawCharts).observe(document.querySelector("main"));

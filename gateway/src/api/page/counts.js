@@ -130,7 +130,11 @@ class Service {
     this.patience = patience;
     this.tracks = [];
     this.shown = undefined;
+    this.isSilent = true;
   }
+
+  // The service does not respond. The next process that does may be a new one, so the page shows it at once.
+  fallSilent() { this.isSilent = true; }
 
   // Takes a response of `/status`. `asked`: the request was for the history too.
   receive(status, asked) {
@@ -144,7 +148,8 @@ class Service {
     track.status = status;
     // The track has the samples. The rest of the history would only take memory.
     delete status.history;
-    if (!this.shown || !this.tracks.includes(this.shown) || track.heard - this.shown.heard > this.patience) this.shown = track;
+    if (this.isSilent || !this.tracks.includes(this.shown) || track.heard - this.shown.heard > this.patience) this.shown = track;
+    this.isSilent = false;
   }
 
   // A process without a name is another one if it counts from nothing again, and so is one whose clock was set back.
@@ -159,6 +164,12 @@ class Service {
     this.tracks = [track, ...this.tracks.filter(other => other !== track)].slice(0, MAX_TRACKS);
     return track;
   }
+
+  // What happens each second now.
+  get current() { return (this.isSilent ? undefined : this.shown.recent(RECENT)) ?? {}; }
+
+  // The processes that have responded in the last minute.
+  get replicas() { return this.tracks.filter(({ heard }) => performance.now() - heard < MINUTE).length; }
 
   // The time of the service's clock.
   get now() { return this.shown ? this.shown.last.at + performance.now() - this.shown.heard : Date.now(); }

@@ -6,9 +6,13 @@ const detail = (side, name) => document.querySelector(`[data-${side}="${name}"]`
 const degraded = dependencies => Object.keys(dependencies).filter(name => dependencies[name] === "degraded");
 
 // A replica is named only if there are several.
-function nameOf(service, { version, instance }) {
-  const others = service.tracks.length - 1;
-  return others ? `${version}, process ${instance}, one of ${others + 1} that have responded` : version;
+function nameOf({ replicas }, { version, instance }) {
+  return replicas > 1 ? `${version}, process ${instance}, one of ${replicas}` : version;
+}
+
+// What a service said before it fell silent would pass for what is true now.
+function showDetails(side, isShown) {
+  document.querySelector(`section[aria-labelledby=${side}-name] dl`).hidden = !isShown;
 }
 
 function showBoth(side, service) {
@@ -89,8 +93,10 @@ function showAll(status, asked) {
   const aux = status.aux_service;
   mainApi.receive(status, asked);
   if (aux) auxService.receive(aux, asked);
+  else auxService.fallSilent();
   showMain(status);
-  document.querySelector("section[aria-labelledby=aux-name] dl").hidden = !aux;
+  showDetails("main", true);
+  showDetails("aux", Boolean(aux));
   if (aux) showAux(auxService.shown.status);
   else mark(detail("aux", "state"), "bad", `does not respond: ${status.errors.aux_service?.title ?? "no reason given"}`);
   showWay(aux ? { ...status, aux_service: auxService.shown.status } : status);
@@ -101,11 +107,16 @@ function showAll(status, asked) {
 }
 
 function showNothing() {
+  mainApi.fallSilent();
+  auxService.fallSilent();
+  showDetails("main", false);
+  showDetails("aux", false);
   mark(element("overall"), "bad", "main-api does not respond");
   mark(detail("main", "state"), "bad", "does not respond");
   mark(detail("aux", "state"), "warn", "unknown");
   showEdge("clients", { trouble: "no response" });
   showEdge("main", {});
+  showNode("clients", []);
   showUnknown([["main", "does not respond"]], ["aux", "shared", "aws"]);
   drawCharts();
 }

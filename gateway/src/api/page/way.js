@@ -62,7 +62,7 @@ function cacheFact(lookups, text) {
 }
 
 function showWay(status) {
-  const rates = mainApi.shown.recent(RECENT) ?? {};
+  const rates = mainApi.current;
   const { wait = 0, stream = 0 } = status.waiting ?? {};
   showNode("clients", [{ text: `${count(wait, "request waits", "requests wait")} for a change` }, { text: `${count(stream, "stream", "streams")} of changes` }]);
   showEdge("clients", { rate: sum(rates.requests), times: rates.times, failed: rates.requests?.failed });
@@ -83,7 +83,7 @@ function stateFact({ dependencies }) {
 }
 
 function showBehind(aux) {
-  const rates = auxService.shown.recent(RECENT) ?? {};
+  const rates = auxService.current;
   showNode("aux", [stateFact(aux), cacheFact(rates.lookups, "from its cache")]);
   showShared(aux.shared_cache, rates);
   showAws(aux, rates);
@@ -118,7 +118,7 @@ function showAws({ dependencies, aws }, { calls, callTimes, reads = 0 }) {
   showEdge("aws", { rate: sum(calls), times: callTimes, failed: throttled + held + failed, what });
 }
 
-// What a service said before it fell silent would pass for what is true now.
+// Parts that do not respond, and parts of which nothing is known because of that.
 function showUnknown(broken, unknown) {
   for (const [name, text] of broken) showNode(name, [{ text, kind: "bad" }], { broken: true });
   for (const name of unknown) showNode(name, [{ text: "unknown" }], { absent: true });
