@@ -96,6 +96,8 @@ async function olderServices(main) {
     return polls >= 8 || polls;
   }, 120);
   assert.deepEqual([...seen].filter(shown => !(parseFloat(shown) >= 0 && parseFloat(shown) < 15)), []);
+  // The samples before the restart would make the rate 0.
+  assert.match(await rate(page), /^(9|10|11)(\.\d)? /);
   await shows(page, "#no-openings", /No circuit has opened/);
   await quiet(page, "the page of an older service");
   done("the page works with a service that reports less");
