@@ -87,7 +87,7 @@ function niceTop(value) {
   return [1, 2, 4, 5, 10].find(factor => factor * power >= value * .999) * power;
 }
 
-const inChart = (service, time) => time === undefined ? undefined : 1 - (service.now - time) / (SLOT * SLOTS);
+const inChart = (service, time) => time === undefined ? undefined : 1 - (service.end - time) / (SLOT * SLOTS);
 
 // Columns of what happened each second, one above the other. `limit`: a line, if it is near enough to be seen.
 function drawColumns(chart, service, series, read, subject, limit) {

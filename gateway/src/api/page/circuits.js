@@ -10,7 +10,7 @@ const span = ({ opened_at: from, closed_at: to }) => [Date.parse(from), to ? Dat
 
 function drawCircuits() {
   const openings = mainApi.shown.status.circuit_openings ?? [];
-  const begin = mainApi.now - SLOT * SLOTS;
+  const begin = mainApi.end - SLOT * SLOTS;
   const seen = openings.filter(opening => span(opening)[1] > begin);
   const routes = [...new Set(seen.map(({ route }) => route))].slice(-MAX_ROWS);
   const rows = routes.length ? routes : ["all routes"];
@@ -21,7 +21,7 @@ function drawCircuits() {
     const open = seen.filter(opening => opening.route === route).map(span);
     return [
       svg("text", { x: x(begin), y: top - 4 }, open.length ? route : `${route}: closed`),
-      svg("rect", { class: "closed", x: x(begin), width: x(mainApi.now) - x(begin), y: top, height: ROW - 8, rx: 3 }),
+      svg("rect", { class: "closed", x: x(begin), width: x(mainApi.end) - x(begin), y: top, height: ROW - 8, rx: 3 }),
       ...open.map(([from, to]) => svg("rect", { x: x(from), width: Math.max(3, x(to) - x(from)), y: top, height: ROW - 8, rx: 2, fill: "url(#slant)" })),
     ];
   });

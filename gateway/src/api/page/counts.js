@@ -174,16 +174,19 @@ class Service {
   // The time of the service's clock.
   get now() { return this.shown ? this.shown.last.at + performance.now() - this.shown.heard : Date.now(); }
 
+  // The right end of the charts: the end of the slot that has begun.
+  get end() { return (Math.floor(this.now / SLOT) + 1) * SLOT; }
+
   // When the shown process began, if it did so in the time of the charts.
   get start() { return this.shown ? this.shown.last.at - this.shown.uptime * 1000 : undefined; }
 
   // What happened each second in each slot of the charts, oldest first. Before its start, the shown process gives way to
   // another one. No slot compares two processes.
   slots() {
-    const latest = Math.floor(this.now / SLOT) * SLOT;
+    const { end } = this;
     const tracks = this.shown ? [this.shown, ...this.tracks.filter(track => track !== this.shown)] : [];
     return Array.from({ length: SLOTS }, (_, index) => {
-      const from = latest - (SLOTS - 1 - index) * SLOT;
+      const from = end - (SLOTS - index) * SLOT;
       for (const track of tracks) {
         const rates = track.rates(from, from + SLOT);
         if (rates) return rates;

@@ -72,7 +72,7 @@ pub struct Requests {
     pub total: u64,
     /// Requests with a 5xx response.
     pub failed: u64,
-    /// Requests with a 4xx response.
+    /// Requests with a 4xx response, without the abandoned ones.
     pub client_errors: u64,
     /// Requests without a response, because the client disconnected.
     pub abandoned: u64,
