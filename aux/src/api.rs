@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, atomic::AtomicBool};
 
-use axum::{Json, routing::get};
+use axum::{Json, extract::RawQuery, routing::get};
 use cache::Subscription;
 use service::{
     contract::{
@@ -10,7 +10,7 @@ use service::{
         problem::Problem,
         routes::{RouteId, Routes},
         ssm::Request,
-        status::Reporter,
+        status::{History, Reporter},
     },
     observe::metrics::Exporter,
     server::{
@@ -38,7 +38,7 @@ use crate::{
     record::as_record,
     store::{CachedStore, StoreQuery},
 };
-use status::Status;
+use status::{Sample, Status};
 
 /// The public routes of aux-service, in descending order of traffic.
 pub const ROUTES: Routes = Routes(&[
@@ -76,16 +76,28 @@ pub fn app(
     if !config.warm_up.is_empty() {
         keep_fresh::start(&config.warm_up, &store, config.warm_up_timeout, Arc::clone(&started));
     }
-    let reporter =
-        Reporter::new("aux-service", &config.aux_version, config.common.cache_bytes(), exporter);
+    let reporter = Arc::new(Reporter::new(
+        "aux-service",
+        &config.aux_version,
+        config.common.cache_bytes(),
+        exporter,
+    ));
+    let history = History::start({
+        let (reporter, backend, fleet) =
+            (Arc::clone(&reporter), Arc::clone(&backend), fleet.clone());
+        move || Sample::take(&reporter, backend.quota(), fleet.as_ref())
+    });
     let queue = change_queue.map(|queue| queue.start(Arc::new(store.changes().clone())));
     let health = {
         let (backend, fleet) = (Arc::clone(&backend), fleet.clone());
         move || health(&*backend, fleet.as_ref(), queue.as_ref())
     };
     let status = {
-        let (reporter, health) = (Arc::new(reporter), health.clone());
-        get(async move || Json(Status::of(&reporter, health(), backend.quota(), fleet.as_ref())))
+        let health = health.clone();
+        get(async move |RawQuery(query): RawQuery| {
+            let history = history.for_query(query.as_deref());
+            Json(Status::of(&reporter, health(), backend.quota(), fleet.as_ref(), history))
+        })
     };
     let (document, page) = handlers(&openapi::document(&config.aux_version));
     let waits = Waits::new(config.common.max_waiting);

@@ -64,10 +64,15 @@ export async function describesItself(url) {
     for (const name of Object.keys(described.headers ?? {})) assert.ok(real.headers.has(name), `${target} did not send the header ${name}`);
   }
 
+  const status = api.paths["/status"].get.responses["200"].content["application/json"].schema;
+  const full = await (await fetch(`${url}/status?history=true`)).json();
+  assert.ok(full.history.length, "/status?history=true has no history");
+  validate("/status?history=true returned", status, full);
+
   const missing = await fetch(`${url}/param/no/such/name`);
   const problem = await missing.json();
   validate("a 404", api.paths["/param/{name}"].get.responses["404"].content["application/problem+json"].schema, problem);
-  return { api, routes: ids.size, examples };
+  return { api, routes: ids.size, examples, isStatus: (what, body) => validate(what, status, body) };
 }
 
 // main-api forwards the problems of aux-service, so its description has to contain them unchanged.

@@ -5,6 +5,9 @@ import path from "node:path";
 import { agree, describesItself } from "./api.mjs";
 import { accessible, browser, done, fits, open, picture, quiet, shows, text } from "./browser.mjs";
 import { changesAreShown } from "./changes.mjs";
+import { historyIsRight } from "./history.mjs";
+import { looksRight } from "./looks.mjs";
+import { memoryIsBounded } from "./memory.mjs";
 import { start, stripping, until } from "./services.mjs";
 
 const aux = await start("aux-service", { BACKEND: "embedded" });
@@ -115,15 +118,27 @@ await guarded.kill();
 rmSync(folder, { recursive: true });
 done("the pages of a service that requires a token ask for it");
 
+await looksRight(main, ofMain.isStatus);
+await historyIsRight(main);
+await memoryIsBounded(main);
+
 // aux-service is killed and restarted.
 page.down = true;
 await aux.kill();
 for (let i = 0; i < 12; i += 1) await asked(`/param/not/asked/before/${i}`);
 await shows(page, "#circuit", /open/);
 await shows(page, "[data-aux=state]", /does not respond/);
+assert.equal(await page.locator("[data-aux=uptime]").isVisible(), false, "what aux-service said before is not true now");
 await shows(page, "#overall", /degraded/);
 await picture(page, "page-circuit-open");
+await shows(page, "#openings", /open for \d/);
+const late = await open(main.url, { down: true });
+await shows(late, "#openings", /\/param\/\{name\}\s+.?\s?open for \d/);
+await shows(late, "[data-edge=main]", /circuit open/);
+await quiet(late, "a page that is opened during the outage");
 const back = await start("aux-service", { BACKEND: "embedded" }, aux.port);
+// The new process is shown at once, although the old one responded a moment ago.
+await shows(page, "[data-aux=uptime]", /^\d+ s$/);
 // The circuit of a route stays half open until a call of that route has probed aux-service.
 let probes = 0;
 await until("#circuit shows closed", async () => {
@@ -132,10 +147,15 @@ await until("#circuit shows closed", async () => {
   return /closed/.test(shown) || shown;
 });
 await shows(page, "#overall", /all is well/);
-done("the page shows the circuit open while aux-service is down, and closed after its restart");
+await shows(page, "#openings", /closed after \d/);
+done("the page shows the circuit open while aux-service is down, closed after its restart, and for how long it was open");
 
 await main.kill();
 await shows(page, "#overall", /main-api does not respond/);
+await shows(page, "[data-node=main]", /does not respond/);
+await shows(page, "[data-node=aws]", /unknown/);
+await shows(page, "[data-edge=clients] .rate", /^–$/);
+assert.equal(await page.locator("[data-main=uptime]").isVisible(), false, "what main-api said before is not true now");
 await picture(page, "page-main-api-gone");
 await quiet(page, "the page");
 done("the page shows that main-api is down");

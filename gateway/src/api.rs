@@ -7,7 +7,7 @@ use std::{
 
 use axum::{
     Extension, Json,
-    extract::State,
+    extract::{RawQuery, State},
     http::{HeaderMap, header},
     response::{IntoResponse, Response},
     routing::get,
@@ -21,7 +21,7 @@ use service::{
         problem::Problem,
         routes::{RouteId, Routes},
         ssm,
-        status::Reporter,
+        status::{History, Reporter, wants_history},
         wire::{Aggregated, Buckets, Inventory, Parameters},
     },
     observe::{context, metrics::Exporter},
@@ -34,10 +34,11 @@ use tokio::time::{Instant, timeout_at};
 
 pub mod openapi;
 pub mod status;
+mod page;
 
 use crate::{config::Config, error::Error, upstream::Upstream};
 use openapi::document;
-use status::Status;
+use status::{Sample, Status};
 
 /// The state of the routes that the cache does not serve. Cloning is shallow.
 #[derive(Clone)]
@@ -46,7 +47,8 @@ struct Gateway(Arc<Inner>);
 struct Inner {
     version: String,
     upstream: Upstream,
-    reporter: Reporter,
+    reporter: Arc<Reporter>,
+    history: History,
     /// Whether clients may demand a revalidation; see [`Mode::of_request`].
     trusts_clients: bool,
 }
@@ -81,15 +83,17 @@ pub fn app(
         let upstream = upstream.clone();
         move || upstream.refresh_metrics()
     });
+    let reporter = Arc::new(Reporter::new(
+        "main-api",
+        &config.main_version,
+        config.common.cache_bytes(),
+        exporter,
+    ));
     let gateway = Gateway(Arc::new(Inner {
         version: config.main_version.clone(),
         upstream: upstream.clone(),
-        reporter: Reporter::new(
-            "main-api",
-            &config.main_version,
-            config.common.cache_bytes(),
-            exporter,
-        ),
+        reporter: Arc::clone(&reporter),
+        history: History::start(move || Sample::take(&reporter)),
         trusts_clients: config.common.trusts_clients(),
     }));
     let (document, docs_page) = handlers(&document(&config.main_version));
@@ -98,7 +102,7 @@ pub fn app(
         RouteId::Changes => change_stream(upstream.changes(), waits.clone()),
         RouteId::Inventory => get(inventory).with_state(gateway.clone()),
         RouteId::Status => get(status).with_state(gateway.clone()),
-        RouteId::Page => get(async || html_page(include_str!("api/status.html"))),
+        RouteId::Page => get(async || html_page(page::PAGE)),
         RouteId::OpenApi => document.clone(),
         RouteId::Docs => docs_page.clone(),
         _ => unreachable!("main-api has no other route that is not cacheable"),
@@ -213,11 +217,16 @@ fn parse<T: DeserializeOwned>(served: &Served) -> Aggregated<T> {
     serde_json::from_slice(served.body().bytes()).expect("its body is this type's JSON")
 }
 
-async fn status(State(gateway): State<Gateway>, deadline: Extension<Deadline>) -> Json<Status> {
-    let Inner { upstream, reporter, .. } = &*gateway.0;
-    let aux_service = upstream.status(*deadline).await;
+async fn status(
+    State(gateway): State<Gateway>,
+    deadline: Extension<Deadline>,
+    RawQuery(query): RawQuery,
+) -> Json<Status> {
+    let Inner { upstream, reporter, history, .. } = &*gateway.0;
+    let query = query.as_deref();
+    let aux_service = upstream.status(*deadline, wants_history(query)).await;
     let aux_service = aux_service.map_err(|error| error.problem());
-    Json(Status::of(reporter, upstream, aux_service))
+    Json(Status::of(reporter, upstream, history.for_query(query), aux_service))
 }
 
 /// Returns the error with the highest status, or the first of several with that status.

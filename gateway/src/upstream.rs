@@ -27,6 +27,7 @@ use self::{
     aux_request::AuxRequest,
     call::{CALLED_ROUTES, Call},
     changes::{Follower, Link, may_precede},
+    circuit_history::Opening,
     circuits::Circuits,
     connections::{Connections, streaming_client},
     envelope::{content_type_of, transform_of},
@@ -41,6 +42,7 @@ mod retry;
 pub mod budget;
 mod attempt;
 mod circuits;
+pub mod circuit_history;
 pub mod breaker;
 mod window;
 mod connections;
@@ -244,13 +246,18 @@ impl Upstream {
         Some(self.cache_of(request).lookup(&request.key(), now)?.map_err(Problem::from))
     }
 
-    /// Returns the current `/status` of aux-service, within at most two seconds.
+    /// Returns the current `/status` of aux-service, within at most two seconds. `history` adds the
+    /// counts of its last 15 minutes.
     ///
     /// # Errors
     ///
     /// aux-service does not respond, or the circuit is open.
-    pub async fn status(&self, Deadline(deadline): Deadline) -> Result<JsonValue, Error> {
-        let request = AuxRequest::get(RouteId::Status);
+    pub async fn status(
+        &self,
+        Deadline(deadline): Deadline,
+        history: bool,
+    ) -> Result<JsonValue, Error> {
+        let request = AuxRequest::status(history);
         let deadline = deadline.min(Instant::now() + STATUS_TIMEOUT);
         let (_, body) = self.fetch(&request, None, deadline).await?;
         let body = body.expect("a request without a validator has no 304");
@@ -356,6 +363,11 @@ impl Upstream {
     /// The state of each route's circuit, by the route's label.
     pub fn circuit_states(&self) -> BTreeMap<&'static str, &'static str> {
         self.0.circuits.states().map(|(route, state)| (route, state.as_str())).collect()
+    }
+
+    /// The latest openings of the circuits, oldest first.
+    pub fn openings(&self) -> Vec<Opening> {
+        self.0.circuits.openings()
     }
 
     /// Updates the metrics that time alone changes. Call it before each scrape, and every few

@@ -30,6 +30,7 @@ mod changes;
 
 // Tests of the operator's view.
 mod chaos;
+mod status;
 mod configuration;
 mod help;
 mod reference;

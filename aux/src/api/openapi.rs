@@ -12,7 +12,7 @@ use service::contract::{
     wire::{Buckets, Parameters, Record, Value, Values, Versioned},
 };
 
-use super::status::{Aws, SharedCache, Status};
+use super::status::{Aws, Sample, SharedCache, Status};
 use crate::{error::Error, name::Malformed};
 
 /// Builds an OpenAPI 3.1 document.
@@ -38,6 +38,28 @@ pub fn document(version: &str) -> Json {
         "credentials": "ok",
         "credentials_expire_at": "2026-11-25T12:00:00Z",
     });
+    let calls = Aws {
+        requests: BTreeMap::from([(
+            "GetParameter".to_owned(),
+            BTreeMap::from([("ok".to_owned(), 38), ("not_found".to_owned(), 2)]),
+        )]),
+        quota: json!({ "reads": { "limit_per_second": 40.0, "available": 38.0, "refused": 0 } }),
+        duration_seconds: status::example_buckets(),
+    };
+    let shared_cache = SharedCache {
+        state: "ok",
+        degraded_since: None,
+        requests: BTreeMap::from([(
+            "lookup".to_owned(),
+            BTreeMap::from([("hit".to_owned(), 12), ("miss".to_owned(), 4)]),
+        )]),
+        lookup_duration_seconds: status::example_buckets(),
+    };
+    let sample = Sample {
+        counts: status::example_counts(),
+        aws: calls.clone(),
+        shared_cache: Some(shared_cache.clone()),
+    };
 
     Docs::new(
         "aux-service",
@@ -81,21 +103,9 @@ pub fn document(version: &str) -> Json {
     .aws_protocol()
     .status(&Status {
         common: status::example("aux-service", &dependencies),
-        aws: Aws {
-            requests: BTreeMap::from([(
-                "GetParameter".to_owned(),
-                BTreeMap::from([("ok".to_owned(), 38), ("not_found".to_owned(), 2)]),
-            )]),
-            quota: json!({ "reads": { "limit_per_second": 40.0, "available": 38.0, "refused": 0 } }),
-        },
-        shared_cache: Some(SharedCache {
-            state: "ok",
-            degraded_since: None,
-            requests: BTreeMap::from([(
-                "lookup".to_owned(),
-                BTreeMap::from([("hit".to_owned(), 12), ("miss".to_owned(), 4)]),
-            )]),
-        }),
+        aws: calls,
+        shared_cache: Some(shared_cache),
+        history: Some(vec![status::example_sample(&sample)]),
     })
     .ready(&dependencies)
     .build()

@@ -12,8 +12,11 @@ use service::contract::{
     wire::{Aggregated, Buckets, Inventory, Parameters, Record, Value, Values},
 };
 
-use super::status::{Attempts, Status};
-use crate::{error::Error, upstream::call::CALLED_ROUTES};
+use super::status::{Attempts, Sample, Status};
+use crate::{
+    error::Error,
+    upstream::{call::CALLED_ROUTES, circuit_history::Opening},
+};
 
 /// The problems of aux-service, which main-api passes on unchanged. A test compares them with
 /// aux-service's own document.
@@ -60,6 +63,12 @@ pub fn document(version: &str) -> Json {
     let circuits = json!({ "/buckets": "closed", "/param/{name}": "closed" });
     let dependencies = json!({ "aux-service": "ok", "changes": "ok", "circuit_breaker": "closed", "circuits": circuits });
     let denied = &list[0];
+    let attempts = Attempts {
+        requests: BTreeMap::from([("ok".to_owned(), 58), ("timeout".to_owned(), 2)]),
+        retries: BTreeMap::from([("success".to_owned(), 2)]),
+        duration_seconds: status::example_buckets(),
+    };
+    let sample = Sample { counts: status::example_counts(), upstream: attempts.clone() };
 
     Docs::new(
         "main-api",
@@ -121,10 +130,14 @@ pub fn document(version: &str) -> Json {
             .map(RouteId::label)
             .map(|route| (route.to_owned(), "closed".to_owned()))
             .into(),
-        upstream: Attempts {
-            requests: BTreeMap::from([("ok".to_owned(), 58), ("timeout".to_owned(), 2)]),
-            retries: BTreeMap::from([("success".to_owned(), 2)]),
-        },
+        circuit_openings: vec![Opening {
+            route: RouteId::Param.label().to_owned(),
+            opened_at: "2026-11-25T11:51:00.000Z".to_owned(),
+            closed_at: Some("2026-11-25T11:53:30.000Z".to_owned()),
+            failed_probes: 4,
+        }],
+        upstream: attempts,
+        history: Some(vec![status::example_sample(&sample)]),
         aux_service: Some(json!({ "service": "aux-service", "version": version })),
         errors: BTreeMap::new(),
     })

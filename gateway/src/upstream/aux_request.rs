@@ -9,6 +9,7 @@ use service::{
         problem,
         routes::RouteId,
         ssm::{self, TARGET},
+        status::HISTORY_QUERY,
     },
     server::{Query, SsmQuery},
 };
@@ -32,6 +33,8 @@ pub(crate) struct AuxRequest {
 enum Input {
     /// A `GET`, with the parameter of its path and its leading slash.
     Path(Option<String>),
+    /// A `GET` of `/status`, with or without the history.
+    Status { history: bool },
     /// A `POST` in AWS's protocol: the target, and the normal form of the body.
     Ssm { target: &'static str, body: String },
 }
@@ -40,6 +43,11 @@ impl AuxRequest {
     /// A `GET` of a route without a parameter.
     pub(crate) fn get(route: RouteId) -> Self {
         Self { route, input: Input::Path(None), revalidate: false }
+    }
+
+    /// The request for the status of aux-service, with or without its history.
+    pub(crate) fn status(history: bool) -> Self {
+        Self { route: RouteId::Status, input: Input::Status { history }, revalidate: false }
     }
 
     /// The request for the response to a query.
@@ -67,6 +75,11 @@ impl AuxRequest {
         let mut message = match &self.input {
             Input::Path(name) => {
                 Request::new(Method::GET, url(base, self.route.base(), name.as_deref()))
+            }
+            Input::Status { history } => {
+                let mut url = url(base, self.route.path(), None);
+                url.set_query(history.then_some(HISTORY_QUERY));
+                Request::new(Method::GET, url)
             }
             Input::Ssm { target, body } => {
                 let mut message = Request::new(Method::POST, url(base, self.route.path(), None));

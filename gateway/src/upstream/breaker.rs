@@ -9,7 +9,7 @@ use metrics::{Counter, Gauge, counter, describe_counter, describe_gauge, gauge};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::window::Window;
+use super::{circuit_history::CircuitHistory, window::Window};
 
 /// The pause is drawn from 80 % to 120 % of its nominal length, so that replicas that lost
 /// aux-service together do not probe it together.
@@ -121,6 +121,7 @@ struct Inner {
     /// The label `route` of the metrics.
     route: &'static str,
     settings: Settings,
+    history: CircuitHistory,
     core: Mutex<Core>,
     state_gauges: [Gauge; 3],
 }
@@ -154,8 +155,9 @@ impl Phase {
 }
 
 impl Breaker {
-    /// Starts with a closed circuit, and describes its metrics. `route` is their label.
-    pub fn new(route: &'static str, settings: Settings) -> Self {
+    /// Starts with a closed circuit, and describes its metrics. `route` is their label. The circuit
+    /// records its openings in `history`.
+    pub fn new(route: &'static str, settings: Settings, history: CircuitHistory) -> Self {
         describe_gauge!(
             "circuit_breaker_state",
             "1 for the state of the circuit of this route, else 0"
@@ -172,6 +174,7 @@ impl Breaker {
             inner: Arc::new(Inner {
                 route,
                 settings,
+                history,
                 core: Mutex::new(Core { phase, epoch: 0, openings: 0 }),
                 state_gauges,
             }),
@@ -287,6 +290,12 @@ impl Breaker {
         core.epoch += 1;
         let route = self.inner.route;
         transitions(route, from, to).increment(1);
+        match (from, to) {
+            (State::Closed, _) => self.inner.history.opened(route),
+            (State::HalfOpen, State::Open) => self.inner.history.probe_failed(route),
+            (_, State::Closed) => self.inner.history.closed(route),
+            _ => {}
+        }
         tracing::warn!(route, from = from.as_str(), to = to.as_str(), "circuit breaker");
     }
 

@@ -10,6 +10,7 @@ use service::contract::routes::RouteId;
 use super::{
     breaker::{Breaker, Permit, Refused, Settings, State, Verdict},
     call::CALLED_ROUTES,
+    circuit_history::{CircuitHistory, Opening},
 };
 
 /// The circuit breakers of all routes. Cloning shares them.
@@ -18,6 +19,7 @@ pub(crate) struct Circuits {
     breakers: Arc<[(RouteId, Breaker); CALLED_ROUTES.len()]>,
     /// Whether the last call with a verdict failed, on any route.
     last_failed: Arc<AtomicBool>,
+    history: CircuitHistory,
 }
 
 /// The permit for one call, as in [`Breaker::acquire`].
@@ -30,8 +32,15 @@ pub(crate) struct CallPermit {
 impl Circuits {
     /// Starts with closed circuits.
     pub(crate) fn new(settings: &Settings) -> Self {
-        let breaker = |route: RouteId| (route, Breaker::new(route.label(), settings.clone()));
-        Self { breakers: Arc::new(CALLED_ROUTES.map(breaker)), last_failed: Arc::default() }
+        let history = CircuitHistory::default();
+        let breaker = |route: RouteId| {
+            (route, Breaker::new(route.label(), settings.clone(), history.clone()))
+        };
+        Self {
+            breakers: Arc::new(CALLED_ROUTES.map(breaker)),
+            last_failed: Arc::default(),
+            history: history.clone(),
+        }
     }
 
     /// Permits one call of a route.
@@ -49,6 +58,11 @@ impl Circuits {
     /// The state of each route's circuit, by the route's label.
     pub(crate) fn states(&self) -> impl Iterator<Item = (&'static str, State)> {
         self.breakers.iter().map(|(route, breaker)| (route.label(), breaker.state()))
+    }
+
+    /// The latest openings of all circuits, oldest first.
+    pub(crate) fn openings(&self) -> Vec<Opening> {
+        self.history.openings()
     }
 
     /// The state that is furthest from closed.

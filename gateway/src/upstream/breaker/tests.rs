@@ -23,6 +23,10 @@ fn settings() -> Settings {
     }
 }
 
+fn circuit(settings: Settings) -> Breaker {
+    Breaker::new("/x", settings, CircuitHistory::default())
+}
+
 fn call(breaker: &Breaker, verdict: Verdict) {
     breaker.acquire().expect("the circuit lets a call through").record(verdict);
 }
@@ -34,7 +38,7 @@ fn calls(breaker: &Breaker, n: usize, verdict: Verdict) {
 }
 
 fn opened() -> Breaker {
-    let breaker = Breaker::new("/x", settings());
+    let breaker = circuit(settings());
     calls(&breaker, 5, Verdict::Failure);
     assert_eq!(breaker.state(), State::Open);
     breaker
@@ -48,7 +52,7 @@ async fn half_opened() -> Breaker {
 
 #[tokio::test(start_paused = true)]
 async fn failures_in_a_row_open_the_circuit() {
-    let breaker = Breaker::new("/x", settings());
+    let breaker = circuit(settings());
     calls(&breaker, 4, Verdict::Failure);
     call(&breaker, Verdict::Success);
     calls(&breaker, 4, Verdict::Failure);
@@ -59,7 +63,7 @@ async fn failures_in_a_row_open_the_circuit() {
 
 #[tokio::test(start_paused = true)]
 async fn the_failure_rate_opens_the_circuit_after_enough_calls() {
-    let breaker = Breaker::new("/x", settings());
+    let breaker = circuit(settings());
     for _ in 0..9 {
         call(&breaker, Verdict::Failure);
         call(&breaker, Verdict::Success);
@@ -76,7 +80,7 @@ async fn the_failure_rate_opens_the_circuit_after_enough_calls() {
 
 #[tokio::test(start_paused = true)]
 async fn a_rate_below_the_threshold_keeps_the_circuit_closed() {
-    let breaker = Breaker::new("/x", settings());
+    let breaker = circuit(settings());
     for _ in 0..1000 {
         calls(&breaker, 3, Verdict::Success);
         calls(&breaker, 2, Verdict::Failure);
@@ -88,7 +92,7 @@ async fn a_rate_below_the_threshold_keeps_the_circuit_closed() {
 /// failures as there ever were successes to open the circuit.
 #[tokio::test(start_paused = true)]
 async fn a_long_good_past_does_not_hide_a_bad_present() {
-    let breaker = Breaker::new("/x", Settings { consecutive_failures: u32::MAX, ..settings() });
+    let breaker = circuit(Settings { consecutive_failures: u32::MAX, ..settings() });
     calls(&breaker, 10_000, Verdict::Success);
     advance(WINDOW).await;
     calls(&breaker, 20, Verdict::Failure);
@@ -97,7 +101,7 @@ async fn a_long_good_past_does_not_hide_a_bad_present() {
 
 #[tokio::test(start_paused = true)]
 async fn failures_older_than_the_window_do_not_count() {
-    let breaker = Breaker::new("/x", settings());
+    let breaker = circuit(settings());
     for _ in 0..9 {
         call(&breaker, Verdict::Failure);
         call(&breaker, Verdict::Success);
@@ -110,7 +114,7 @@ async fn failures_older_than_the_window_do_not_count() {
 
 #[tokio::test(start_paused = true)]
 async fn throttling_opens_the_circuit_by_the_rate_alone() {
-    let breaker = Breaker::new("/x", settings());
+    let breaker = circuit(settings());
     calls(&breaker, 19, Verdict::Throttled);
     assert_eq!(breaker.state(), State::Closed, "nineteen in a row");
     call(&breaker, Verdict::Throttled);
@@ -119,7 +123,7 @@ async fn throttling_opens_the_circuit_by_the_rate_alone() {
 
 #[tokio::test(start_paused = true)]
 async fn throttling_neither_adds_to_the_failures_in_a_row_nor_ends_them() {
-    let breaker = Breaker::new("/x", settings());
+    let breaker = circuit(settings());
     calls(&breaker, 4, Verdict::Failure);
     calls(&breaker, 3, Verdict::Throttled);
     assert_eq!(breaker.state(), State::Closed);
@@ -206,7 +210,7 @@ async fn a_probe_that_is_abandoned_when_slow_fails() {
 
 #[tokio::test(start_paused = true)]
 async fn slow_abandoned_calls_open_the_circuit_and_quick_ones_do_not() {
-    let breaker = Breaker::new("/x", settings());
+    let breaker = circuit(settings());
     for _ in 0..100 {
         drop(breaker.acquire().expect("closed"));
     }
@@ -219,7 +223,7 @@ async fn slow_abandoned_calls_open_the_circuit_and_quick_ones_do_not() {
 
 #[tokio::test(start_paused = true)]
 async fn a_result_from_an_earlier_state_changes_nothing() {
-    let breaker = Breaker::new("/x", settings());
+    let breaker = circuit(settings());
     let [late_success, late_failure] = [0, 1].map(|_| breaker.acquire().expect("closed"));
     calls(&breaker, 5, Verdict::Failure);
     late_success.record(Verdict::Success);
@@ -238,7 +242,7 @@ async fn the_state_metric_is_one_hot_and_current_without_any_call() {
     let recorder = PrometheusBuilder::new().build_recorder();
     let scrape = recorder.handle();
     let _guard = metrics::set_default_local_recorder(&recorder);
-    let breaker = Breaker::new("/x", settings());
+    let breaker = circuit(settings());
     let states = || {
         breaker.publish();
         let text = scrape.render();
@@ -272,7 +276,7 @@ async fn every_transition_has_its_series_from_the_start_and_is_counted_once() {
         let line = text.lines().find_map(|line| line.strip_prefix(&sample));
         line.expect("every transition has its series").to_owned()
     };
-    let breaker = Breaker::new("/x", settings());
+    let breaker = circuit(settings());
     for (from, to) in TRANSITIONS {
         assert_eq!(count(from.as_str(), to.as_str()), "0");
     }
@@ -408,7 +412,7 @@ impl Model {
 }
 
 async fn check_against_model(settings: Settings, steps: Vec<Step>) {
-    let breaker = Breaker::new("/x", settings.clone());
+    let breaker = circuit(settings.clone());
     let mut model =
         Model { settings, state: ModelState::Closed(Vec::new()), generation: 0, openings: 0 };
     let mut under_way: Vec<(Permit, u32, Instant)> = Vec::new();
@@ -460,4 +464,20 @@ proptest! {
             .expect("a runtime")
             .block_on(check_against_model(settings, steps));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_opening_is_recorded_until_a_probe_succeeds() {
+    let history = CircuitHistory::default();
+    let breaker = Breaker::new("/x", settings(), history.clone());
+    calls(&breaker, 5, Verdict::Failure);
+    for verdict in [Verdict::Failure, Verdict::Throttled, Verdict::Success] {
+        let [opening] = &history.openings()[..] else { panic!("{:?}", history.openings()) };
+        assert_eq!((opening.route.as_str(), &opening.closed_at), ("/x", &None));
+        advance(2 * MAX_OPEN).await;
+        call(&breaker, verdict);
+    }
+    let [opening] = &history.openings()[..] else { panic!("{:?}", history.openings()) };
+    assert!(opening.closed_at.is_some());
+    assert_eq!(opening.failed_probes, 2);
 }

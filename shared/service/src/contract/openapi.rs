@@ -174,6 +174,11 @@ impl Docs {
         let mut responses = Map::from_iter([("200".to_owned(), status)]);
         add_problems(&mut responses, &[]);
         self.operation(RouteId::Status, &Value::Object(responses));
+        self.paths[RouteId::Status.path()]["get"]["parameters"] = json!([{
+            "name": "history", "in": "query", "required": false,
+            "description": "With `true`, the response has the member `history`.",
+            "schema": { "type": "boolean" },
+        }]);
         let text = json!({ "text/plain": { "schema": { "type": "string" } } });
         let metrics = json!({ "description": "The metrics", "content": text });
         self.operation(RouteId::Metrics, &json!({ "200": metrics }));

@@ -153,7 +153,8 @@ static TABLE: [Route; 20] = [
     ),
     Route::new(RouteId::Status, "/status", "status", Tag::Operations).describe(
         "The status of the service",
-        "Version, uptime, requests and cache as JSON. Counts begin at the start of the process.",
+        "Version, uptime, requests and cache as JSON. Counts begin at the start of the process. \
+         `?history=true` adds the counts of the last 15 minutes, one sample every 15 seconds.",
     ),
     Route::new(RouteId::Page, "/", "page", Tag::Pages),
     Route::new(RouteId::Docs, "/docs", "docs", Tag::Pages),
