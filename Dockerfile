@@ -1,8 +1,8 @@
 # syntax=docker/dockerfile:1
 
 # Both images, one target each:
-#   docker build --target aux-service --tag kantox-challenge:aux-service-0.1.0 .
-#   docker build --target main-api    --tag kantox-challenge:main-api-0.1.0 .
+#   docker build --target aux-service --tag kantox-challenge:aux-service-0.2.0 .
+#   docker build --target main-api    --tag kantox-challenge:main-api-0.2.0 .
 # Each holds one static binary, the list of public certificate authorities, and nothing else.
 
 FROM --platform=$BUILDPLATFORM docker.io/library/rust:1.95-slim-bookworm AS toolchain
@@ -70,7 +70,7 @@ FROM scratch AS base
 COPY --from=build /image /
 # By number, so that Kubernetes can see that it is not root.
 USER 65532:65532
-ARG VERSION=0.1.0
+ARG VERSION=0.2.0
 ARG REVISION=unknown
 ARG SOURCE=
 LABEL org.opencontainers.image.version=$VERSION \

@@ -40,7 +40,7 @@ pub struct Reporter {
 pub struct Status {
     #[schema(example = "aux-service")]
     pub service: String,
-    #[schema(example = "0.1.0")]
+    #[schema(example = "0.2.0")]
     pub version: String,
     /// A random name of the process. Counts of two processes must not be compared.
     #[schema(example = "5b0f3c9a")]
