@@ -99,7 +99,7 @@ def events(lines: list[Point]) -> str:
         stale = figures["share stale"] + figures["share stale_error"]
         cells = [line["event"], str(line["replicas"]), TITLES[line["shared"]], number(figures["calls"])]
         hit, error = figures["share hit"], figures["share error"]
-        cells += [f"{100 * share:.1f} %" for share in (hit, stale, 1 - hit - stale - error, error)]
+        cells += [f"{100 * share:.1f} %" for share in (hit, stale, max(0.0, 1 - hit - stale - error), error)]
         cells += [f"{figures['age p99']:.0f}", f"{figures['age max']:.0f}"]
         times = [figures.get(f"last old response, {name}") for name in ("mean", "max")]
         rows.append([*cells, *("" if value is None else f"{value:.1f}" for value in times)])
