@@ -23,7 +23,7 @@ RUST = re.compile(r"\s*//[/!]? ?(.*)")
 OTHER = re.compile(r'\s*(?:#(?!!)|//|--(?!-)|"""|\{\{-? ?/\*) ?(?:[\w.]+: )?(.*)')
 GROUPS = {
     "Rust": (RUST, ["*.rs"]),
-    "other": (OTHER, ["*.sh", "*.py", "*.mjs", "*.lua", "*.yaml", "*.yml", "*.tpl", "*.tf", "*.hcl", "Makefile", ":!checks/charts/snapshots"]),
+    "other": (OTHER, ["*.sh", "*.py", "*.mjs", "*.js", "*.lua", "*.yaml", "*.yml", "*.tpl", "*.tf", "*.hcl", "Makefile", ":!checks/charts/snapshots"]),
 }
 # A sentence ends before a capital letter, a quotation or code.
 END = re.compile(r"(?<=[.!?])\s+(?=[A-Z`\"])")

@@ -3,8 +3,8 @@
 //!
 //! While no call is in flight, a miss starts its own call at once. While a call is in flight, a
 //! miss joins a batch, which is sent after a few milliseconds or when it is full. A refresh always
-//! joins a batch, because no request waits for it: a batch of refreshes is sent after a tenth of a
-//! second. A load that starts together with others joins a batch too, which is sent as soon as all
+//! joins a batch, because requests get the stale entry meanwhile: a batch of refreshes is sent after
+//! a tenth of a second. A load that starts together with others joins a batch too, which is sent as soon as all
 //! of them have joined.
 
 use std::{
@@ -27,8 +27,8 @@ use crate::{error::Error, parameter::Parameter};
 /// The largest number of names that `GetParameters` accepts.
 pub const MAX_BATCH: usize = 10;
 
-/// The longest time that a miss waits in a batch for others. A call to AWS takes
-/// several times as long.
+/// The longest time that a miss waits in a batch for others. A call to AWS takes several times as
+/// long.
 const BATCH_WINDOW: Duration = Duration::from_millis(3);
 
 /// The longest time that a refresh waits in a batch for others. The times of refreshes are spread at

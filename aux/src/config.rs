@@ -155,9 +155,9 @@ pub struct Config {
 
     /// URL of an SQS queue into which EventBridge puts the events of Parameter Store
     ///
-    /// A changed parameter is then read again at once. Without the queue a change reaches clients
-    /// when CACHE_TTL ends. The queue is in the region of AWS_REGION. Several replicas also need
-    /// SHARED_CACHE_URL.
+    /// The next request for a changed parameter then reads it again. Without the queue a change
+    /// reaches clients after CACHE_TTL and a refresh. The queue is in the region of AWS_REGION.
+    /// Several replicas also need SHARED_CACHE_URL.
     #[arg(long, env = "CHANGE_QUEUE_URL", value_name = "URL", help_heading = heading::CHANGES)]
     pub change_queue_url: Option<QueueUrl>,
 

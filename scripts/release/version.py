@@ -29,7 +29,8 @@ PLACES = [
     ("helm/*/Chart.yaml", rf"^ +version: ({NUMBER})"),
     ("README.md", rf'_version":"({NUMBER})"'),
     ("docs/install.md", rf'_version":"({NUMBER})"'),
-    ("docs/i*.md", rf"kantox-challenge:(?:aux-service|main-api)-({NUMBER})"),
+    ("docs/images.md", rf"kantox-challenge:(?:aux-service|main-api)-({NUMBER})"),
+    ("docs/install.md", rf"kantox-challenge:(?:aux-service|main-api)-({NUMBER})"),
     ("docs/images.md", rf"--build-arg VERSION=({NUMBER})"),
     ("shared/service/src/contract/status.rs", rf'#\[schema\(example = "({NUMBER})"\)\]'),
 ]
@@ -70,6 +71,8 @@ def begin_section(root: Path, version: str, date: str) -> None:
     """Makes the unreleased changes those of the version."""
     path = root / "CHANGELOG.md"
     before, heading, after = path.read_text().partition("## [Unreleased]\n")
+    if f"\n## [{version}]" in after:
+        sys.exit(f"error: CHANGELOG.md has a section of {version}")
     if not heading or not after.partition("\n## ")[0].strip():
         sys.exit("error: CHANGELOG.md has no changes below [Unreleased]; write there what changed for users, and try again")
     path.write_text(f"{before}{heading}\n## [{version}] - {date}\n{after}")
@@ -81,10 +84,10 @@ def main() -> None:
             if problems := wrong(ROOT):
                 sys.exit("\n".join(problems))
         case [version] if re.fullmatch(NUMBER, version):
-            begin_section(ROOT, version, datetime.date.today().isoformat())
             write(ROOT, version)
             subprocess.run(["cargo", "update", "--quiet", "--workspace", "--offline"], cwd=ROOT, check=True)
             subprocess.run([ROOT / "checks/run.sh", "charts", "--update"], check=True)
+            begin_section(ROOT, version, datetime.date.today().isoformat())
             print(f"The version is {version}. Read CHANGELOG.md once more, then commit.")
         case _:
             sys.exit(f"{__doc__}\nThe version has the form 1.2.3.")

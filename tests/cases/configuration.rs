@@ -19,7 +19,7 @@ pub(crate) async fn refused(setup: Setup, named: &[&str]) {
 /// A start that must end: the service, its variables, and the sentence.
 type Start = (&'static str, &'static [(&'static str, &'static str)], &'static str);
 
-const STARTS: [Start; 57] = [
+const STARTS: [Start; 59] = [
     // Addresses.
     (
         "aux-service",
@@ -276,6 +276,17 @@ const STARTS: [Start; 57] = [
         &[("CHANGE_QUEUE_URL", "https://me:hush@sqs.eu-west-2.amazonaws.com/1/c")],
         "the value of --change-queue-url (CHANGE_QUEUE_URL) is invalid: write the URL of a queue, like https://sqs.eu-west-2.amazonaws.com/123456789012/changes",
     ),
+    // A token in the query, or in the place of its file, is not shown.
+    (
+        "main-api",
+        &[("AUX_URL", "https://aux-service?token=hush")],
+        "the value of --aux-url (AUX_URL) is invalid: write it as http://HOST:PORT; https:// is not supported",
+    ),
+    (
+        "main-api",
+        &[("AUX_TOKEN_FILE", "hush-the-token-itself")],
+        "the value of --aux-token-file (AUX_TOKEN_FILE) is invalid: it cannot be read: No such file or directory (os error 2); name a file that this process can read",
+    ),
     // Files.
     (
         "main-api",
@@ -290,7 +301,7 @@ const STARTS: [Start; 57] = [
     (
         "main-api",
         &[("AUTH_TOKEN_FILE", "Cargo.toml")],
-        "invalid value 'Cargo.toml' for --auth-token-file (AUTH_TOKEN_FILE): line 1 is no token; write 16 to 512 letters, digits and -._~+/ (with = at the end), and nothing else",
+        "the value of --auth-token-file (AUTH_TOKEN_FILE) is invalid: line 1 is no token; write 16 to 512 letters, digits and -._~+/ (with = at the end), and nothing else",
     ),
     (
         "aux-service",
@@ -335,7 +346,7 @@ async fn a_wrong_flag_ends_the_start_with_one_sentence_that_names_it_and_the_rem
     for (flag, sentence) in [
         ("--tiemout=5s", "there is no flag --tiemout; --help lists all flags"),
         ("--request-timout=5s", "there is no flag --request-timout; write --request-timeout"),
-        ("5s", "the argument '5s' is no flag; --help lists all flags"),
+        ("5s", "an argument is no flag, as it does not begin with --; --help lists all flags"),
         (
             "--request-timeout",
             "--request-timeout (REQUEST_TIMEOUT) is empty; leave it out, or give it a value: --help describes it",

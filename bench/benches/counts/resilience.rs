@@ -9,6 +9,7 @@ use gungraun::prelude::*;
 use main_api::upstream::{
     breaker::{Breaker, Settings, State, Verdict},
     budget::Budget,
+    circuit_history::CircuitHistory,
 };
 use service::observe::metrics::Exporter;
 
@@ -26,6 +27,7 @@ fn closed() -> Breaker {
             open_for: HOUR,
             slow_call: Duration::from_secs(1),
         },
+        CircuitHistory::default(),
     )
 }
 

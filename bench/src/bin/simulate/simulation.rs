@@ -31,7 +31,7 @@ const LONGEST_WAIT: Seconds = 1.9;
 const AGE_RESOLUTION: Seconds = 1.0;
 
 /// The time after a change in which a replica of aux-service may not have learned of it.
-const SPREAD: Seconds = 5.0;
+const SPREAD: Seconds = 15.0;
 
 /// Whether a response of this age may be from before a change, as
 /// `gateway/src/upstream/changes/effect.rs` decides it.

@@ -59,7 +59,7 @@ class Chart {
     this.draw([[0, ""]], [svg("text", { class: "unknown", x: this.width / 2, y: this.y(.5), "text-anchor": "middle" }, reason)], reason);
   }
 
-  // Where the process began: what is left of it is another process, or nothing.
+  // The start of the process. To the left of it is another process, or nothing.
   startLine(share) {
     if (!(share > 0 && share < 1)) return [];
     const x = this.x(share);

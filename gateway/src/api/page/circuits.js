@@ -28,15 +28,18 @@ function drawCircuits() {
   circuits.draw([], content, `Circuits to aux-service in the last 15 minutes: ${seen.length ? seen.map(describe).join("; ") : "all closed"}.`);
   circuits.explain([
     { sample: svg("rect", { class: "closed", width: 14, height: 12, rx: 2 }), name: "closed: calls flow", value: "" },
-    { sample: svg("rect", { width: 14, height: 12, rx: 2, fill: "url(#slant)" }), name: "open: calls are refused", value: "" },
+    { sample: svg("rect", { width: 14, height: 12, rx: 2, fill: "url(#slant)" }), name: "open or half open: calls are refused, except for a probe", value: "" },
   ]);
   listOpenings(openings);
 }
 
+// A half-open circuit stays so until a request probes aux-service.
+const awaitsProbe = ({ route, closed_at: closed }) => !closed && mainApi.shown.status.circuits[route] === "half_open";
+
 function describe(opening) {
   const [from, to] = span(opening);
   const probes = opening.failed_probes ? `, ${count(opening.failed_probes, "probe", "probes")} failed` : "";
-  return `${opening.route} ${opening.closed_at ? `was open for ${duration((to - from) / 1000)}` : "is open"} from ${clock(from)}${probes}`;
+  return `${opening.route} ${opening.closed_at ? `was open for ${duration((to - from) / 1000)}` : awaitsProbe(opening) ? "is half open until a request probes it," : "is open"} from ${clock(from)}${probes}`;
 }
 
 function listOpenings(openings) {
@@ -48,7 +51,8 @@ function listOpenings(openings) {
     const [from, to] = span(opening);
     const [name, what, when] = item.children;
     say(name, opening.route);
-    mark(what, opening.closed_at ? "good" : "bad", `${opening.closed_at ? "closed after" : "open for"} ${duration((to - from) / 1000)}${opening.failed_probes ? `, ${count(opening.failed_probes, "probe", "probes")} failed` : ""}`);
+    const state = opening.closed_at ? ["good", "closed after"] : awaitsProbe(opening) ? ["warn", "half open until the next request, after"] : ["bad", "open for"];
+    mark(what, state[0], `${state[1]} ${duration((to - from) / 1000)}${opening.failed_probes ? `, ${count(opening.failed_probes, "probe", "probes")} failed` : ""}`);
     say(when, clock(from));
   });
   list.hidden = !latest.length;

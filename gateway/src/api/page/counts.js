@@ -62,7 +62,7 @@ function combine(later, earlier, combination) {
 const difference = (later, earlier) => combine(later, earlier, (a, b) => Math.max(0, a - b));
 const scaled = (counts, factor) => combine(counts, undefined, value => value * factor);
 
-// As histogram_quantile() does: linear within the bucket where the quantile lies.
+// The quantile is linear within its bucket, as in Prometheus's histogram_quantile().
 function quantile(share, cumulative) {
   const buckets = Object.entries(cumulative).map(([bound, amount]) => [bound === "+Inf" ? Infinity : Number(bound), amount]).sort((a, b) => a[0] - b[0]);
   const total = buckets.at(-1)?.[1] ?? 0;
@@ -108,14 +108,14 @@ class Track {
     return combine(after.counts, before.counts, (a, b) => b + (a - b) * share);
   }
 
-  // What happened each second between two times, as far as this process was observed.
+  // The rates between two times, as far as this process was observed.
   rates(from, to) {
     if (!this.samples.length) return undefined;
     [from, to] = [Math.max(from, this.first.at), Math.min(to, this.last.at)];
     return to - from < SHORTEST ? undefined : scaled(difference(this.at(to), this.at(from)), 1000 / (to - from));
   }
 
-  // What happened each second in the last time, which is longer if no sample is that young.
+  // The rates of the last time, which is longer if no sample is that young.
   recent(time) {
     const before = this.samples.findLast(({ at }) => this.last.at - at >= time) ?? this.first;
     return this.rates(before.at, this.last.at);
@@ -124,10 +124,10 @@ class Track {
 
 // The processes of one service that have responded. Several replicas may stand behind one address.
 class Service {
-  constructor(countsOf, patience) {
+  constructor(countsOf, maxSilence) {
     this.countsOf = countsOf;
-    // How long the shown process may be silent while another one responds.
-    this.patience = patience;
+    // The time for which the shown process may be silent while another one responds.
+    this.maxSilence = maxSilence;
     this.tracks = [];
     this.shown = undefined;
     this.isSilent = true;
@@ -148,7 +148,7 @@ class Service {
     track.status = status;
     // The track has the samples. The rest of the history would only take memory.
     delete status.history;
-    if (this.isSilent || !this.tracks.includes(this.shown) || track.heard - this.shown.heard > this.patience) this.shown = track;
+    if (this.isSilent || !this.tracks.includes(this.shown) || track.heard - this.shown.heard > this.maxSilence) this.shown = track;
     this.isSilent = false;
   }
 
@@ -159,13 +159,13 @@ class Service {
       this.tracks = this.tracks.filter(other => other !== track);
       track = undefined;
     }
-    // The latest one is the first.
+    // The first one is the latest.
     track ??= new Track(instance);
     this.tracks = [track, ...this.tracks.filter(other => other !== track)].slice(0, MAX_TRACKS);
     return track;
   }
 
-  // What happens each second now.
+  // The rates now.
   get current() { return (this.isSilent ? undefined : this.shown.recent(RECENT)) ?? {}; }
 
   // The processes that have responded in the last minute.
@@ -180,7 +180,7 @@ class Service {
   // When the shown process began, if it did so in the time of the charts.
   get start() { return this.shown ? this.shown.last.at - this.shown.uptime * 1000 : undefined; }
 
-  // What happened each second in each slot of the charts, oldest first. Before its start, the shown process gives way to
+  // The rates in each slot of the charts, oldest first. Before its start, the shown process gives way to
   // another one. No slot compares two processes.
   slots() {
     const { end } = this;

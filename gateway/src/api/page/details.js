@@ -10,7 +10,7 @@ function nameOf({ replicas }, { version, instance }) {
   return replicas > 1 ? `${version}, process ${instance}, one of ${replicas}` : version;
 }
 
-// What a service said before it fell silent would pass for what is true now.
+// Old figures of a silent service would look like current ones.
 function showDetails(side, isShown) {
   document.querySelector(`section[aria-labelledby=${side}-name] dl`).hidden = !isShown;
 }
@@ -82,7 +82,7 @@ function showSharedCache(shared) {
   setText(where, since ? "does not work" : `${number.format(hit)} hits`, since ? `since ${clock(since)}` : `${number.format(miss + stale)} loads by this replica`);
 }
 
-// Why the whole does not work as it should, or nothing.
+// The reason why the whole is degraded, or nothing.
 function troubleOf({ aux_service: aux, circuit_breaker: circuit, dependencies }) {
   if (!aux) return "aux-service does not respond";
   if (circuit !== "closed") return `circuit ${CIRCUIT[circuit]?.[1] ?? circuit}`;

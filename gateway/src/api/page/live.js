@@ -19,24 +19,26 @@ element("access").addEventListener("submit", event => {
 let polled = 0;
 function needsHistory() {
   const now = performance.now();
-  const paused = now - polled > SLOT;
+  const wasAway = now - polled > SLOT;
   polled = now;
-  for (const { shown } of [mainApi, auxService]) if (paused && shown) shown.hasHistory = false;
+  for (const { shown } of [mainApi, auxService]) if (wasAway && shown) shown.hasHistory = false;
   const auxResponds = Boolean(mainApi.shown?.status.aux_service);
   return !mainApi.shown?.hasHistory || (auxResponds && !auxService.shown.hasHistory);
 }
 
 async function refresh() {
   const asks = needsHistory();
+  let response, status;
   try {
-    const response = await fetch(`${base}status${asks ? "?history=true" : ""}`, { headers: token ? { Authorization: `Bearer ${token}` } : {}, cache: "no-store", signal: AbortSignal.timeout(12000) });
-    element("access").hidden = response.status !== 401;
-    if (response.status === 401) mark(element("overall"), "warn", "a token is needed");
-    else if (!response.ok) mark(element("overall"), "bad", `main-api responded ${response.status}`);
-    else showAll(await response.json(), asks);
+    response = await fetch(`${base}status${asks ? "?history=true" : ""}`, { headers: token ? { Authorization: `Bearer ${token}` } : {}, cache: "no-store", signal: AbortSignal.timeout(12000) });
+    status = response.ok ? await response.json() : undefined;
   } catch (error) {
-    showNothing();
+    return showNothing();
   }
+  element("access").hidden = response.status !== 401;
+  if (response.status === 401) mark(element("overall"), "warn", "a token is needed");
+  else if (!response.ok) mark(element("overall"), "bad", `main-api responded ${response.status}`);
+  else showAll(status, asks);
 }
 
 let paused = false;

@@ -60,14 +60,16 @@ fn of_path(changed: &ChangedNames, path: &str) -> Effect {
 /// The resolution of `Age`, which has whole seconds and is rounded down.
 const AGE_RESOLUTION: Duration = Duration::from_secs(1);
 
-/// The time after a change in which a replica of aux-service may not have learned of it.
-const SPREAD: Duration = Duration::from_secs(5);
+/// The time after a change in which a replica of aux-service may not have learned of it. A replica
+/// whose connection to the engine breaks reads the stream again within nine seconds, pauses and
+/// timeouts included.
+const SPREAD: Duration = Duration::from_secs(15);
 
 /// Whether a response may be from before a change. `age` is its `Age`, and `since_change` the time
 /// since the change.
 ///
 /// `Age` alone cannot tell a response from the moment before a change from one of the moment after
-/// it. Once every replica has learned of the change, such a response is one from after it.
+/// it. After [`SPREAD`], such a response counts as one from after it.
 pub(crate) fn may_precede(age: Duration, since_change: Duration) -> bool {
     let doubt = if since_change < SPREAD { AGE_RESOLUTION } else { Duration::ZERO };
     age.saturating_add(doubt) > since_change
@@ -185,11 +187,11 @@ mod tests {
             (3.0, 3.9, true),
             (3.0, 4.1, false),
             // A response whose load has found the change, or was caused by it.
-            (7.0, 7.9, false),
-            (7.0, 7.01, false),
+            (17.0, 17.9, false),
+            (17.0, 17.01, false),
             // An older one.
-            (8.0, 7.9, true),
-            (60.0, 7.0, true),
+            (18.0, 17.9, true),
+            (60.0, 17.0, true),
         ] {
             assert_eq!(
                 may_precede(secs(age), secs(since_change)),

@@ -117,8 +117,10 @@ fn sentence(command: &Command, error: &Error) -> String {
                 None => format!("there is no flag {flag}; --help lists all flags"),
             }
         }
+        // It may be a secret in the wrong place.
         (ErrorKind::UnknownArgument, _) => {
-            format!("the argument '{given}' is no flag; --help lists all flags")
+            "an argument is no flag, as it does not begin with --; --help lists all flags"
+                .to_owned()
         }
         (ErrorKind::InvalidValue | ErrorKind::ValueValidation, Some(setting)) => {
             invalid_value(setting, error)
@@ -145,10 +147,17 @@ fn invalid_value(setting: &Arg, error: &Error) -> String {
     };
     match value {
         "" => format!("{name} is empty; leave it out, or give it a value: {remedy}"),
-        // The value may be a URL with a password.
-        _ if value.contains('@') => format!("the value of {name} is invalid: {remedy}"),
+        _ if may_be_secret(setting, value) => format!("the value of {name} is invalid: {remedy}"),
         _ => format!("invalid value '{value}' for {name}: {remedy}"),
     }
+}
+
+/// Whether a value may be or contain a secret: a URL may hold a password or a token, and a secret is
+/// easily given in the place of its file. The path of a secret's file usually begins with a slash.
+fn may_be_secret(setting: &Arg, value: &str) -> bool {
+    let names = setting.get_value_names().unwrap_or_default();
+    let is_file = names.iter().any(|name| name.ends_with("FILE"));
+    value.contains(['@', '?']) || (is_file && !value.starts_with(['/', '.']))
 }
 
 fn is_named(arg: &Arg, flag: &str) -> bool {

@@ -1,8 +1,11 @@
 //! Names that are nearly the name of a setting.
 
-/// The shortest name that is compared. Shorter names have too many neighbours that mean something
-/// else: a variable `CACHED` may belong to another program.
-const MIN_LENGTH: usize = 8;
+/// The shortest name in which one slip is looked for. Shorter names have too many neighbours that
+/// mean something else: a variable `CACHED` may belong to another program.
+const MIN_LENGTH: usize = 7;
+
+/// The shortest name in which a replaced character is looked for.
+const MIN_LENGTH_REPLACED: usize = 8;
 
 /// Returns the names that are one slip away from a known one, each with the known one.
 pub(super) fn misspelled(
@@ -21,17 +24,19 @@ pub(super) fn misspelled(
 /// exchanged with the next one; or only by upper case and dashes.
 fn is_slip(name: &str, known: &str) -> bool {
     let (a, b) = (name.as_bytes(), known.as_bytes());
-    if a.len().min(b.len()) < MIN_LENGTH {
-        return false;
-    }
     if normalised(a).eq(normalised(b)) {
         return true;
+    }
+    let length = a.len().max(b.len());
+    if length < MIN_LENGTH {
+        return false;
     }
     let begin = a.iter().zip(b).take_while(|(a, b)| a == b).count();
     let (a, b) = (&a[begin..], &b[begin..]);
     let end = a.iter().rev().zip(b.iter().rev()).take_while(|(a, b)| a == b).count();
     match (&a[..a.len() - end], &b[..b.len() - end]) {
-        ([_], [] | [_]) | ([], [_]) => true,
+        ([_], []) | ([], [_]) => true,
+        ([_], [_]) => length >= MIN_LENGTH_REPLACED,
         ([a, b], [c, d]) => (a, b) == (d, c),
         _ => false,
     }
@@ -46,7 +51,8 @@ mod tests {
     use super::*;
 
     fn meant(name: &str) -> Option<String> {
-        let known = ["CACHE", "CACHE_TTL", "REQUEST_TIMEOUT", "AUX_URL"].map(str::to_owned);
+        let known = ["CACHE", "CACHE_TTL", "REQUEST_TIMEOUT", "AUX_URL", "BACKEND", "WARM_UP"];
+        let known = known.map(str::to_owned);
         misspelled(&known, [name.to_owned()]).pop().map(|(_, meant)| meant.to_owned())
     }
 
@@ -58,6 +64,15 @@ mod tests {
         for name in ["REQUEST_TIMEOUTS", "REQUEST-TIMEOUT", "REQUSET_TIMEOUT"] {
             assert_eq!(meant(name).as_deref(), Some("REQUEST_TIMEOUT"), "{name}");
         }
+        for (name, expected) in [
+            ("AUX_ULR", "AUX_URL"),
+            ("aux_url", "AUX_URL"),
+            ("BAKCEND", "BACKEND"),
+            ("WARMUP", "WARM_UP"),
+            ("cache", "CACHE"),
+        ] {
+            assert_eq!(meant(name).as_deref(), Some(expected), "{name}");
+        }
     }
 
     #[test]
@@ -68,6 +83,7 @@ mod tests {
             "REQUEST_TIMEOUT",
             "CACHED",
             "APP_URL",
+            "AUX_URI",
             "AUX_SERVICE_PORT",
             "CACHE_DIR",
             "CACHE_TTL_JITTER",

@@ -177,7 +177,7 @@ impl Docs {
         self.paths[RouteId::Status.path()]["get"]["parameters"] = json!([{
             "name": "history", "in": "query", "required": false,
             "description": "With `true`, the response has the member `history`.",
-            "schema": { "type": "boolean" },
+            "schema": { "type": "string", "enum": ["true"] },
         }]);
         let text = json!({ "text/plain": { "schema": { "type": "string" } } });
         let metrics = json!({ "description": "The metrics", "content": text });

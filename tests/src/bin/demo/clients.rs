@@ -26,7 +26,7 @@ const BETWEEN_REQUESTS: Duration = Duration::from_millis(100);
 const BETWEEN_CALLS: Duration = Duration::from_millis(250);
 
 /// The time after which any client gives up: main-api's own `REQUEST_TIMEOUT`.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const CLIENT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The longest wait for a change in one request, in seconds.
 const WAIT: &str = "wait=30";
@@ -156,7 +156,7 @@ pub(crate) async fn read(http: &reqwest::Client, url: &str, path: &str) -> Outco
         let body: Value = serde_json::from_slice(&body).unwrap_or_default();
         Ok((status, headers, body))
     };
-    let (status, headers, body) = match timeout(PATIENCE, exchange).await {
+    let (status, headers, body) = match timeout(CLIENT_TIMEOUT, exchange).await {
         Err(_) => return Err("no response in time".to_owned()),
         Ok(Err(error)) => return Err(kind_of(&error)),
         Ok(Ok(response)) => response,
@@ -180,7 +180,7 @@ fn kind_of(error: &reqwest::Error) -> String {
 
 /// Makes one call with the AWS SDK.
 async fn call(program: &rust::Client, question: &Question) -> Outcome {
-    let Ok(result) = timeout(PATIENCE, program.ask(question)).await else {
+    let Ok(result) = timeout(CLIENT_TIMEOUT, program.ask(question)).await else {
         return Err("no response in time".to_owned());
     };
     match result["error"]["code"].as_str() {

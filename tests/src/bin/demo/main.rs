@@ -223,7 +223,7 @@ fn introduce(terminal: &Terminal, deployment: &Deployment, load: Load) {
         load.rate(),
         load.readers,
         load.programs,
-        clients::PATIENCE.as_secs()
+        clients::CLIENT_TIMEOUT.as_secs()
     ));
     terminal.say(&format!(
         "Settings: the defaults, but values are fresh for {TTL} s instead of 60 s (CACHE_TTL), so that three \

@@ -17,7 +17,7 @@ use tokio::{
 
 use crate::{
     aws_calls::AwsCalls,
-    clients::{self, Clients, PATIENCE, http_client},
+    clients::{self, CLIENT_TIMEOUT, Clients, http_client},
     deployment::{Deployment, TTL},
     figures::{self, Day, THROUGH_GATEWAY},
     parameters::{self, BANNER, BANNER_VALUES},
@@ -408,7 +408,7 @@ async fn read_all(url: &str) -> ReadAll {
     let http = http_client();
     let mut requests = JoinSet::new();
     for name in parameters::names() {
-        let request = http.get(format!("{url}/param{name}")).timeout(PATIENCE);
+        let request = http.get(format!("{url}/param{name}")).timeout(CLIENT_TIMEOUT);
         requests.spawn(async move {
             let response = request.send().await.ok()?;
             let header = |name: &str| Some(response.headers().get(name)?.to_str().ok()?.to_owned());
