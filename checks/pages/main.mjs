@@ -133,7 +133,7 @@ await shows(page, "#overall", /degraded/);
 await picture(page, "page-circuit-open");
 await shows(page, "#openings", /open for \d/);
 const late = await open(main.url, { down: true });
-await shows(late, "#openings", /\/param\/\{name\}\s+.?\s?open for \d/);
+await shows(late, "#openings", /\/param\/\{name\}\s+.?\s?(open for|half open until the next request, after) \d/);
 await shows(late, "[data-edge=main]", /circuit open/);
 await quiet(late, "a page that is opened during the outage");
 const back = await start("aux-service", { BACKEND: "embedded" }, aux.port);
