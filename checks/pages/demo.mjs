@@ -13,7 +13,7 @@ const LARGEST_PICTURE = 250_000;
 // Each picture is taken some seconds after the first line that matches, when the page has the figures of that moment.
 const moments = [
   { name: "demo-calm", line: /^── Step 0/, seconds: 15 },
-  { name: "demo-outage", line: /^aux-service on \S+:30011 has restarted/, seconds: 2 },
+  { name: "demo-outage", line: /^main-api has restarted/, seconds: 2 },
   { name: "demo-change", line: /^The waiting client had/, seconds: 2 },
 ];
 
