@@ -4,8 +4,8 @@
 //! While no call is in flight, a miss starts its own call at once. While a call is in flight, a
 //! miss joins a batch, which is sent after a few milliseconds or when it is full. A refresh always
 //! joins a batch, because requests get the stale entry meanwhile: a batch of refreshes is sent after
-//! a tenth of a second. A load that starts together with others joins a batch too, which is sent as soon as all
-//! of them have joined.
+//! a tenth of a second. A load that starts together with others joins a batch too, which is sent as
+//! soon as all of them have joined.
 
 use std::{
     collections::{BTreeSet, HashMap},

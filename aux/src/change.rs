@@ -6,7 +6,7 @@ pub mod event;
 pub mod queue_url;
 
 use async_trait::async_trait;
-use service::changes::changes_of;
+use service::changes::{changes_of, describe_changes};
 
 /// A changed parameter of this account.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -49,9 +49,9 @@ impl ChangeSource {
         }
     }
 
-    /// Exports the counter of each source from the start, at zero.
+    /// Describes the metric, and exports the counter of each source from the start, at zero.
     pub(crate) fn describe_metric() {
-        Self::ALL.into_iter().for_each(|source| source.count(0));
+        describe_changes(Self::ALL.map(Self::label));
     }
 
     /// Counts changes of this source.

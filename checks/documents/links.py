@@ -16,10 +16,15 @@ def documents() -> list[Path]:
     return [path for name in listed.stdout.split("\0") if name and (path := ROOT / name).exists()]
 
 
-def anchors(text: str) -> set[str]:
-    """The anchors that GitHub gives to the headings of a text."""
+def prose(document: Path) -> str:
+    """The text of a document without its blocks of code."""
+    return re.sub(r"^( *)```.*?^\1```$", "", document.read_text(), flags=re.MULTILINE | re.DOTALL)
+
+
+def anchors(document: Path) -> set[str]:
+    """The anchors that GitHub gives to the headings of a document."""
     found: set[str] = set()
-    for heading in re.findall(r"^#+ (.*)$", re.sub(r"^( *)```.*?^\1```$", "", text, flags=re.MULTILINE | re.DOTALL), re.MULTILINE):
+    for heading in re.findall(r"^#+ (.*)$", prose(document), re.MULTILINE):
         # A heading may itself be a link; its text counts.
         heading = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", heading).strip().lower()
         anchor = re.sub(r"[^\w\- ]", "", heading).replace(" ", "-")
@@ -31,11 +36,10 @@ def anchors(text: str) -> set[str]:
 def broken(documents: list[Path]) -> Iterator[str]:
     """Each link to a missing file or heading."""
     for document in documents:
-        text = document.read_text()
-        for target in re.findall(r"\]\((?!https?://|mailto:)([^)\s]+)\)", re.sub(r"^( *)```.*?^\1```$", "", text, flags=re.MULTILINE | re.DOTALL)):
+        for target in re.findall(r"\]\((?!https?://|mailto:)([^)\s]+)\)", prose(document)):
             name, _, anchor = target.partition("#")
             path = (document.parent / name).resolve() if name else document
             if not path.exists():
                 yield f"{document.relative_to(ROOT)} links to {target}, which does not exist"
-            elif anchor and anchor not in anchors(path.read_text()):
+            elif anchor and anchor not in anchors(path):
                 yield f"{document.relative_to(ROOT)} links to {target}, and there is no such heading"

@@ -250,7 +250,7 @@ impl Exposition {
     }
 }
 
-fn shapes_of<'a>(
+pub(crate) fn shapes_of<'a>(
     pinned: impl IntoIterator<Item = &'a Pinned>,
 ) -> BTreeSet<(String, String, BTreeSet<String>)> {
     let owned = |(name, kind, labels): &Pinned| {

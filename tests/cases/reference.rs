@@ -9,7 +9,7 @@ use std::{
 use e2e::{help, service::Setup, stack::Stack};
 
 use crate::metrics::{
-    OF_AUX, OF_BOTH, OF_CHANGE_QUEUE, OF_CREDENTIALS, OF_MAIN, OF_SHARED_CACHE, Pinned,
+    OF_AUX, OF_BOTH, OF_CHANGE_QUEUE, OF_CREDENTIALS, OF_MAIN, OF_SHARED_CACHE, Pinned, shapes_of,
 };
 
 static REFERENCE: LazyLock<String> = LazyLock::new(|| {
@@ -222,23 +222,15 @@ async fn the_openapi_documents_have_no_code_outside_of_the_closed_set() {
 
 #[test]
 fn each_metric_is_documented_with_its_type_and_its_labels() {
-    let of = |service: &'static str, metrics: &[Pinned]| -> Vec<_> {
-        let shape = |(name, kind, labels): &Pinned| {
-            let labels: BTreeSet<_> = labels.iter().map(|&label| label.to_owned()).collect();
-            ((*name).to_owned(), service, (*kind).to_owned(), labels)
-        };
-        metrics.iter().map(shape).collect()
+    let of_aux: [&[Pinned]; 5] =
+        [&OF_BOTH, &OF_AUX, &OF_CREDENTIALS, &OF_SHARED_CACHE, &OF_CHANGE_QUEUE];
+    let of_main: [&[Pinned]; 2] = [&OF_BOTH, &OF_MAIN];
+    let of = |service, metrics: &[&[Pinned]]| {
+        let shapes = shapes_of(metrics.iter().copied().flatten()).into_iter();
+        shapes.map(move |(name, kind, labels)| (name, service, kind, labels)).collect::<Vec<_>>()
     };
-    let aux = [&OF_AUX[..], &OF_CREDENTIALS, &OF_SHARED_CACHE, &OF_CHANGE_QUEUE].concat();
-    let exported: BTreeSet<_> = [
-        of("aux-service", &OF_BOTH),
-        of("main-api", &OF_BOTH),
-        of("aux-service", &aux),
-        of("main-api", &OF_MAIN),
-    ]
-    .concat()
-    .into_iter()
-    .collect();
+    let exported: BTreeSet<_> =
+        [of("aux-service", &of_aux), of("main-api", &of_main)].into_iter().flatten().collect();
     let mut documented = BTreeSet::new();
     for row in rows("metric") {
         let labels = plain(row.cell("labels"));

@@ -105,7 +105,7 @@ pub fn document(version: &str) -> Json {
         common: status::example("aux-service", &dependencies),
         aws: calls,
         shared_cache: Some(shared_cache),
-        history: Some(vec![status::example_sample(&sample)]),
+        history: Some(vec![status::sample_as_json(&sample)]),
     })
     .ready(&dependencies)
     .build()

@@ -2,8 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use ::metrics::{counter, describe_counter, describe_gauge, describe_histogram, histogram};
-use service::observe::metrics;
+use metrics::{Counter, counter, describe_counter, describe_gauge, describe_histogram, histogram};
 
 const REQUESTS: &str = "shared_cache_requests_total";
 const DURATION: &str = "shared_cache_request_duration_seconds";
@@ -124,9 +123,9 @@ pub(super) fn record_skipped(operation: Operation) {
 
 /// Records the time since which the engine has not worked, or that it works.
 pub(super) fn record_degraded_since(since: Option<SystemTime>) {
-    metrics::record_degraded_since(DEGRADED_SINCE, since);
+    service::observe::metrics::record_degraded_since(DEGRADED_SINCE, since);
 }
 
-fn requests(operation: Operation, outcome: Outcome) -> ::metrics::Counter {
+fn requests(operation: Operation, outcome: Outcome) -> Counter {
     counter!(REQUESTS, "operation" => operation.label(), "outcome" => outcome.label())
 }

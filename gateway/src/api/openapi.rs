@@ -137,7 +137,7 @@ pub fn document(version: &str) -> Json {
             failed_probes: 4,
         }],
         upstream: attempts,
-        history: Some(vec![status::example_sample(&sample)]),
+        history: Some(vec![status::sample_as_json(&sample)]),
         aux_service: Some(json!({ "service": "aux-service", "version": version })),
         errors: BTreeMap::new(),
     })

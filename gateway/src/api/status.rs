@@ -52,15 +52,14 @@ pub struct Sample {
     pub upstream: Attempts,
 }
 
-/// The attempts of calls to aux-service.
+/// The attempts of calls to aux-service, without those of `/status`, which no client's work needs.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Attempts {
-    /// The number of attempts by outcome, without those of `/status`, including those that the circuit breaker refused.
+    /// The number of attempts by outcome, including those that the circuit breaker refused.
     pub requests: BTreeMap<String, u64>,
-    /// The number of retries by outcome, without those of `/status`.
+    /// The number of retries by outcome.
     pub retries: BTreeMap<String, u64>,
-    /// Attempts by duration in seconds, without those of `/status`: the cumulative buckets of a
-    /// Prometheus histogram.
+    /// Attempts by duration in seconds: the cumulative buckets of a Prometheus histogram.
     pub duration_seconds: BTreeMap<String, u64>,
 }
 
@@ -75,8 +74,8 @@ impl Sample {
 impl Attempts {
     fn of(samples: &MetricSamples) -> Self {
         Self {
-            requests: of_work(samples, "upstream_requests_total"),
-            retries: of_work(samples, "upstream_retries_total"),
+            requests: samples.sum_by_where("upstream_requests_total", "outcome", "route", is_work),
+            retries: samples.sum_by_where("upstream_retries_total", "outcome", "route", is_work),
             duration_seconds: samples.buckets(
                 "upstream_request_duration_seconds",
                 "route",
@@ -84,19 +83,6 @@ impl Attempts {
             ),
         }
     }
-}
-
-/// Sums a metric by outcome, without the calls of `/status`: those are not the work of clients.
-fn of_work(samples: &MetricSamples, name: &str) -> BTreeMap<String, u64> {
-    let mut sums = BTreeMap::new();
-    for (_, outcomes) in
-        samples.sum_by_two(name, "route", "outcome").into_iter().filter(|(route, _)| is_work(route))
-    {
-        for (outcome, count) in outcomes {
-            *sums.entry(outcome).or_default() += count;
-        }
-    }
-    sums
 }
 
 impl Status {

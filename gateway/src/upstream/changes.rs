@@ -10,7 +10,7 @@ use metrics::Counter;
 use reqwest::{Client, Response};
 use service::{
     auth::TokenSource,
-    changes::{ChangeEvent, ChangeLog, ChangedNames, changes_of},
+    changes::{ChangeEvent, ChangeLog, ChangedNames, changes_of, describe_changes},
     contract::routes::RouteId,
     server::LAST_EVENT_ID,
 };
@@ -114,10 +114,14 @@ struct StreamState {
     retry: Duration,
 }
 
+/// The source of all changes of main-api, as a label.
+const SOURCE: &str = "fleet";
+
 impl Follower {
     /// Builds the task, and starts its metric at 0.
     pub(super) fn new(parts: Parts) -> Self {
-        Self { parts, last_id: None, applied: changes_of("fleet") }
+        describe_changes([SOURCE]);
+        Self { parts, last_id: None, applied: changes_of(SOURCE) }
     }
 
     /// Follows the stream, and opens another one after its end, for ever.

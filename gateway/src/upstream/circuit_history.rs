@@ -30,7 +30,7 @@ pub struct Opening {
     pub failed_probes: u32,
 }
 
-/// The latest openings of all circuits. Cloning shares them.
+/// The latest openings of all circuits, oldest first. Cloning shares them.
 #[derive(Clone, Default)]
 pub struct CircuitHistory(Arc<Mutex<VecDeque<Opening>>>);
 
@@ -55,13 +55,14 @@ impl CircuitHistory {
         self.update(route, |opening| opening.closed_at = Some(now()));
     }
 
-    /// Changes the opening of a route that has not ended: the latest one.
+    /// Changes the latest opening of a route. Only an opening that has not ended is changed, because a
+    /// circuit closes once.
     fn update(&self, route: &str, change: impl FnOnce(&mut Opening)) {
         let mut openings = self.0.lock();
         openings.iter_mut().rfind(|opening| opening.route == route).map(change);
     }
 
-    /// Returns the openings, oldest first.
+    /// Returns the openings.
     pub(crate) fn openings(&self) -> Vec<Opening> {
         self.0.lock().iter().cloned().collect()
     }

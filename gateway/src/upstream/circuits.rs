@@ -39,7 +39,7 @@ impl Circuits {
         Self {
             breakers: Arc::new(CALLED_ROUTES.map(breaker)),
             last_failed: Arc::default(),
-            history: history.clone(),
+            history,
         }
     }
 

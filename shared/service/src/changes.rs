@@ -22,12 +22,16 @@ pub use self::names::{ChangedNames, NameChange};
 /// The metric of the changes that were applied.
 const CHANGES_TOTAL: &str = "changes_total";
 
-/// Returns the counter of the changes that a source has reported. It exists from now on.
-pub fn changes_of(source: &'static str) -> Counter {
+/// Describes the metric of changes, and exports the counters of these sources from the start, at
+/// zero.
+pub fn describe_changes(sources: impl IntoIterator<Item = &'static str>) {
     describe_counter!(CHANGES_TOTAL, "Changes of parameters by the source that reported them");
-    let counter = counter!(CHANGES_TOTAL, "source" => source);
-    counter.increment(0);
-    counter
+    sources.into_iter().for_each(|source| changes_of(source).increment(0));
+}
+
+/// Returns the counter of the changes that a source has reported.
+pub fn changes_of(source: &'static str) -> Counter {
+    counter!(CHANGES_TOTAL, "source" => source)
 }
 
 /// The most events that a stream passes over before it reports its position. A stream whose path

@@ -50,9 +50,10 @@ async fn loaded(service: &Service, path: &str, member: &str) -> usize {
                 return reply.ok()[member].clone();
             }
             // On a busy machine the first page may take longer than the deadline of a second.
-            if reply.status != 504 {
-                reply.problem(503, "list-loading");
-            }
+            match reply.status {
+                504 => reply.problem(504, "aws-timeout"),
+                _ => reply.problem(503, "list-loading"),
+            };
             sleep(Duration::from_millis(50)).await;
         }
     };

@@ -36,10 +36,11 @@ function drawCircuits() {
 // A half-open circuit stays so until a request probes aux-service.
 const awaitsProbe = ({ route, closed_at: closed }) => !closed && mainApi.shown.status.circuits[route] === "half_open";
 
+const failedProbes = ({ failed_probes: failed }) => failed ? `, ${count(failed, "probe", "probes")} failed` : "";
+
 function describe(opening) {
   const [from, to] = span(opening);
-  const probes = opening.failed_probes ? `, ${count(opening.failed_probes, "probe", "probes")} failed` : "";
-  return `${opening.route} ${opening.closed_at ? `was open for ${duration((to - from) / 1000)}` : awaitsProbe(opening) ? "is half open until a request probes it," : "is open"} from ${clock(from)}${probes}`;
+  return `${opening.route} ${opening.closed_at ? `was open for ${duration((to - from) / 1000)}` : awaitsProbe(opening) ? "is half open until a request probes it," : "is open"} from ${clock(from)}${failedProbes(opening)}`;
 }
 
 function listOpenings(openings) {
@@ -52,7 +53,7 @@ function listOpenings(openings) {
     const [name, what, when] = item.children;
     say(name, opening.route);
     const state = opening.closed_at ? ["good", "closed after"] : awaitsProbe(opening) ? ["warn", "half open until the next request, after"] : ["bad", "open for"];
-    mark(what, state[0], `${state[1]} ${duration((to - from) / 1000)}${opening.failed_probes ? `, ${count(opening.failed_probes, "probe", "probes")} failed` : ""}`);
+    mark(what, state[0], `${state[1]} ${duration((to - from) / 1000)}${failedProbes(opening)}`);
     say(when, clock(from));
   });
   list.hidden = !latest.length;

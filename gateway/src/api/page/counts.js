@@ -75,6 +75,9 @@ function quantile(share, cumulative) {
   return lower;
 }
 
+// The durations that half and 99 of 100 do not exceed.
+const quantiles = times => [quantile(.5, times), quantile(.99, times)];
+
 // The samples of one process, oldest first.
 class Track {
   constructor(instance) {

@@ -3,7 +3,9 @@
 const CIRCUIT = { closed: ["good", "closed"], half_open: ["warn", "half open"], open: ["bad", "open"] };
 
 const detail = (side, name) => document.querySelector(`[data-${side}="${name}"]`);
-const degraded = dependencies => Object.keys(dependencies).filter(name => dependencies[name] === "degraded");
+const degraded = dependencies => Object.keys(dependencies).filter(name => dependencies[name] === "degraded").map(name => name.replaceAll("_", " "));
+// The colour and the words of a circuit's state. A later version may have others.
+const circuitOf = state => CIRCUIT[state] ?? ["warn", state];
 
 // A replica is named only if there are several.
 function nameOf({ replicas }, { version, instance }) {
@@ -24,7 +26,7 @@ function showBoth(side, service) {
   setText(at("hits"), percent(cache.hit_ratio), `${number.format(sum(cache.requests))} lookups`);
   setText(at("requests"), number.format(requests.total), rates && `${format(rates.total)} a second`);
   const times = rates?.times ?? requests.duration_seconds;
-  const [half, most] = [quantile(.5, times), quantile(.99, times)];
+  const [half, most] = quantiles(times);
   setText(at("latency"), latency(half), most === null ? "no requests" : `99 % within ${latency(most)}`);
   setText(at("failed"), number.format(requests.failed), `${number.format(requests.abandoned)} abandoned`);
   setText(at("cache"), count(cache.entries, "entry", "entries"), cache.max_bytes ? `${bytes(cache.bytes)} of ${bytes(cache.max_bytes)}` : "off");
@@ -35,13 +37,13 @@ function showBoth(side, service) {
 }
 
 function showState(where, { dependencies }) {
-  const names = degraded(dependencies).map(name => name.replaceAll("_", " "));
+  const names = degraded(dependencies);
   mark(where, names.length ? "warn" : "good", names.length ? `up, degraded: ${names.join(", ")}` : "up");
 }
 
 function showMain(status) {
   showBoth("main", mainApi);
-  const [mood, state] = CIRCUIT[status.circuit_breaker] ?? ["warn", status.circuit_breaker];
+  const [mood, state] = circuitOf(status.circuit_breaker);
   const affected = Object.keys(status.circuits).filter(route => status.circuits[route] === status.circuit_breaker);
   element("circuit").className = `state ${mood}`;
   setText(element("circuit"), state, mood === "good" ? undefined : affected.join(", "));
@@ -85,8 +87,8 @@ function showSharedCache(shared) {
 // The reason why the whole is degraded, or nothing.
 function troubleOf({ aux_service: aux, circuit_breaker: circuit, dependencies }) {
   if (!aux) return "aux-service does not respond";
-  if (circuit !== "closed") return `circuit ${CIRCUIT[circuit]?.[1] ?? circuit}`;
-  return [...degraded(dependencies), ...degraded(aux.dependencies)].map(name => name.replaceAll("_", " ")).join(", ");
+  if (circuit !== "closed") return `circuit ${circuitOf(circuit)[1]}`;
+  return [...degraded(dependencies), ...degraded(aux.dependencies)].join(", ");
 }
 
 function showAll(status, asked) {

@@ -49,9 +49,13 @@ element("pause").addEventListener("click", event => {
   follow();
 });
 
+// A status that cannot be shown ends no polling.
 (async function live() {
-  if (!paused && !document.hidden) await refresh();
-  setTimeout(live, EVERY);
+  try {
+    if (!paused && !document.hidden) await refresh();
+  } finally {
+    setTimeout(live, EVERY);
+  }
 })();
 
 follow();

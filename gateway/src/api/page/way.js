@@ -22,7 +22,7 @@ function showEdge(name, { rate, times = {}, failed, trouble, what = "failed" }) 
   const known = rate !== undefined;
   const share = rate ? failed / rate : 0;
   const [kind, outcome] = trouble ? ["bad", trouble] : !rate ? ["good", ""] : share === 0 ? ["good", "no failures"] : [share < FAILING ? "warn" : "bad", `${percent(share)} ${what}`];
-  const [half, most] = [quantile(.5, times), quantile(.99, times)];
+  const [half, most] = quantiles(times);
   say(edge.querySelector(".rate"), known ? perSecond(rate) : "–");
   const [first, second] = edge.querySelectorAll(".latency span");
   say(first, most !== null ? `p50 ${latency(half)} ` : known && !rate ? "no requests" : "");
@@ -66,8 +66,8 @@ function showWay(status) {
   const { wait = 0, stream = 0 } = status.waiting ?? {};
   showNode("clients", [{ text: `${count(wait, "request waits", "requests wait")} for a change` }, { text: `${count(stream, "stream", "streams")} of changes` }]);
   showEdge("clients", { rate: sum(rates.requests), times: rates.times, failed: rates.requests?.failed });
-  const circuit = CIRCUIT[status.circuit_breaker] ?? ["warn", status.circuit_breaker];
-  showNode("main", [stateFact(status), { text: `circuit ${circuit[1]}`, kind: circuit[0] }, cacheFact(rates.lookups, "from its cache")]);
+  const [mood, circuit] = circuitOf(status.circuit_breaker);
+  showNode("main", [stateFact(status), { text: `circuit ${circuit}`, kind: mood }, cacheFact(rates.lookups, "from its cache")]);
   const aux = status.aux_service;
   showEdge("main", {
     rate: sum(rates.attempts), times: rates.attemptTimes, failed: rates.attempts?.failed,
@@ -78,8 +78,7 @@ function showWay(status) {
 }
 
 function stateFact({ dependencies }) {
-  const names = degraded(dependencies);
-  return names.length ? { text: "degraded", kind: "warn" } : { text: "up", kind: "good" };
+  return degraded(dependencies).length ? { text: "degraded", kind: "warn" } : { text: "up", kind: "good" };
 }
 
 function showBehind(aux) {

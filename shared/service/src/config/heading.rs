@@ -1,4 +1,5 @@
-//! The headings of `--help`. A heading groups the settings of one subject, the same one in both services.
+//! The headings of `--help`. A heading groups the settings of one subject, the same one in both
+//! services.
 
 /// The addresses of the listeners, and the version that responses report.
 pub const ADDRESS: &str = "Address and version";

@@ -131,7 +131,8 @@ pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 pub type Cause = Arc<dyn StdError + Send + Sync>;
 
 impl Problem {
-    /// Creates a problem that is not retryable. Its code is one of [`CODES`]. `detail` is also the text of the member `error`.
+    /// Creates a problem that is not retryable. Its code is one of [`CODES`]. `detail` is also the text
+    /// of the member `error`.
     pub fn new(
         status: StatusCode,
         code: &'static str,

@@ -6,10 +6,7 @@
 use std::{collections::BTreeMap, time::SystemTime};
 
 use serde::Serialize;
-use serde_json::{
-    Value,
-    value::{RawValue, to_raw_value},
-};
+use serde_json::Value;
 use tokio::time::Instant;
 use utoipa::ToSchema;
 
@@ -19,7 +16,9 @@ mod samples;
 mod history;
 
 pub use self::{
-    history::{History, QUERY as HISTORY_QUERY, is_wanted as wants_history},
+    history::{
+        History, QUERY as HISTORY_QUERY, as_json as sample_as_json, is_wanted as wants_history,
+    },
     samples::MetricSamples,
 };
 
@@ -185,11 +184,6 @@ pub fn example_counts() -> Counts {
                 .into(),
         },
     }
-}
-
-/// Returns an example of a sample of the history.
-pub fn example_sample(sample: &impl Serialize) -> Box<RawValue> {
-    to_raw_value(sample).expect("a sample is maps with text as keys")
 }
 
 /// Returns an example of the buckets of durations.

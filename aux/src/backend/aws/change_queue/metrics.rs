@@ -2,8 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
-use ::metrics::{counter, describe_counter, describe_gauge, describe_histogram, histogram};
-use service::observe::metrics::{self, CHANGE_DELAY};
+use metrics::{Counter, counter, describe_counter, describe_gauge, describe_histogram, histogram};
+use service::observe::metrics::CHANGE_DELAY;
 
 const MESSAGES: &str = "change_messages_total";
 const DEGRADED_SINCE: &str = "change_queue_degraded_since_timestamp_seconds";
@@ -66,9 +66,9 @@ pub(super) fn record_delay(delay: Duration) {
 
 /// Records the time since which the queue has not worked, or that it works.
 pub(super) fn record_degraded_since(since: Option<SystemTime>) {
-    metrics::record_degraded_since(DEGRADED_SINCE, since);
+    service::observe::metrics::record_degraded_since(DEGRADED_SINCE, since);
 }
 
-fn messages(outcome: Outcome) -> ::metrics::Counter {
+fn messages(outcome: Outcome) -> Counter {
     counter!(MESSAGES, "outcome" => outcome.label())
 }

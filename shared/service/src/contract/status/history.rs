@@ -44,13 +44,18 @@ impl History {
     }
 
     fn push(&self, sample: &impl Serialize) {
-        let sample = to_raw_value(sample).expect("a sample is maps with text as keys");
+        let sample = as_json(sample);
         let mut samples = self.0.lock();
         if samples.len() == SAMPLES {
             samples.pop_front();
         }
         samples.push_back(sample);
     }
+}
+
+/// Returns a sample as the history holds it.
+pub fn as_json(sample: &impl Serialize) -> Box<RawValue> {
+    to_raw_value(sample).expect("a sample is maps with text as keys")
 }
 
 /// Whether the query of a request wants the history.

@@ -27,14 +27,21 @@ impl MetricSamples {
     }
 
     /// Sums a metric by the values of one of its labels.
-    pub fn sum_by(&self, name: &str, label: &str) -> BTreeMap<String, u64> {
-        let mut sums = BTreeMap::new();
-        for sample in self.named(name) {
-            if let Some(value) = sample.labels.get(label) {
-                *sums.entry(value.clone()).or_default() += sample.count();
-            }
-        }
-        sums
+    pub(super) fn sum_by(&self, name: &str, label: &str) -> BTreeMap<String, u64> {
+        sum_by(self.named(name), label)
+    }
+
+    /// Sums a metric by the values of the label `by`: the series whose label `label` has a value that
+    /// `counts` accepts.
+    pub fn sum_by_where(
+        &self,
+        name: &str,
+        by: &str,
+        label: &str,
+        counts: impl Fn(&str) -> bool,
+    ) -> BTreeMap<String, u64> {
+        let is_counted = |sample: &&Sample| sample.labels.get(label).is_some_and(|it| counts(it));
+        sum_by(self.named(name).filter(is_counted), by)
     }
 
     /// Sums a metric by the values of two of its labels, grouped by the first.
@@ -53,24 +60,15 @@ impl MetricSamples {
         sums
     }
 
-    /// Returns the cumulative buckets of a histogram by their upper bound: the sum of the series whose
-    /// label `label` has a value that `counts` accepts.
+    /// Returns the cumulative buckets of a histogram by their upper bound, like
+    /// [`sum_by_where`](Self::sum_by_where).
     pub fn buckets(
         &self,
         histogram: &str,
         label: &str,
         counts: impl Fn(&str) -> bool,
     ) -> BTreeMap<String, u64> {
-        let mut buckets = BTreeMap::new();
-        for sample in self.named(&format!("{histogram}_bucket")) {
-            let labels = &sample.labels;
-            if labels.get(label).is_some_and(|value| counts(value))
-                && let Some(bound) = labels.get("le")
-            {
-                *buckets.entry(bound.clone()).or_default() += sample.count();
-            }
-        }
-        buckets
+        self.sum_by_where(&format!("{histogram}_bucket"), "le", label, counts)
     }
 
     fn named(&self, name: &str) -> impl Iterator<Item = &Sample> {
@@ -118,6 +116,16 @@ impl MetricSamples {
             requests,
         }
     }
+}
+
+fn sum_by<'a>(samples: impl Iterator<Item = &'a Sample>, label: &str) -> BTreeMap<String, u64> {
+    let mut sums = BTreeMap::new();
+    for sample in samples {
+        if let Some(value) = sample.labels.get(label) {
+            *sums.entry(value.clone()).or_default() += sample.count();
+        }
+    }
+    sums
 }
 
 impl Sample {
