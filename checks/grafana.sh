@@ -10,6 +10,6 @@ npm_packages grafana-types @grafana/schema@13.2.3 @prometheus-io/lezer-promql@0.
 export GRAFANA_NODE_MODULES=$tools/grafana-types/node_modules
 
 python3 grafana/generate.py --check
-python3 checks/grafana/files.py
+PYTHONPATH=$root/checks/charts python3 checks/grafana/files.py
 build_services bad_day
 python3 checks/grafana/live.py

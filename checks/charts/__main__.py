@@ -22,6 +22,7 @@ import registries
 import snapshots
 import validation
 import yaml
+from outcome import told
 from rendering import CHARTS, HELM, HELMS, KUBERNETES, Manifest, Refused, Scenario, helm, manifests, render, scenarios, template
 
 SCENARIOS = scenarios()
@@ -193,16 +194,11 @@ def main() -> int:
         generated_files, lint, package_files, renders, determinism, kubernetes, custom_resources, references, agreements, wrong_values,
         right_values, null_values, dependencies, running, registry_hosts, known_policies, committed,
     ]  # fmt: skip
-    failed = 0
+    failed = False
     for check in checks:
         began = time.monotonic()
         what, problems = check()
-        print(f"{'FAIL' if problems else 'ok':4} {what} ({time.monotonic() - began:.1f} s)", flush=True)
-        for problem in problems[:10]:
-            print(f"     {problem}", file=sys.stderr)
-        if len(problems) > 10:
-            print(f"     and {len(problems) - 10} more", file=sys.stderr)
-        failed += bool(problems)
+        failed |= told(f"{what} ({time.monotonic() - began:.1f} s)", problems, most=10)
         if problems and check in (generated_files, lint, renders):
             break  # The later checks would fail for the same reason.
     if not failed:

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import sandbox
 import yaml
+from outcome import told
 from programs import LIBRARIES, SDK, binary, documented
 from rendering import SERVICES, Manifest, Scenario, manifests, render, scenarios
 
@@ -229,10 +230,7 @@ def main() -> int:
             for scenario in of_service:
                 problems += start(scenario, here / f"{service}-{scenario.name}", authority)
                 started += 1
-    print(f"{'FAIL' if problems else 'ok':4} {started} scenarios: the programs know the variables, start and pass the script of helm test")
-    for problem in problems:
-        print(f"     {problem}", file=sys.stderr)
-    return 1 if problems else 0
+    return told(f"{started} scenarios: the programs know the variables, start and pass the script of helm test", problems)
 
 
 if __name__ == "__main__":

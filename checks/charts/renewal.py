@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import sandbox
+from outcome import told
 from rendering import Scenario, manifests, render, scenarios
 
 KUBERNETES = "kubernetes.default.svc"
@@ -99,10 +100,7 @@ def main() -> int:
         server.socket = context.wrap_socket(server.socket, server_side=True)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         found = problems(folder)
-    print(f"{'FAIL' if found else 'ok':4} ecr-credentials applies a pull secret with the real AWS CLI, and reports a rejected apply")
-    for problem in found:
-        print(f"     {problem}", file=sys.stderr)
-    return 1 if found else 0
+    return told("ecr-credentials applies a pull secret with the real AWS CLI, and reports a rejected apply", found)
 
 
 if __name__ == "__main__":

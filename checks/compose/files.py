@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import yaml
 from model import COMPOSE, ROOT, SERVICES, TEXT, aliases, mounts, program, published
+from outcome import all_told
 
 RULES = ROOT / "compose/rules.yaml"
 # Ports that no chart has: the second replica's, as in `make run SHARED=1`, and the emulator's.
@@ -180,12 +181,7 @@ def main() -> int:
     if sys.argv[1:] == ["--update"]:
         RULES.write_text(rules())
         return 0
-    failed = False
-    for check in (resolved, mounted, pinned, restricted, ports, engine, prometheus, grafana):
-        problems = list(check())
-        failed |= bool(problems)
-        print(f"{'failed' if problems else 'ok':6} {str(check.__doc__).splitlines()[0]}", *problems, sep="\n         ")
-    return failed
+    return all_told((resolved, mounted, pinned, restricted, ports, engine, prometheus, grafana))
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from typing import Any
 
 import sandbox
 from model import ROOT, SERVICES, aliases, program, published
+from outcome import told
 from programs import LIBRARIES, SDK, binary, documented
 
 ADDRESSES = {name: f"127.0.2.{number}" for number, name in enumerate(SERVICES, 1)}
@@ -234,8 +235,7 @@ def main() -> int:
     docker = sys.argv[1:] == ["--docker"]
     problems = unknown_variables() if not docker else []
     problems = problems or (in_docker() if docker else in_a_sandbox())
-    print(f"{'failed' if problems else 'ok':6} The programs know their variables, start, share the engine, and are scraped", *problems, sep="\n         ")
-    return bool(problems)
+    return told("The programs know their variables, start, share the engine, and are scraped", problems)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import sys
 import links
 import page
 import readme
+from outcome import told
 from rendering import ROOT
 
 
@@ -15,10 +16,7 @@ def main() -> int:
     problems = [*links.broken(documents), *readme.problems()]
     cluster = page.run(ROOT / "README.md", {"ECR_REPOSITORY_URL": "123456789012.dkr.ecr.eu-west-2.amazonaws.com/kantox-challenge"})
     problems += cluster.problems
-    print(f"{'FAIL' if problems else 'ok':4} {len(documents)} documents: every link, and every command of README.md")
-    for problem in problems:
-        print(f"     {problem}", file=sys.stderr)
-    return 1 if problems else 0
+    return told(f"{len(documents)} documents: every link, and every command of README.md", problems)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import monitoring
 import page
 import validation
 import valkey
+from outcome import told
 from projects import problems as project_problems
 from rendering import HELMS, KUBERNETES, Manifest, Refused
 from scenarios import SCENARIOS, Scenario, applications, bootstrap, brought, installed, project, remote_charts
@@ -239,19 +240,14 @@ def main() -> int:
         rendered, *([downloaded] if DOWNLOAD else []), types, kubernetes, within_projects, autoscaled,
         stack_values, discovery, shared_cache, install_page,
     ]  # fmt: skip
-    failed = 0
+    failed = False
     for check in checks:
         began = time.monotonic()
         try:
             what, problems = check()
         except (Refused, Unresolved) as refused:
             what, problems = check.__name__, [str(refused)]
-        print(f"{'FAIL' if problems else 'ok':4} {what} ({time.monotonic() - began:.1f} s)", flush=True)
-        for problem in problems[:10]:
-            print(f"     {problem}", file=sys.stderr)
-        if len(problems) > 10:
-            print(f"     and {len(problems) - 10} more", file=sys.stderr)
-        failed += bool(problems)
+        failed |= told(f"{what} ({time.monotonic() - began:.1f} s)", problems, most=10)
         if problems and check in (rendered, downloaded):
             break  # The later checks would fail for the same reason.
     if not failed:

@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from dashboards import DASHBOARDS, ROOT, RULES, SAMPLE, filled, panels, queries, rules
+from outcome import all_told
 from reachable import reachable
 
 HERE = Path(__file__).resolve().parent
@@ -178,12 +179,7 @@ def wrong_links(folder: Path, address: str) -> Iterator[str]:
 
 
 def main() -> int:
-    failed = False
-    for check in (readable, typed, documented, concise, tested, reachable, applied, linked):
-        problems = list(check())
-        failed |= bool(problems)
-        print(f"{'failed' if problems else 'ok':6} {check.__doc__.splitlines()[0]}", *problems, sep="\n         ")
-    return failed
+    return all_told((readable, typed, documented, concise, tested, reachable, applied, linked))
 
 
 if __name__ == "__main__":
