@@ -9,10 +9,9 @@ use e2e::{
     change_queue,
     credentials::{Provider, container, in_an_hour, without_credentials},
     engine::Engine,
-    http::Reply,
+    exposition::Exposition,
     moto::Aws,
     proxy::Fault,
-    service::Service,
     stack::Stack,
 };
 use reqwest::Method;
@@ -184,71 +183,6 @@ const VALUES: [(&str, &[&str]); 18] = [
         ],
     ),
 ];
-
-/// A parsed text exposition.
-struct Exposition {
-    /// The type of each metric, by name.
-    types: BTreeMap<String, String>,
-    /// The samples: name, labels, value.
-    samples: Vec<(String, BTreeMap<String, String>, f64)>,
-}
-
-impl Exposition {
-    async fn of(service: &Service) -> Self {
-        let Reply { status, body, .. } = service.get("/metrics").await;
-        assert_eq!(status, 200);
-        let mut exposition = Self { types: BTreeMap::new(), samples: Vec::new() };
-        for line in body.lines().filter(|line| !line.is_empty()) {
-            if let Some(declared) = line.strip_prefix("# TYPE ") {
-                let (name, kind) = declared.split_once(' ').expect("a name and a type");
-                let before = exposition.types.insert(name.to_owned(), kind.to_owned());
-                assert_eq!(before, None, "{name} is declared twice");
-            } else if !line.starts_with('#') {
-                let (series, value) = line.rsplit_once(' ').expect("a series and its value");
-                let (name, labels) = series.split_once('{').unwrap_or((series, "}"));
-                let labels = labels.trim_end_matches('}').split("\",").filter_map(|pair| {
-                    let (label, value) = pair.split_once("=\"")?;
-                    Some((label.to_owned(), value.trim_end_matches('"').to_owned()))
-                });
-                let value = value.parse().expect("a number");
-                exposition.samples.push((name.to_owned(), labels.collect(), value));
-            }
-        }
-        exposition
-    }
-
-    /// Returns the name, the type and the labels of every metric.
-    fn shapes(&self) -> BTreeSet<(String, String, BTreeSet<String>)> {
-        let mut shapes = BTreeSet::new();
-        for (sample, labels, _) in &self.samples {
-            let mut labels: BTreeSet<String> = labels.keys().cloned().collect();
-            let part = ["_bucket", "_sum", "_count"]
-                .into_iter()
-                .find_map(|part| sample.strip_suffix(part))
-                .filter(|name| self.types.get(*name).is_some_and(|kind| kind == "histogram"));
-            if part.is_some() {
-                labels.remove("le");
-            }
-            let name = part.unwrap_or(sample);
-            let kind = self.types.get(name).unwrap_or_else(|| panic!("{name} has no type"));
-            shapes.insert((name.to_owned(), kind.clone(), labels));
-        }
-        shapes
-    }
-
-    fn value(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
-        self.samples
-            .iter()
-            .filter(|(sample, of_it, _)| {
-                sample == name
-                    && labels
-                        .iter()
-                        .all(|(label, value)| of_it.get(*label).is_some_and(|v| v == value))
-            })
-            .map(|(.., value)| value)
-            .sum()
-    }
-}
 
 pub(crate) fn shapes_of<'a>(
     pinned: impl IntoIterator<Item = &'a Pinned>,

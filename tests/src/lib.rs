@@ -25,6 +25,7 @@ pub mod proxy;
 pub mod refusals;
 pub mod service;
 pub mod help;
+pub mod exposition;
 pub mod stack;
 pub mod engine;
 pub mod relay;

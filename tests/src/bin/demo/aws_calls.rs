@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use e2e::service::Service;
+use e2e::{exposition::Exposition, service::Service};
 use tokio::{sync::Mutex, task::JoinHandle, time::sleep};
 
 use crate::{clients::http_client, figures::Day};
@@ -15,7 +15,7 @@ const PERIOD: Duration = Duration::from_millis(500);
 const TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The metric, with the labels `operation` and `outcome`.
-const METRIC: &str = "aws_requests_total{";
+const METRIC: &str = "aws_requests_total";
 
 /// The operations of the queue. They read no parameter.
 const QUEUE: [&str; 2] = ["ReceiveMessage", "DeleteMessage"];
@@ -36,8 +36,8 @@ struct Inner {
 struct State {
     /// The process and the URL of each replica.
     replicas: Vec<(u32, String)>,
-    /// The last counts, by process and line of the metrics without its value.
-    last: HashMap<(u32, String), u64>,
+    /// The last counts, by process, operation and outcome.
+    last: HashMap<(u32, String, String), u64>,
 }
 
 impl AwsCalls {
@@ -79,17 +79,14 @@ impl Inner {
             let request = self.http.get(format!("{url}/metrics")).timeout(TIMEOUT);
             let Ok(response) = request.send().await else { continue };
             let Ok(text) = response.text().await else { continue };
-            for (line, count) in text.lines().filter_map(|line| line.rsplit_once(' ')) {
-                let Some(labels) = line.strip_prefix(METRIC) else { continue };
-                let (Some(operation), Some(outcome), Ok(count)) =
-                    (label(labels, "operation"), label(labels, "outcome"), count.parse::<u64>())
-                else {
-                    continue;
-                };
-                if QUEUE.contains(&operation) {
+            for (labels, count) in Exposition::parse(&text).samples_of(METRIC) {
+                let (operation, outcome) = (&labels["operation"], &labels["outcome"]);
+                if QUEUE.contains(&operation.as_str()) {
                     continue;
                 }
-                let last = state.last.insert((process, line.to_owned()), count);
+                let series = (process, operation.clone(), outcome.clone());
+                let count = count as u64;
+                let last = state.last.insert(series, count);
                 let calls = count.saturating_sub(last.unwrap_or_default());
                 if calls > 0 {
                     self.day.record_aws_calls(outcome, calls);
@@ -97,9 +94,4 @@ impl Inner {
             }
         }
     }
-}
-
-fn label<'a>(labels: &'a str, name: &str) -> Option<&'a str> {
-    let (_, rest) = labels.split_once(&format!("{name}=\""))?;
-    Some(rest.split_once('"')?.0)
 }

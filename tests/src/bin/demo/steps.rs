@@ -4,9 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use e2e::{
     change_queue,
+    exposition::Exposition,
     proxy::Fault,
     refusals::{s3_throttled, ssm_throttled},
-    service::Service,
 };
 use serde_json::Value;
 use tokio::{
@@ -349,17 +349,18 @@ impl Steps<'_> {
         let main = &self.deployment.main;
         let mut streams = 0.0;
         for replica in &self.deployment.replicas {
-            streams += metric(replica, "waiting_requests{kind=\"stream\"}").await;
+            streams +=
+                Exposition::of(replica).await.value("waiting_requests", &[("kind", "stream")]);
         }
         received.iter().any(|request| request.at > healed_at)
             && streams > 0.0
-            && metric(main, "waiting_requests{kind=\"wait\"}").await > 0.0
+            && Exposition::of(main).await.value("waiting_requests", &[("kind", "wait")]) > 0.0
     }
 
     async fn events_of_the_queue(&self) -> f64 {
         let mut events = 0.0;
         for replica in &self.deployment.replicas {
-            events += metric(replica, "changes_total{source=\"queue\"}").await;
+            events += Exposition::of(replica).await.value("changes_total", &[("source", "queue")]);
         }
         events
     }
@@ -461,12 +462,4 @@ async fn arrival(mut latest: watch::Receiver<Option<(String, Instant)>>, value: 
     };
     let latest = latest.wait_for(has_it).await.expect("the client runs as long as this step");
     latest.as_ref().map(|(_, at)| *at).expect("it has a value")
-}
-
-/// Returns a sample of a service's metrics, or zero if it has none of this name.
-async fn metric(service: &Service, name: &str) -> f64 {
-    let text = service.get("/metrics").await.body;
-    let samples =
-        text.lines().filter_map(|line| line.strip_prefix(name)?.trim().parse::<f64>().ok());
-    samples.sum()
 }
