@@ -29,16 +29,8 @@ const LONGEST_POLL: Seconds = 0.1;
 const LONGEST_WAIT: Seconds = 1.9;
 /// The resolution of the header `Age`.
 const AGE_RESOLUTION: Seconds = 1.0;
-
 /// The time after a change in which a replica of aux-service may not have learned of it.
 const SPREAD: Seconds = 15.0;
-
-/// Whether a response of this age may be from before a change, as
-/// `gateway/src/upstream/changes/effect.rs` decides it.
-fn may_precede(age: Seconds, since_change: Seconds) -> bool {
-    let doubt = if since_change < SPREAD { AGE_RESOLUTION } else { 0.0 };
-    age + doubt > since_change
-}
 /// The time between a response and the next request of a client that reads as fast as it can.
 const THINK_TIME: Seconds = 0.0005;
 
@@ -569,4 +561,11 @@ impl<'a> Simulation<'a> {
             self.after(0.0, Event::PacedRead { client, index: 0 });
         }
     }
+}
+
+/// Whether a response of this age may be from before a change, as
+/// `gateway/src/upstream/changes/effect.rs` decides it.
+fn may_precede(age: Seconds, since_change: Seconds) -> bool {
+    let doubt = if since_change < SPREAD { AGE_RESOLUTION } else { 0.0 };
+    age + doubt > since_change
 }
