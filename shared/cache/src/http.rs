@@ -14,6 +14,7 @@ mod prefer;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use smallvec::SmallVec;
 
 pub use cache_status::{Forward, Handling};
 pub use etag::{EntityTag, matches_if_none_match};
@@ -22,6 +23,10 @@ pub use prefer::preferred_wait;
 
 /// The `Cache-Control` value of a response that no cache may store.
 pub const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+
+/// The buffer in which a header's value is written. A value is then one allocation of its length. A
+/// `Vec` with room to spare, and the conversion of a number, take two for each value.
+type ValueBuffer = SmallVec<[u8; 128]>;
 
 /// Capacity of a response's header map. It fits our headers and those of the layers around a
 /// handler, so the map never grows.
@@ -68,7 +73,8 @@ impl ResponseHead<'_> {
         let mut headers = HeaderMap::with_capacity(HEADERS);
         let cache_control = self.freshness.map_or(NO_STORE, Freshness::cache_control);
         headers.insert(header::CACHE_CONTROL, cache_control);
-        headers.insert(header::AGE, HeaderValue::from(meta.age));
+        let age = HeaderValue::from_str(itoa::Buffer::new().format(meta.age));
+        headers.insert(header::AGE, age.expect("digits are a header value"));
         headers.insert(header::CACHE_STATUS, meta.cache_status(self.upstream));
         if let Some(etag) = self.etag {
             headers.insert(header::ETAG, etag.header());

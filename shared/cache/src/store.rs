@@ -2,7 +2,7 @@
 //! own clock whether an entry is usable, because tests cannot pause moka's clock.
 
 use std::{
-    hash::{BuildHasher, RandomState},
+    hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -27,7 +27,7 @@ pub(crate) struct Store<V> {
     /// made-up names are long, so the key is not stored here but in the value. Two keys of one hash
     /// displace each other, but a lookup never confuses them. The hash is seeded, so a client
     /// cannot construct a collision.
-    entries: Cache<u64, Arc<V>>,
+    entries: Cache<u64, Arc<V>, BuildHasherDefault<KeyIsHash>>,
     hasher: RandomState,
     max_bytes: u64,
 }
@@ -44,7 +44,7 @@ impl<V: CacheValue> Store<V> {
                 RemovalCause::Explicit => evictions.invalidated.increment(1),
                 RemovalCause::Replaced => {}
             })
-            .build();
+            .build_with_hasher(BuildHasherDefault::default());
         Self { entries, hasher: RandomState::new(), max_bytes }
     }
 
@@ -89,6 +89,24 @@ impl<V: CacheValue> Store<V> {
 
 fn weigh<V: CacheValue>(value: &Arc<V>) -> u32 {
     u32::try_from(value.weight()).unwrap_or(u32::MAX)
+}
+
+/// The hasher of moka's map. Its keys are hashes already.
+#[derive(Default)]
+struct KeyIsHash(u64);
+
+impl Hasher for KeyIsHash {
+    fn write_u64(&mut self, key: u64) {
+        self.0 = key;
+    }
+
+    fn write(&mut self, _: &[u8]) {
+        unreachable!("a key is one u64");
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 struct ExpireWhenUnusable;

@@ -3,7 +3,7 @@
 
 use http::HeaderValue;
 
-use super::ResponseMeta;
+use super::{ResponseMeta, ValueBuffer};
 
 /// The reason for a call to the upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,12 +42,12 @@ pub enum Handling {
 }
 
 impl ResponseMeta<'_> {
-    /// Formats the members of the upstream hops, then this cache's member. The function avoids
-    /// `write!`, which takes longer than the lookup of the entry.
+    /// Formats the members of the upstream hops, then this cache's member. Upstream members that are
+    /// no header value are left out. The function avoids `write!`, which takes longer than the lookup
+    /// of the entry.
     pub(crate) fn cache_status(&self, upstream: Option<&str>) -> HeaderValue {
-        let mut out = Vec::with_capacity(96 + upstream.map_or(0, str::len));
-        let is_value = |text: &&str| text.bytes().all(|byte| matches!(byte, b'\t' | b' '..=b'~'));
-        if let Some(upstream) = upstream.filter(is_value) {
+        let mut out = ValueBuffer::new();
+        if let Some(upstream) = upstream {
             out.extend_from_slice(upstream.as_bytes());
             out.extend_from_slice(b", ");
         }
@@ -72,7 +72,11 @@ impl ResponseMeta<'_> {
                 write(if collapsed { "; collapsed" } else { "" });
             }
         }
-        HeaderValue::try_from(out).expect("a hop's name is a token")
+        match (HeaderValue::from_bytes(&out), upstream) {
+            (Ok(value), _) => value,
+            (Err(_), Some(_)) => self.cache_status(None),
+            (Err(_), None) => unreachable!("a hop's name is a token"),
+        }
     }
 }
 

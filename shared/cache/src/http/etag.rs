@@ -43,9 +43,7 @@ impl EntityTag {
     /// Returns the header's value: lower-case hexadecimal digits in quotes.
     fn to_bytes(self) -> [u8; TEXT_BYTES] {
         let mut text = [b'"'; TEXT_BYTES];
-        for (place, byte) in text[1..].chunks_exact_mut(2).zip(self.0) {
-            place.copy_from_slice(&hex::digits(byte));
-        }
+        hex::write(&self.0, &mut text[1..TEXT_BYTES - 1]);
         text
     }
 }

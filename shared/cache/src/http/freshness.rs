@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, header};
 
-use super::list::{Quoting, members};
+use super::{
+    ValueBuffer,
+    list::{Quoting, members},
+};
 
 /// Upper bound of all durations here (RFC 9111, 1.2.2): 68 years, so that sums of times cannot
 /// overflow.
@@ -131,7 +134,7 @@ impl Freshness {
     /// `max-age` is rounded to the nearest second, because HTTP has no fractions. A lifetime of 1 s
     /// that jitter shortened to 0.95 s becomes 1, and a lifetime of 200 ms becomes 0.
     pub fn cache_control(&self) -> HeaderValue {
-        let mut out = Vec::with_capacity(80);
+        let mut out = ValueBuffer::new();
         let max_age = self.lifetime.saturating_add(Duration::from_millis(500));
         for (name, value) in [
             ("max-age=", max_age),
@@ -141,7 +144,7 @@ impl Freshness {
             out.extend_from_slice(name.as_bytes());
             out.extend_from_slice(itoa::Buffer::new().format(value.as_secs()).as_bytes());
         }
-        HeaderValue::try_from(out).expect("names and digits are a header value")
+        HeaderValue::from_bytes(&out).expect("names and digits are a header value")
     }
 
     /// Reads the freshness of an upstream's response. Returns `None` if a shared cache must not

@@ -83,10 +83,11 @@ pub fn normalise(name: &str) -> Result<String, Malformed> {
     if !relative.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-/".contains(&b)) {
         return Err(Malformed::BadCharacter);
     }
-    if relative.split('/').any(|level| matches!(level, "" | "." | "..")) {
+    let mut levels = relative.as_bytes().split(|&byte| byte == b'/');
+    if levels.clone().any(|level| matches!(level, b"" | b"." | b"..")) {
         return Err(Malformed::BadLevel);
     }
-    if relative.split('/').count() > MAX_LEVELS {
+    if levels.nth(MAX_LEVELS).is_some() {
         return Err(Malformed::TooDeep);
     }
     Ok(format!("/{relative}"))

@@ -61,6 +61,8 @@ pub struct Route {
     pub id: RouteId,
     /// The path as OpenAPI writes it. `{…}` takes the rest of the path.
     pub path: &'static str,
+    /// The path up to its parameter, or the whole path.
+    prefix: &'static str,
     /// The name of the route in metrics, logs and traces: the path, or the operation of AWS's
     /// protocol.
     pub label: &'static str,
@@ -180,12 +182,22 @@ static TABLE: [Route; 20] = [
     Route::aws(RouteId::SsmOther, "AmazonSSM.other"),
 ];
 
+/// The part of a path before its parameter, or the whole path.
+const fn before_parameter(path: &'static str) -> &'static str {
+    let mut end = 0;
+    while end < path.len() && path.as_bytes()[end] != b'{' {
+        end += 1;
+    }
+    path.split_at(end).0
+}
+
 impl Route {
     const fn new(id: RouteId, path: &'static str, operation: &'static str, tag: Tag) -> Self {
         let (summary, description) = ("", "");
         Self {
             id,
             path,
+            prefix: before_parameter(path),
             label: path,
             operation,
             summary,
@@ -255,12 +267,6 @@ impl RouteId {
         }
     }
 
-    /// The path up to its parameter, or the whole path.
-    fn prefix(self) -> &'static str {
-        let path = self.path();
-        path.split_once('{').map_or(path, |(prefix, _)| prefix)
-    }
-
     /// The path as axum's Router writes it.
     fn pattern(self) -> Cow<'static, str> {
         match self.route().parameter {
@@ -272,7 +278,7 @@ impl RouteId {
     /// Whether a path is this route's. A parameter may be empty.
     fn matches(self, path: &str) -> bool {
         match self.route().parameter {
-            Some(_) => path.starts_with(self.prefix()),
+            Some(_) => path.starts_with(self.route().prefix),
             None => path == self.path() && !self.route().is_aws(),
         }
     }
@@ -287,7 +293,7 @@ impl RouteId {
         if self.route().parameter.is_none() {
             return Ok(path.into());
         }
-        let raw = &path[self.prefix().len()..];
+        let raw = &path[self.route().prefix.len()..];
         if !raw.starts_with('/') && !raw.contains('%') {
             return Ok(path.into());
         }
@@ -304,7 +310,7 @@ impl RouteId {
 
     /// The path before the slash of its parameter: `/param`.
     pub fn base(self) -> &'static str {
-        self.prefix().trim_end_matches('/')
+        self.route().prefix.trim_end_matches('/')
     }
 }
 
@@ -387,7 +393,7 @@ impl Routes {
             let methods = if id.route().cacheable { get(not_dispatched) } else { handler(id) };
             // A wildcard of axum's never matches an empty parameter.
             let router = match id.route().parameter {
-                Some(_) => router.route(id.prefix(), methods.clone()),
+                Some(_) => router.route(id.route().prefix, methods.clone()),
                 None => router,
             };
             router.route(&id.pattern(), methods)
@@ -463,7 +469,7 @@ mod tests {
         ALL.0.iter().fold(Router::new(), |router, &id| {
             let matched = async |path: MatchedPath| path.as_str().to_owned();
             let router = match id.route().parameter {
-                Some(_) => router.route(id.prefix(), get(matched)),
+                Some(_) => router.route(id.route().prefix, get(matched)),
                 None => router,
             };
             router.route(&id.pattern(), get(matched))
@@ -495,7 +501,7 @@ mod tests {
                 Some(pattern) => {
                     let id = parsed.expect("the Router found a route");
                     let pattern = std::str::from_utf8(&pattern).expect("a pattern");
-                    prop_assert!(pattern == id.pattern() || pattern == id.prefix(), "{}", pattern);
+                    prop_assert!(pattern == id.pattern() || pattern == id.route().prefix, "{}", pattern);
                 }
             }
         }

@@ -23,9 +23,18 @@ pub struct RequestContext(Arc<Ids>);
 
 #[derive(Debug)]
 struct Ids {
-    request_id: HeaderValue,
+    request_id: RequestId,
     trace: TraceParent,
     tracestate: Option<HeaderValue>,
+}
+
+/// The ID of a request.
+#[derive(Clone, Debug)]
+enum RequestId {
+    /// The caller's.
+    Received(HeaderValue),
+    /// Our own, a random number. It becomes text where it is used, because most requests use it once.
+    New(u128),
 }
 
 tokio::task_local! {
@@ -38,16 +47,26 @@ impl RequestContext {
         let received = headers.get(TRACEPARENT).and_then(TraceParent::parse);
         // Without a valid traceparent, tracestate has no meaning (W3C Trace Context, 3.3.1).
         let tracestate = received.and_then(|_| headers.get(TRACESTATE).cloned());
-        let request_id = headers.get(REQUEST_ID).filter(|id| is_request_id(id.as_bytes())).cloned();
+        let request_id = headers.get(REQUEST_ID).filter(|id| is_request_id(id.as_bytes()));
         Self(Arc::new(Ids {
-            request_id: request_id.unwrap_or_else(new_request_id),
+            request_id: request_id
+                .cloned()
+                .map_or_else(|| RequestId::New(fastrand::u128(..)), RequestId::Received),
             trace: received.map_or_else(TraceParent::root, TraceParent::child),
             tracestate,
         }))
     }
 
-    pub fn request_id(&self) -> &HeaderValue {
-        &self.0.request_id
+    /// Returns the ID of the request.
+    pub fn request_id(&self) -> HeaderValue {
+        match &self.0.request_id {
+            RequestId::Received(id) => id.clone(),
+            RequestId::New(id) => {
+                let mut digits = [0; 32];
+                hex::write(&id.to_be_bytes(), &mut digits);
+                HeaderValue::from_bytes(&digits).expect("hexadecimal digits are a header value")
+            }
+        }
     }
 
     /// Returns the current span of the request.
@@ -88,7 +107,7 @@ impl RequestContext {
 
     /// Writes the IDs into the headers of a call to another service.
     pub fn inject(&self, headers: &mut HeaderMap) {
-        headers.insert(REQUEST_ID, self.0.request_id.clone());
+        headers.insert(REQUEST_ID, self.request_id());
         headers.insert(TRACEPARENT, self.0.trace.to_header());
         if let Some(state) = &self.0.tracestate {
             headers.insert(TRACESTATE, state.clone());
@@ -98,12 +117,12 @@ impl RequestContext {
 
 /// Returns the ID of the current task's request, if there is one.
 pub(crate) fn current_request_id() -> Option<HeaderValue> {
-    CONTEXT.try_with(|context| context.request_id().clone()).ok()
+    CONTEXT.try_with(RequestContext::request_id).ok()
 }
 
 /// Returns the ID of the current task's request, or an empty string outside of a request.
 pub fn request_id() -> String {
-    CONTEXT.try_with(|context| text(context.request_id()).to_owned()).unwrap_or_default()
+    current_request_id().map(|id| text(&id).to_owned()).unwrap_or_default()
 }
 
 fn is_request_id(bytes: &[u8]) -> bool {
@@ -111,18 +130,9 @@ fn is_request_id(bytes: &[u8]) -> bool {
     (1..=LONGEST_REQUEST_ID).contains(&bytes.len()) && bytes.iter().all(harmless)
 }
 
-fn new_request_id() -> HeaderValue {
-    let mut id = Vec::with_capacity(32);
-    hex::write(&fastrand::u128(..).to_be_bytes(), &mut id);
-    HeaderValue::try_from(id).expect("hexadecimal digits are a header value")
-}
-
 pub(super) fn text(value: &HeaderValue) -> &str {
     value.to_str().unwrap_or_default()
 }
-
-/// Length of a `traceparent` in bytes.
-const LENGTH: usize = "00-".len() + 32 + "-".len() + 16 + "-".len() + 2;
 
 /// A parsed `traceparent` (W3C Trace Context): `00-<trace id>-<span id>-<flags>`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -160,14 +170,11 @@ impl TraceParent {
 
     fn to_header(self) -> HeaderValue {
         let Self { trace_id, span_id, flags } = self;
-        let mut text = Vec::with_capacity(LENGTH);
-        text.extend_from_slice(b"00-");
-        hex::write(&trace_id.to_be_bytes(), &mut text);
-        text.push(b'-');
-        hex::write(&span_id.to_be_bytes(), &mut text);
-        text.push(b'-');
-        hex::write(&[flags], &mut text);
-        HeaderValue::try_from(text).expect("hexadecimal digits and dashes are a header value")
+        let mut text = *b"00-................................-................-..";
+        hex::write(&trace_id.to_be_bytes(), &mut text[3..35]);
+        hex::write(&span_id.to_be_bytes(), &mut text[36..52]);
+        hex::write(&[flags], &mut text[53..]);
+        HeaderValue::from_bytes(&text).expect("hexadecimal digits and dashes are a header value")
     }
 }
 

@@ -82,7 +82,7 @@ where
         let context = RequestContext::current();
         if self.0 == LogFormat::Pretty {
             if let Some(context) = context {
-                write!(writer, "{} ", text(context.request_id()))?;
+                write!(writer, "{} ", text(&context.request_id()))?;
             }
             return Format::default().format_event(spans, writer, event);
         }
@@ -94,7 +94,7 @@ where
         line.put("level", event.metadata().level().as_str());
         line.put("target", event.metadata().target());
         if let Some(context) = context {
-            line.put("request_id", text(context.request_id()));
+            line.put("request_id", text(&context.request_id()));
             line.put("trace_id", format!("{:032x}", context.trace().trace_id));
         }
         event.record(&mut line);

@@ -20,7 +20,7 @@ use hyper::{
     rt::{Read, ReadBuf, ReadBufCursor, Write},
 };
 use tokio::time::Instant;
-use zeroize::Zeroizing;
+use zeroize::Zeroize;
 
 /// Sweeps since the start of the registry: seconds.
 pub(super) type Ticks = u32;
@@ -333,9 +333,12 @@ impl<T: Read + Write + Unpin> Write for ActivityIo<T> {
         // response takes. The copy may hold a secret, so it is wiped.
         let length = bufs.iter().map(|buf| buf.len()).sum();
         if bufs.len() > 1 && length <= COALESCED_BYTES {
-            let mut whole = Zeroizing::new(Vec::with_capacity(length));
+            let mut whole = Vec::with_capacity(length);
             bufs.iter().for_each(|buf| whole.extend_from_slice(buf));
-            return self.poll_write(cx, &whole);
+            let written = self.poll_write(cx, &whole);
+            // A slice is wiped in blocks, and a `Vec` byte by byte.
+            whole.as_mut_slice().zeroize();
+            return written;
         }
         let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
         self.noted(written)

@@ -85,20 +85,19 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let info = request.extensions().get::<RequestInfo>().copied();
-        let position = info.and_then(|info| {
+        let resolved = request.extensions().get::<RequestInfo>().and_then(|info| {
             let index = self.resolved.iter().position(|series| {
                 series.route.is_some_and(|route| Some(route) == info.route)
                     && series.method == request.method()
             })?;
-            Some((index, info.received_at))
+            Some((index, info.received_at, info.ticket.clone()))
         });
-        match position {
-            Some((index, received_at)) => CountFuture::Resolved {
+        match resolved {
+            Some((index, received_at, ticket)) => CountFuture::Resolved {
                 request: ResolvedRequest {
                     resolved: Arc::clone(&self.resolved),
                     index,
-                    ticket: request.extensions().get().cloned(),
+                    ticket,
                     pending: false,
                 },
                 received_at,

@@ -64,9 +64,11 @@ where
         let received_at = info.map_or_else(Instant::now, |info| info.received_at);
         let DeadlineLayer { request_timeout, timed_out } = self.settings;
         let deadline = Deadline::new(received_at, request_timeout, request.headers());
-        request.extensions_mut().insert(deadline);
+        let ticket = request.extensions_mut().get_mut::<RequestInfo>().and_then(|info| {
+            info.deadline = Some(deadline);
+            info.ticket.clone()
+        });
         // A load that other requests wait for too is a task of its own and outlives this future.
-        let ticket = request.extensions().get().cloned();
         let inner = self.inner.call(request);
         DeadlineFuture { inner, deadline: deadline.0, timer: None, ticket, timed_out }
     }

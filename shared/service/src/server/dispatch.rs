@@ -23,7 +23,6 @@ use axum::{
 use bytes::Bytes;
 use cache::Mode;
 use pin_project_lite::pin_project;
-use tokio::time::Instant;
 use tower::{BoxError, Service};
 
 use super::{
@@ -31,7 +30,6 @@ use super::{
     request::{RequestInfo, ResponseResult},
     request_body::read_body,
     wait::{WaitRequest, Waiter},
-    wait_ticket::WaitTicket,
 };
 use crate::contract::{problem::Problem, routes::RouteId, ssm};
 
@@ -58,22 +56,23 @@ impl Dispatch {
     }
 
     /// The response to a `GET` or `HEAD` of a cacheable route. hyper sends no body to a `HEAD`.
-    fn cached<B>(&self, route: RouteId, now: Instant, request: Request<B>) -> DispatchFuture {
+    fn cached<B>(&self, route: RouteId, info: &RequestInfo, request: Request<B>) -> DispatchFuture {
         let Inner { cached, trusts_clients, .. } = &*self.0;
         let Ok(key) = route.cache_key(request.uri().path()) else {
             return DispatchFuture::Ready { response: Some(undecodable_name().into_response()) };
         };
+        let received_at = info.received_at;
         let mode = Mode::of_request(request.headers(), *trusts_clients);
         let found = match mode {
-            Mode::Normal => cached.lookup(&key, now),
+            Mode::Normal => cached.lookup(&key, received_at),
             Mode::Revalidate => None,
         };
         let query = |key: Cow<'_, str>| {
-            let deadline = *request.extensions().get().expect("the layer above sets the deadline");
+            let deadline = info.due();
             Query { route, key: key.into_owned(), mode, deadline }
         };
-        if let Some(ticket) = request.extensions().get::<Arc<WaitTicket>>().cloned() {
-            let waiting = WaitRequest::new(now, request.headers(), ticket);
+        if let Some(ticket) = &info.ticket {
+            let waiting = WaitRequest::new(received_at, request.headers(), Arc::clone(ticket));
             let inner = self.0.waiter.respond(query(key), found, waiting);
             return DispatchFuture::Boxed { inner };
         }
@@ -90,7 +89,7 @@ impl Dispatch {
 }
 
 /// The response to a request in AWS's protocol.
-async fn respond_ssm<B>(inner: Arc<Inner>, received_at: Instant, request: Request<B>) -> Response
+async fn respond_ssm<B>(inner: Arc<Inner>, info: RequestInfo, request: Request<B>) -> Response
 where
     B: HttpBody<Data = Bytes>,
     B::Error: Into<BoxError>,
@@ -109,14 +108,13 @@ where
         Ok(request) => {
             let mode = Mode::of_request(&parts.headers, inner.trusts_clients);
             let ready = match mode {
-                Mode::Normal => inner.cached.lookup_ssm(&request, received_at),
+                Mode::Normal => inner.cached.lookup_ssm(&request, info.received_at),
                 Mode::Revalidate => None,
             };
             match ready {
                 Some(found) => found,
                 None => {
-                    let deadline =
-                        *parts.extensions.get().expect("the layer above sets the deadline");
+                    let deadline = info.due();
                     inner.cached.respond_ssm(SsmQuery { request, mode, deadline }).await
                 }
             }
@@ -145,17 +143,19 @@ where
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<B>) -> DispatchFuture {
-        if let Some(&RequestInfo { route: Some(route), received_at }) = request.extensions().get() {
-            if route.route().cacheable
-                && (request.method() == Method::GET || request.method() == Method::HEAD)
-            {
-                return self.cached(route, received_at, request);
-            }
-            if route.route().is_aws() {
-                let inner = Box::pin(respond_ssm(Arc::clone(&self.0), received_at, request));
-                return DispatchFuture::Boxed { inner };
-            }
+    fn call(&mut self, mut request: Request<B>) -> DispatchFuture {
+        if let Some(info) = request.extensions().get::<RequestInfo>().cloned() {
+            let reads = request.method() == Method::GET || request.method() == Method::HEAD;
+            match info.route {
+                Some(route) if route.route().cacheable && reads => {
+                    return self.cached(route, &info, request);
+                }
+                Some(route) if route.route().is_aws() => {
+                    let inner = Box::pin(respond_ssm(Arc::clone(&self.0), info, request));
+                    return DispatchFuture::Boxed { inner };
+                }
+                _ => request.extensions_mut().insert(info.due()),
+            };
         }
         DispatchFuture::Route { inner: Box::pin(self.0.others.clone().call(request)) }
     }

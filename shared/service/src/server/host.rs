@@ -30,6 +30,24 @@ impl<B> ValidateRequest<B> for ValidHost {
     }
 }
 
+/// The characters of a host that is no address in brackets. A search in a list of them would take a
+/// thirtieth of a cached response.
+const HOST_CHARS: [bool; 256] = {
+    let mut chars = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        chars[byte] = (byte as u8).is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let others = b"-._~!$&'()*+,;=%";
+    let mut at = 0;
+    while at < others.len() {
+        chars[others[at] as usize] = true;
+        at += 1;
+    }
+    chars
+};
+
 /// Whether a value is a host with an optional port (RFC 3986, 3.2.2 and 3.2.3). The empty value is
 /// valid: it belongs to a target without an authority. `http`'s own type would allocate memory for
 /// every request.
@@ -40,11 +58,10 @@ fn is_host(value: &HeaderValue) -> bool {
         _ => Some(bytes.iter().position(|&byte| byte == b':').unwrap_or(bytes.len())),
     };
     let Some((host, port)) = end_of_host.map(|end| bytes.split_at(end)) else { return false };
-    let host_char = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=%".contains(byte);
     let address_char = |byte: &u8| byte.is_ascii_hexdigit() || b":.[]".contains(byte);
     let valid_host = match host {
         [b'[', ..] => host.iter().all(address_char),
-        _ => host.iter().all(host_char),
+        _ => host.iter().all(|&byte| HOST_CHARS[usize::from(byte)]),
     };
     let valid_port = match port {
         [] => true,

@@ -1,6 +1,6 @@
 //! The types that the layers of the stack share: facts about a request, and the form of a response.
 
-use std::{convert::Infallible, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
     http::{HeaderMap, HeaderName},
@@ -8,6 +8,7 @@ use axum::{
 };
 use tokio::time::Instant;
 
+use super::wait_ticket::WaitTicket;
 use crate::contract::routes::RouteId;
 
 /// The milliseconds for which a caller waits, under the name that Envoy uses.
@@ -16,14 +17,28 @@ pub const EXPECTED_TIMEOUT: HeaderName = HeaderName::from_static("x-envoy-expect
 /// The response of a service. Errors are responses too, so no service of the stack fails.
 pub(crate) type ResponseResult = Result<Response, Infallible>;
 
-/// The route of a request and the time at which its header had arrived.
-#[derive(Clone, Copy, Debug)]
+/// What the layers know about a request. It is in the request's extensions, and is the only one
+/// there: each extension takes an allocation.
+#[derive(Clone)]
 pub(crate) struct RequestInfo {
     pub(crate) route: Option<RouteId>,
+    /// The time at which the header had arrived.
     pub(crate) received_at: Instant,
+    /// The ticket of a request that may wait for a change.
+    pub(crate) ticket: Option<Arc<WaitTicket>>,
+    /// The deadline, from its layer on.
+    pub(crate) deadline: Option<Deadline>,
 }
 
-/// The time by which a response is due. Handlers find it in the request's extensions.
+impl RequestInfo {
+    /// The deadline, for the services below its layer.
+    pub(crate) fn due(&self) -> Deadline {
+        self.deadline.expect("the layer above sets the deadline")
+    }
+}
+
+/// The time by which a response is due. Handlers of axum's Router find it in the request's
+/// extensions.
 #[derive(Clone, Copy, Debug)]
 pub struct Deadline(pub Instant);
 

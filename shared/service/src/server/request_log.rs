@@ -88,12 +88,11 @@ where
         let RequestLogLayer { routes, kind } = self.settings;
         let route = routes.parse(request.method(), request.uri().path(), request.headers());
         let ticket = WaitTicket::of(route, request.method(), request.headers());
-        if let Some(ticket) = &ticket {
-            request.extensions_mut().insert(Arc::clone(ticket));
-        }
         let method = method_label(request.method());
-        let record = RequestRecord::new(kind, method, route, request.headers(), ticket);
-        request.extensions_mut().insert(RequestInfo { route, received_at: record.received_at });
+        let record = RequestRecord::new(kind, method, route, request.headers(), ticket.clone());
+        let received_at = record.received_at;
+        let info = RequestInfo { route, received_at, ticket, deadline: None };
+        request.extensions_mut().insert(info);
         let context = record.context.clone();
         let inner = context.enter(|| self.inner.call(request));
         RequestLogFuture { inner: context.scope(inner), record: Some(record) }
@@ -159,7 +158,7 @@ impl RequestRecord {
         self.completed = true;
         self.describe_span(response);
         let headers = response.headers_mut();
-        headers.insert(REQUEST_ID, self.context.request_id().clone());
+        headers.insert(REQUEST_ID, self.context.request_id());
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF);
         let (status, elapsed) = (response.status(), self.received_at.elapsed());
         // AWS's protocol reports throttling with status 400.

@@ -4,7 +4,6 @@ use std::{
     convert::Infallible,
     future::Future,
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -17,8 +16,7 @@ use tower::{Layer, Service};
 
 use super::{
     places::{Permit, Places},
-    request::ResponseResult,
-    wait_ticket::WaitTicket,
+    request::{RequestInfo, ResponseResult},
 };
 use crate::contract::problem::Problem;
 
@@ -66,7 +64,8 @@ where
         match self.limit.0.take() {
             Some(permit) => {
                 // A request that may wait gives its permit back when it begins to wait.
-                let permit = match request.extensions().get::<Arc<WaitTicket>>() {
+                let info = request.extensions().get::<RequestInfo>();
+                let permit = match info.and_then(|info| info.ticket.as_ref()) {
                     Some(ticket) => {
                         ticket.hold(permit);
                         None
