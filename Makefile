@@ -67,5 +67,5 @@ soak: ## both services under mixed load, faults and restarts: make soak MINUTES=
 bench: ## both services beside what people would pick instead, an hour: make bench ARGS=--quick
 	@bench/run.sh $(ARGS)
 
-microbench: ## the instructions of each part; with the change since a revision: make microbench BASELINE=main
+microbench: ## the instructions of each part, beside the committed counts; or the change since a revision: make microbench BASELINE=main
 	@checks/run.sh $@ $(BASELINE)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
+from pages import fill
 from pictures.style import STYLE, save
 
 HERE = Path(__file__).resolve().parent
@@ -35,11 +35,7 @@ def main() -> None:
         "events": events([line for line in lines if "event" in line]),
         "windows": windows([line for line in lines if "window" in line]),
     }
-    page = PAGE.read_text()
-    for name, table in tables.items():
-        page, found = re.subn(rf"(<!-- {name} -->\n\n).*?(<!-- end -->)", lambda match: f"{match[1]}{table}\n\n{match[2]}", page, flags=re.DOTALL)
-        assert found == 1, f"growth.md has no place for {name}"
-    PAGE.write_text(page)
+    fill(PAGE, tables)
     draw(points)
 
 

@@ -7,6 +7,7 @@ from product_tables import TABLES
 from results import Result
 from scenarios import SCENARIOS
 from subjects import SUBJECTS
+from summary import summary
 from tables import UNITS, bold, median, table, title, written
 from targets import targets
 from waiting import CLIENTS, STREAMS
@@ -82,7 +83,9 @@ def markdown(results: list[Result], pictures: dict[str, str] | None = None) -> s
     # The scenarios may come from several runs.
     facts = {key: dict.fromkeys(result.circumstances[key] for result in results) for key in results[0].circumstances}
     sections = ["# Side by side\n\nWritten by `make bench`; [README.md](README.md) tells what is compared, and how."]
-    sections.append("\n".join(f"- {fact}: {'; '.join(values)}" for fact, values in facts.items()))
+    if told := summary(results):
+        sections.append("## In short\n\n" + told)
+    sections.append("## The run\n\n" + "\n".join(f"- {fact}: {'; '.join(values)}" for fact, values in facts.items()))
     if reached := targets(results):
         rows = [[target.about, target.limit, target.measured, "yes" if target.met else "**no**"] for target in reached]
         sections.append("## Targets\n\n" + table(["what", "target", "measured", "met"], rows))

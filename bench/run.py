@@ -19,6 +19,7 @@ from functools import partial
 from pathlib import Path
 
 import machine
+import performance_page
 from options import Options
 from processes import Failed
 from report import markdown
@@ -74,6 +75,8 @@ def main() -> None:
     if out:
         out.mkdir(parents=True, exist_ok=True)
         (out / "results.md").write_text(markdown(results, draw_all(results, out)))
+        if out == HERE and len(results) == len(SCENARIOS):
+            performance_page.write(results)
     print(f"\n{markdown(results)}")
     if out:
         print(f"Written to {out / 'results.md'}")
