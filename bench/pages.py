@@ -10,7 +10,7 @@ def fill(page: Path, tables: dict[str, str]) -> None:
     """Replaces the tables of a page. Raises if the page has no place for one."""
     text = page.read_text()
     for name, table in tables.items():
-        text, found = re.subn(place(name), lambda match: f"{match[1]}{table}{match[3]}", text, flags=re.DOTALL)
+        text, found = re.subn(place(name), lambda match: f"{match[1]}{table}\n\n{match[3]}", text, flags=re.DOTALL)
         if found != 1:
             raise ValueError(f"{page.name} has {found} places for the table '{name}', and needs one")
     page.write_text(text)
@@ -19,8 +19,8 @@ def fill(page: Path, tables: dict[str, str]) -> None:
 def read(page: Path, name: str) -> str:
     """The table that stands in a page; empty if the page has no place for it."""
     found = re.search(place(name), page.read_text(), flags=re.DOTALL)
-    return found[2] if found else ""
+    return (found[2] or "").strip() if found else ""
 
 
 def place(name: str) -> str:
-    return rf"(<!-- {name} -->\n\n)(.*?)(\n\n<!-- end -->)"
+    return rf"(<!-- {name} -->\n\n)(.*?\n\n)??(<!-- end -->)"

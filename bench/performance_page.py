@@ -1,11 +1,15 @@
 #!/usr/bin/env python3
-"""The tables of docs/performance.md. As a program, it checks that they are those of the committed results and counts."""
+"""The tables of docs/performance.md that come from the results, and the table of costs of growth.md.
+
+As a program, it checks that the tables of docs/performance.md are those of the committed results and counts.
+"""
 
 from __future__ import annotations
 
 import json
 import sys
 
+import source
 from pages import fill, read
 from results import Result
 from stage import HERE, ROOT
@@ -14,6 +18,7 @@ from summary import summary
 from tables import bold, median, table
 
 PAGE = ROOT / "docs/performance.md"
+GROWTH = HERE / "growth.md"
 INSTRUCTIONS = HERE / "instructions.json"
 
 COMPARED = ("aux-service", "main-api", "nginx-cache", "nginx-cache-tuned", "varnish", "nginx-return", "hyper")
@@ -51,12 +56,14 @@ PARTS = {
     "admission empty": "the quota shield: a refusal",
 }
 NODE_CORES, NODES = 4, 10
+PODS, READS_A_MINUTE = 100_000, 10
 
 
 def write(results: list[Result]) -> None:
     """Writes the tables, from the results of all scenarios and from the committed counts of instructions."""
     by_name = {result.scenario: result for result in results}
     fill(PAGE, {"summary": summary(results), "comparison": comparison(by_name), "estimate": estimate(by_name), **instructions()})
+    fill(GROWTH, {"cost": cost(by_name)})
 
 
 def write_instructions() -> None:
@@ -95,6 +102,34 @@ def estimate(results: dict[str, Result]) -> str:
     }
     rows = [[what, *(f"{rounded(rate * cores):,}" for cores in (1, NODE_CORES, NODE_CORES * NODES))] for what, rate in rates.items() if rate]
     return table(["", "one core for main-api", f"one node, {NODE_CORES} cores for main-api", f"{NODES} such nodes"], rows)
+
+
+def cost(results: dict[str, Result]) -> str:
+    """Cost and memory of one process of main-api, as functions."""
+    counts: dict[str, int] = json.loads(INSTRUCTIONS.read_text())
+    hit, list_of_names, zipf = (results[name].median("main-api", "cpu_us") or 0 for name in ("hit", "list", "zipf"))
+    rate = results["hit"].median("main-api", "rate") or 0
+    empty, full = (results["start"].median("main-api", f"memory_{state}_bytes") or 0 for state in ("empty", "idle"))
+    entry = (full - empty) / source.PARAMETERS / 1024
+    client = results["waiting"].median("waiting-main", "kib_10000") or 0
+    few, many = counts["response of_100_keys"], counts["response of_100_000_keys"]
+    short, long = counts["response of_100_bytes"], counts["response of_1_mb"]
+    pods = PODS * READS_A_MINUTE / 60
+    rows = [
+        ["a hit, by keys", f"{hit:.1f} µs with one key, {zipf:.1f} µs among 10,000, because the processor's caches are smaller", "*hit* and *zipf*"],
+        ["the same without the processor's caches", f"{few:,} instructions for lookup and response among 100 keys, {many:,} among 100,000", "`make microbench`"],
+        ["a hit, by value size", f"{hit:.1f} µs with 1,000 bytes, {list_of_names:.0f} µs with 100 KiB: the kernel copies them", "*hit* and *list*"],
+        ["the same without the kernel", f"{short:,} instructions for lookup and response with 100 bytes, {long:,} with 1 MB", "`make microbench`"],
+        ["an entry", f"{entry:.1f} KiB for a value of 1,000 bytes, with its key and its bookkeeping", "*start*: 10,000 entries"],
+        ["K entries of V bytes", f"K × (V + {entry - source.VALUE_BYTES / 1024:.1f} KiB), at most `CACHE_MAX_BYTES`", "on paper"],
+        ["a connection that waits", f"{client:.1f} KiB", "*waiting*: 10,000 connections"],
+        ["replicas", "a hit needs no other process, so its cost does not change", "by design"],
+        ["a core", f"{rounded(rate):,} hits a second", "*hit*"],
+        ["N cores", f"N × {rounded(rate):,} hits a second, before the network's limit; half of it with a real network card", "on paper: two cores are here, and the load needs one"],
+        [f"{PODS:,} pods with {READS_A_MINUTE} reads a minute", f"{rounded(pods):,} hits a second, {pods / rate:.0%} of one core for all replicas together", "on paper"],
+        [f"{PODS:,} waiting pods on 100 replicas", f"{PODS // 100:,} connections and {PODS / 100 * client / 1024:.0f} MiB each", "on paper"],
+    ]
+    return table(["", "as a function", "source"], rows)
 
 
 def rounded(rate: float) -> int:

@@ -7,7 +7,11 @@ import signal
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    # Python 3.10, with which the checks run, has no such name.
+    from typing import Self
 
 TICK = os.sysconf("SC_CLK_TCK")
 PROC = Path("/proc")

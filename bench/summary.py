@@ -48,7 +48,8 @@ def times(factor: float, what: str) -> str:
     """`2.0 × less`; below 1 it says that there is more."""
     if factor < 1:
         factor, what = 1 / factor, {"less": "more", "more": "less"}[what]
-    return f"{factor:,.0f} × {what}" if factor >= 10 else f"{factor:.1f} × {what}"
+    decimals = 2 if factor < 2 else 1 if factor < 10 else 0
+    return f"{factor:,.{decimals}f} × {what}"
 
 
 def calls(result: Result) -> Iterator[Row]:

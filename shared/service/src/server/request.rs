@@ -17,8 +17,8 @@ pub const EXPECTED_TIMEOUT: HeaderName = HeaderName::from_static("x-envoy-expect
 /// The response of a service. Errors are responses too, so no service of the stack fails.
 pub(crate) type ResponseResult = Result<Response, Infallible>;
 
-/// What the layers know about a request. It is in the request's extensions, and is the only one
-/// there: each extension takes an allocation.
+/// The facts about a request that the layers share. They are one extension of the request, because
+/// each extension takes an allocation.
 #[derive(Clone)]
 pub(crate) struct RequestInfo {
     pub(crate) route: Option<RouteId>,
