@@ -20,6 +20,7 @@ def draw(results: list[Result], file: Path) -> bool:
             value = result.median(subject, figure_name)
             bars.append((subject, f"{SUBJECTS[subject].title}, {what}", value, f"{value or 0:,.0f}"))
     labelled_bars(rates, bars, "Raw HTTP, on one core", "requests a second")
+    rates.locator_params(axis="x", nbins=5)
     medians = [(subject, (result.median(subject, "boto3_p50_us") or 0) / 1000) for subject in result.figures]
     bars = [(subject, SUBJECTS[subject].title, value, f"{value:.2f}") for subject, value in medians]
     labelled_bars(calls, bars, "A call of boto3", "milliseconds, median")
