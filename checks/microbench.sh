@@ -1,6 +1,6 @@
 # The instructions of each part, which do not depend on the machine's load, beside the committed counts: a part that takes over 5 %
 # more fails. With --update they are written. With the name of a revision, the change since then.
-# `make check` does not include this: the counts are those of the C library of Debian 12 on x86-64. A job of the pipeline has both.
+# `make check` does not include this: the counts contain those of the C library of Debian 12 on x86-64.
 need cargo
 need python3
 debian valgrind valgrind
