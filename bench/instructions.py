@@ -33,7 +33,7 @@ def main() -> int:
     if asked.update:
         COMMITTED.write_text(json.dumps(counts, indent=1) + "\n")
         performance_page.write_instructions()
-        print(f"Written to bench/{COMMITTED.name} and docs/performance.md.")
+        print(f"Written to bench/{COMMITTED.name}, docs/performance.md and bench/growth.md.")
         return 0
     problems = compared(committed, counts)
     for problem in problems:

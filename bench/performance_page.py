@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
-"""The tables of docs/performance.md that come from the results, and the table of costs of growth.md.
+"""The tables of docs/performance.md that come from the results, and those of costs of growth.md.
 
-As a program, it checks that the tables of docs/performance.md are those of the committed results and counts.
+As a program, it checks that the summary and the counts on these pages are the committed ones.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 
 import source
 from pages import fill, read
@@ -55,6 +56,10 @@ PARTS = {
     "admission full": "the quota shield: a call",
     "admission empty": "the quota shield: a refusal",
 }
+LOOKUPS = (
+    ("by keys: 100 and 100,000", "response of_100_keys", "response of_100_000_keys"),
+    ("by value size: 100 bytes and 1 MB", "response of_100_bytes", "response of_1_mb"),
+)
 NODE_CORES, NODES = 4, 10
 PODS, READS_A_MINUTE = 100_000, 10
 
@@ -62,13 +67,15 @@ PODS, READS_A_MINUTE = 100_000, 10
 def write(results: list[Result]) -> None:
     """Writes the tables, from the results of all scenarios and from the committed counts of instructions."""
     by_name = {result.scenario: result for result in results}
-    fill(PAGE, {"summary": summary(results), "comparison": comparison(by_name), "estimate": estimate(by_name), **instructions()})
+    fill(PAGE, {"summary": summary(results), "comparison": comparison(by_name), "estimate": estimate(by_name)})
     fill(GROWTH, {"cost": cost(by_name)})
+    write_instructions()
 
 
 def write_instructions() -> None:
     """Writes the tables of the committed counts of instructions."""
-    fill(PAGE, instructions())
+    for page, tables in instructions().items():
+        fill(page, tables)
 
 
 def comparison(results: dict[str, Result]) -> str:
@@ -80,7 +87,8 @@ def comparison(results: dict[str, Result]) -> str:
     return table(["CPU time a request", *(SUBJECTS[subject].title for subject in COMPARED)], rows)
 
 
-def instructions() -> dict[str, str]:
+def instructions() -> dict[Path, dict[str, str]]:
+    """The tables that come from the counts alone, by page and name."""
     counts: dict[str, int] = json.loads(INSTRUCTIONS.read_text())
 
     def count(name: str) -> str:
@@ -88,9 +96,13 @@ def instructions() -> dict[str, str]:
 
     requests = [[what, count(f"to_aux_service {name}"), count(f"to_main_api {name}")] for name, what in REQUESTS.items()]
     parts = [[what, count(name)] for name, what in PARTS.items()]
+    lookups = [[what, count(few), count(many)] for what, few, many in LOOKUPS]
     return {
-        "requests": table(["a whole request, without the network", "aux-service", "main-api"], requests),
-        "parts": table(["a part alone", "instructions"], parts),
+        PAGE: {
+            "requests": table(["a whole request, without the network", "aux-service", "main-api"], requests),
+            "parts": table(["a part alone", "instructions"], parts),
+        },
+        GROWTH: {"lookups": table(["instructions of a lookup and its response", "the smaller", "the larger"], lookups)},
     }
 
 
@@ -106,20 +118,15 @@ def estimate(results: dict[str, Result]) -> str:
 
 def cost(results: dict[str, Result]) -> str:
     """Cost and memory of one process of main-api, as functions."""
-    counts: dict[str, int] = json.loads(INSTRUCTIONS.read_text())
     hit, list_of_names, zipf = (results[name].median("main-api", "cpu_us") or 0 for name in ("hit", "list", "zipf"))
     rate = results["hit"].median("main-api", "rate") or 0
     empty, full = (results["start"].median("main-api", f"memory_{state}_bytes") or 0 for state in ("empty", "idle"))
     entry = (full - empty) / source.PARAMETERS / 1024
     client = results["waiting"].median("waiting-main", "kib_10000") or 0
-    few, many = counts["response of_100_keys"], counts["response of_100_000_keys"]
-    short, long = counts["response of_100_bytes"], counts["response of_1_mb"]
     pods = PODS * READS_A_MINUTE / 60
     rows = [
         ["a hit, by keys", f"{hit:.1f} µs with one key, {zipf:.1f} µs among 10,000, because the processor's caches are smaller", "*hit* and *zipf*"],
-        ["the same without the processor's caches", f"{few:,} instructions for lookup and response among 100 keys, {many:,} among 100,000", "`make microbench`"],
         ["a hit, by value size", f"{hit:.1f} µs with 1,000 bytes, {list_of_names:.0f} µs with 100 KiB: the kernel copies them", "*hit* and *list*"],
-        ["the same without the kernel", f"{short:,} instructions for lookup and response with 100 bytes, {long:,} with 1 MB", "`make microbench`"],
         ["an entry", f"{entry:.1f} KiB for a value of 1,000 bytes, with its key and its bookkeeping", "*start*: 10,000 entries"],
         ["K entries of V bytes", f"K × (V + {entry - source.VALUE_BYTES / 1024:.1f} KiB), at most `CACHE_MAX_BYTES`", "on paper"],
         ["a connection that waits", f"{client:.1f} KiB", "*waiting*: 10,000 connections"],
@@ -143,9 +150,10 @@ def outdated() -> list[str]:
     if (told := read(PAGE, "summary")) not in (HERE / "results.md").read_text() or not told:
         problems.append("the table 'summary' of docs/performance.md is not the one of bench/results.md; `bench/run.sh --report` writes both.")
     problems += [
-        f"the table '{name}' of docs/performance.md differs from bench/instructions.json; `checks/run.sh microbench --update` writes both."
-        for name, expected in instructions().items()
-        if read(PAGE, name) != expected
+        f"the table '{name}' of {page.name} differs from bench/instructions.json; `checks/run.sh microbench --update` writes both."
+        for page, tables in instructions().items()
+        for name, expected in tables.items()
+        if read(page, name) != expected
     ]
     return problems
 
